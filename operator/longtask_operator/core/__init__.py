@@ -1,0 +1,1 @@
+"""Every decision, as pure functions over values; time and chance come in as arguments."""

@@ -1,0 +1,1 @@
+"""The loops: read, ask the core, carry out."""
