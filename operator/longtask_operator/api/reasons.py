@@ -1,0 +1,87 @@
+"""Every word that users can search for: condition types, reasons, causes, Event reasons.
+
+The lists are closed for us and open for clients: a client accepts words it does not know.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Types of `status.conditions`. Stalled is present only while True, the others from the first visit."""
+
+    ADMITTED = "Admitted"
+    SUCCEEDED = "Succeeded"
+    FINISHED = "Finished"
+    READY = "Ready"
+    STALLED = "Stalled"
+
+
+class QueueReason(StrEnum):
+    """Why a task is not admitted, in order of precedence."""
+
+    SUSPENDED = "Suspended"
+    INVALID = "Invalid"
+    BACKOFF = "Backoff"
+    COHORT_EXHAUSTED = "CohortExhausted"
+    REFUSED_BY_CLUSTER = "RefusedByCluster"
+    RELEASING_PREVIOUS = "ReleasingPrevious"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions that are neither a queue reason nor a cause."""
+
+    QUEUED = "Queued"
+    ADMITTED = "Admitted"
+    RUNNING = "Running"
+    STARTING = "Starting"
+    CANCELLING = "Cancelling"
+    FINISHED = "Finished"
+    ACCEPTED = "Accepted"
+    UNFINISHED = "Unfinished"
+    INADMISSIBLE = "Inadmissible"
+
+
+class Cause(StrEnum):
+    """Why an attempt ended. Each has its own budget (`core/retry.py`); the last block is never retried."""
+
+    COMPLETED = "Completed"
+    APPLICATION = "Application"
+    ATTEMPT_TIMEOUT = "AttemptTimeout"
+    OUT_OF_MEMORY = "OutOfMemory"
+    NEVER_STARTED = "NeverStarted"
+    LOST = "Lost"
+    DISRUPTION = "Disruption"
+
+    DEADLINE = "Deadline"
+    CANCELLED = "Cancelled"
+    SUSPENDED = "Suspended"
+    PERMANENT = "Permanent"
+    REJECTED = "Rejected"
+
+
+class EventReason(StrEnum):
+    """Reasons of the Events that `kubectl describe lt` shows."""
+
+    ADMITTED = "Admitted"
+    STARTED = "Started"
+    COMPLETED = "Completed"
+    ATTEMPT_FAILED = "AttemptFailed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    REDRIVEN = "Redriven"
+    REDRIVE_IGNORED = "RedriveIgnored"
+    INVALID = "Invalid"
+    REFUSED_BY_CLUSTER = "RefusedByCluster"
+    NAME_CONFLICT = "NameConflict"
+    TTL_IGNORED = "TTLIgnored"
+
+
+class SizeSource(StrEnum):
+    """Where the size of the current attempt comes from."""
+
+    REQUESTED = "Requested"
+    SMALLEST = "Smallest"

@@ -1,0 +1,90 @@
+"""Settings of the operator, read once from the environment by `app` and passed down.
+
+Each variable is `LONGTASK_OPERATOR_<NAME>` and has its value in the chart; a contract
+test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "LONGTASK_OPERATOR_"
+
+
+class Settings(BaseSettings):
+    """All settings. Seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    namespace: str = Field(
+        "longtask-system", description="Namespace of the operator: its Lease, ledgers and certificate."
+    )
+    identity: str = Field(
+        "", description="Name of this replica in the Lease; the pod's name. Empty: host name and a random part."
+    )
+    pod_ip: str = Field("127.0.0.1", description="Address under which the leader publishes its report server.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe log lines written."
+    )
+    log_format: Literal["json", "console"] = Field("json", description="json for collectors, console for people.")
+
+    lease_name: str = Field("longtask-operator", description="Lease that the leader holds.")
+    lease_duration_seconds: float = Field(
+        15, description="After so long without renewal another replica takes over.", ge=5, le=300
+    )
+    lease_renew_deadline_seconds: float = Field(
+        10, description="After so long without a successful renewal the leader stops.", ge=2, le=290
+    )
+    lease_retry_seconds: float = Field(2, description="Time between renewals.", ge=0.5, le=60)
+
+    workers: int = Field(16, description="Tasks reconciled at the same time.", ge=1, le=256)
+    api_connections: int = Field(32, description="Connections to the API server at most.", ge=4, le=512)
+    relist_seconds: float = Field(600, description="Time between full lists that repair the cache.", ge=10, le=86_400)
+
+    ladder: Annotated[str, NoDecode] = Field(
+        "250m=512Mi,1Gi,2Gi;500m=1Gi,2Gi,3Gi,4Gi;1=2Gi,3Gi,4Gi,5Gi,6Gi,7Gi,8Gi;2=4Gi,5Gi,6Gi,7Gi,8Gi;4=8Gi",
+        description="Legal sizes: cpu=memory,memory;cpu=memory.",
+    )
+    tenants_unlabelled: Literal["Own", "Refuse"] = Field(
+        "Own",
+        description="Tenant of a namespace without the label longtask.dev/tenant: the namespace's own name, or none.",
+    )
+
+    attempt_retention_seconds: int = Field(
+        3600, description="How long finished Jobs stay for kubectl logs.", ge=0, le=2_592_000
+    )
+    termination_grace_seconds: int = Field(
+        30, description="Time between SIGTERM and SIGKILL of an attempt.", ge=1, le=3600
+    )
+    ephemeral_storage_limit: str = Field("1Gi", description="Limit of /tmp and $HOME together, each attempt.")
+    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
+        "IfNotPresent", description="Pull policy of task images."
+    )
+    copied_labels: Annotated[str, NoDecode] = Field(
+        "", description="Comma-separated label keys that are copied from a LongTask to its Jobs and Pods."
+    )
+    sidecar_image: str = Field("longtask/worker:0.1.0", description="Image of the progress file sidecar.")
+
+    report_port: int = Field(8443, description="Port of the report server, TLS.", ge=1, le=65_535)
+    report_host: str = Field(
+        "longtask-reports.longtask-system.svc", description="Host name in the URL that workers report to."
+    )
+    report_service: str = Field("longtask-reports", description="Service whose EndpointSlice the leader writes.")
+    report_certificate_days: int = Field(
+        365, description="Life of the serving certificate; renewed at two thirds.", ge=1, le=3650
+    )
+    progress_interval_seconds: float = Field(
+        10, description="Least time between two progress writes of a task.", ge=1, le=3600
+    )
+    progress_writes_per_second: float = Field(
+        20, description="Progress writes of all tasks together, at most.", gt=0, le=1000
+    )
+
+    http_port: int = Field(8080, description="Port of /metrics, /healthz and /readyz.", ge=1, le=65_535)
+    metrics_max_tenants: int = Field(
+        100, description="Tenants with a label value of their own; the rest is _other.", ge=1, le=10_000
+    )
