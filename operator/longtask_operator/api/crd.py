@@ -1,0 +1,142 @@
+"""The CustomResourceDefinition of LongTask, as plain data; `tools/generate.py` writes it to `crds/`.
+
+What the schema says: types, bounds and enums. What CEL here says: transitions of **status**, and the
+length of the name. Every other rule about spec is a policy of the chart, because a rule here would
+refuse our own status writes to objects that are older than the rule. Patterns of spec are left to the
+policies too: they answer with a sentence instead of a regular expression.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longtask_operator.api.longtask import LongTaskSpec, LongTaskStatus
+from longtask_operator.api.names import GROUP, LONGTASK_KIND, LONGTASK_PLURAL, MAX_NAME_LENGTH, VERSION
+from longtask_operator.api.schema import Schema, to_structural
+
+#: Seen by whoever reads the object before the operator's first visit: kstatus then says InProgress, not Current.
+STATUS_DEFAULT: dict[str, Any] = {"observedGeneration": -1}
+
+DESCRIPTION = (
+    "LongTask is one unit of work that runs to its end: a container image, its input, its size, and what to do "
+    "when an attempt fails. Each attempt is one Job. Follow it with `kubectl get longtasks -w`, wait for its end "
+    "with `kubectl wait --for=condition=Finished`, and read the condition Succeeded for the outcome."
+)
+
+#: (name, type, JSON path, description, shown only with -o wide)
+_COLUMNS = (
+    ("Tenant", "string", ".status.tenant", "Tenant the task counts for.", False),
+    ("Phase", "string", ".status.phase", "What the task does now.", False),
+    ("Progress", "string", ".status.progress.display", "How far the newest attempt is.", False),
+    ("Attempt", "integer", ".status.attempt", "Number of the newest attempt.", False),
+    ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", False),
+    ("Size", "string", ".status.sizing.display", "CPU and memory of the newest attempt.", True),
+    ("Reason", "string", ".status.reason", "Why the task is in this phase.", True),
+    ("Job", "string", ".status.jobName", "Job of the newest attempt.", True),
+)
+
+_SELECTABLE = (".status.phase", ".status.tenant")
+
+_FINISHED = "conditions.exists(c, c.type == 'Finished' && c.status == 'True')"
+
+
+def longtask_crd() -> dict[str, Any]:
+    """Return the CustomResourceDefinition of LongTask, ready to be written as YAML."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{LONGTASK_PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": LONGTASK_KIND,
+                "listKind": f"{LONGTASK_KIND}List",
+                "plural": LONGTASK_PLURAL,
+                "singular": LONGTASK_KIND.lower(),
+                "shortNames": ["lt"],
+                "categories": ["longtask"],
+            },
+            "versions": [_version()],
+        },
+    }
+
+
+def _version() -> dict[str, Any]:
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
+        "selectableFields": [{"jsonPath": path} for path in _SELECTABLE],
+        "schema": {"openAPIV3Schema": _root()},
+    }
+
+
+def _column(name: str, kind: str, path: str, description: str, wide: bool) -> dict[str, Any]:
+    column = {"name": name, "type": kind, "jsonPath": path, "description": description}
+    return {**column, "priority": 1} if wide else column
+
+
+def _root() -> Schema:
+    return {
+        "type": "object",
+        "description": DESCRIPTION,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}."},
+            "kind": {"type": "string", "description": f"{LONGTASK_KIND}."},
+            # The name stands here only so that the rule below can point at it.
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
+            "spec": _without_patterns(to_structural(LongTaskSpec, "spec")),
+            "status": {**to_structural(LongTaskStatus, "status"), "default": STATUS_DEFAULT},
+        },
+        "x-kubernetes-validations": [_name_rule(), *_transition_rules()],
+    }
+
+
+def _without_patterns(schema: Schema) -> Schema:
+    """Return *schema* without the word `pattern`; a property of that name would stay."""
+    result = {word: value for word, value in schema.items() if word != "pattern"}
+    for word in ("items", "additionalProperties"):
+        if word in result:
+            result[word] = _without_patterns(result[word])
+    if "properties" in result:
+        result["properties"] = {name: _without_patterns(field) for name, field in result["properties"].items()}
+    return result
+
+
+def _name_rule() -> dict[str, Any]:
+    return {
+        "rule": f"size(self.metadata.name) <= {MAX_NAME_LENGTH} && !self.metadata.name.contains('.')",
+        "message": f"metadata.name must be at most {MAX_NAME_LENGTH} lower-case letters, digits and dashes, without "
+        "dots; choose a shorter or simpler name",
+        "fieldPath": ".metadata.name",
+    }
+
+
+def _transition_rules() -> list[dict[str, Any]]:
+    """Rules on status that hold whoever writes it; written with has(), other forms exceed the cost budget."""
+    return [
+        _set_once_rule("tenant", "==", "status.tenant is fixed once set; keep it as it is"),
+        _set_once_rule("attempt", ">=", "status.attempt never falls; keep it or raise it"),
+        _set_once_rule("run", ">=", "status.run never falls; keep it or raise it"),
+        {
+            "rule": f"!has(oldSelf.status) || !has(oldSelf.status.conditions) || !oldSelf.status.{_FINISHED} || "
+            f"has(self.status) && (has(self.status.conditions) && self.status.{_FINISHED} || has(self.status.run) && "
+            "has(oldSelf.status.run) && self.status.run > oldSelf.status.run)",
+            "message": "a finished task stays finished; only a new run (status.run raised) may leave Finished",
+            "fieldPath": ".status.conditions",
+        },
+    ]
+
+
+def _set_once_rule(field: str, comparison: str, message: str) -> dict[str, Any]:
+    """A field that, once there, cannot vanish and changes only as *comparison* allows."""
+    return {
+        "rule": f"!has(oldSelf.status) || !has(oldSelf.status.{field}) || has(self.status) && "
+        f"has(self.status.{field}) && self.status.{field} {comparison} oldSelf.status.{field}",
+        "message": message,
+        "fieldPath": f".status.{field}",
+    }
