@@ -1,0 +1,110 @@
+"""Why an attempt ended, from what its pod really says.
+
+The task container alone decides, its exit code first: exit 0 is Completed even when the
+kernel killed a child process for memory (kubernetes#131530), and 137 alone is not an
+out-of-memory kill. A pod that is gone without a terminal phase is Lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from longtask_operator.api.reasons import Cause
+from longtask_operator.core.observe import Ended, PodView
+from longtask_operator.core.outcome import Outcome, log_tail, parse_outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnd:
+    """How an attempt ended."""
+
+    cause: Cause
+    exit_code: int | None = None
+    message: str = ""
+    log_tail: str | None = None
+    outcome: Outcome | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+
+
+def classify_pod(pod: PodView, stop: Cause | None) -> AttemptEnd:
+    """Return how the attempt of *pod*, which is over, ended.
+
+    *stop* is the cause for which the operator had decided to end the attempt, if it had. Exit 0
+    outlives such a decision only if the work was done: the worker left an outcome, or the
+    container ended before the pod's deletion began.
+    """
+    ended = pod.ended
+    if ended is None:
+        return _without_container(pod, stop)
+    outcome = parse_outcome(ended.message)
+    end = AttemptEnd(
+        cause=_cause_of_exit(pod, ended, outcome, stop),
+        exit_code=ended.exit_code,
+        outcome=outcome,
+        log_tail=None if outcome else log_tail(ended.message),
+        started=ended.started,
+        finished=ended.finished,
+    )
+    return replace(end, message=_message_of(end, pod, ended, outcome))
+
+
+def lost(message: str) -> AttemptEnd:
+    """Return the end of an attempt whose pod is gone without having said how it ended."""
+    return AttemptEnd(cause=Cause.LOST, message=message)
+
+
+def _without_container(pod: PodView, stop: Cause | None) -> AttemptEnd:
+    if stop:
+        return AttemptEnd(cause=stop, message="stopped before the task container started")
+    if pod.reason == "DeadlineExceeded":
+        return AttemptEnd(cause=Cause.ATTEMPT_TIMEOUT, message=pod.message or "attemptTimeoutSeconds passed")
+    if pod.disruption or pod.reason == "Evicted":
+        return AttemptEnd(cause=Cause.DISRUPTION, message=pod.message or f"the pod was disrupted: {pod.disruption}")
+    if pod.deleted_at:
+        return AttemptEnd(cause=Cause.DISRUPTION, message="the pod was deleted before the task container started")
+    return AttemptEnd(
+        cause=Cause.NEVER_STARTED, message=pod.message or pod.waiting or "the task container never started"
+    )
+
+
+def _cause_of_exit(pod: PodView, ended: Ended, outcome: Outcome | None, stop: Cause | None) -> Cause:
+    if ended.exit_code == 0 and (stop is None or outcome or _ended_before_deletion(pod, ended)):
+        return Cause.COMPLETED
+    if outcome and outcome.permanent:
+        return Cause.PERMANENT
+    if stop:
+        return stop
+    if pod.reason == "DeadlineExceeded":
+        return Cause.ATTEMPT_TIMEOUT
+    if ended.reason == "OOMKilled":
+        return Cause.OUT_OF_MEMORY
+    if ended.reason in ("StartError", "ContainerCannotRun"):
+        return Cause.NEVER_STARTED
+    if pod.disruption or pod.reason == "Evicted":
+        return Cause.DISRUPTION
+    if pod.deleted_at and not _ended_before_deletion(pod, ended):
+        return Cause.DISRUPTION
+    return Cause.APPLICATION
+
+
+def _ended_before_deletion(pod: PodView, ended: Ended) -> bool:
+    """Whether the container had ended when the pod's deletion began; times on the wire have whole seconds."""
+    if pod.deleted_at is None or ended.finished is None:
+        return pod.deleted_at is None
+    return ended.finished < pod.deleted_at - timedelta(seconds=pod.grace_seconds)
+
+
+def _message_of(end: AttemptEnd, pod: PodView, ended: Ended, outcome: Outcome | None) -> str:
+    if outcome and outcome.message:
+        return outcome.message
+    if end.cause is Cause.COMPLETED:
+        return ""
+    if end.cause in (Cause.ATTEMPT_TIMEOUT, Cause.DISRUPTION):
+        return pod.message or f"{pod.disruption or pod.reason or 'the pod was deleted'}, exit code {ended.exit_code}"
+    if end.cause is Cause.OUT_OF_MEMORY:
+        return "the task container used more than its memory"
+    if end.cause is Cause.NEVER_STARTED:
+        return ended.message[:1024] or ended.reason
+    return f"exit code {ended.exit_code}"

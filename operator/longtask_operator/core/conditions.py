@@ -1,0 +1,57 @@
+"""Conditions as in the Kubernetes API conventions: `lastTransitionTime` moves only when the status flips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from longtask_operator.api.longtask import Condition, LongTaskStatus
+from longtask_operator.api.reasons import ConditionType
+from longtask_operator.api.times import format_time
+
+TRUE: Literal["True"] = "True"
+FALSE: Literal["False"] = "False"
+UNKNOWN: Literal["Unknown"] = "Unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A condition as it should stand."""
+
+    type: ConditionType
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+
+
+def with_conditions(
+    before: Sequence[Condition], wanted: Iterable[Wanted], *, generation: int, now: datetime
+) -> list[Condition]:
+    """Return *wanted* and nothing else as conditions; a status that stays keeps its transition time."""
+    previous = {condition.type: condition for condition in before}
+    return [_next(previous.get(want.type), want, generation, now) for want in wanted]
+
+
+def find_condition(status: LongTaskStatus, kind: ConditionType) -> Condition | None:
+    """Return the condition of *kind*, or None."""
+    return next((condition for condition in status.conditions or () if condition.type == kind), None)
+
+
+def is_true(status: LongTaskStatus, kind: ConditionType) -> bool:
+    """Return whether the condition of *kind* is there and True."""
+    condition = find_condition(status, kind)
+    return condition is not None and condition.status == TRUE
+
+
+def _next(before: Condition | None, want: Wanted, generation: int, now: datetime) -> Condition:
+    flipped = before is None or before.status != want.status
+    return Condition.model_construct(
+        type=str(want.type),
+        status=want.status,
+        reason=str(want.reason),
+        message=want.message[:1024],
+        observed_generation=generation,
+        last_transition_time=format_time(now) if before is None or flipped else before.last_transition_time,
+    )

@@ -1,0 +1,97 @@
+"""Which attempt is the current one, and what is known of it.
+
+The number of the current attempt is the highest that status, ledger, Jobs or pods name.
+It is open until its end stands in the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from longtask_operator.api.longtask import Attempt, LongTask, LongTaskStatus, Progress
+from longtask_operator.api.reasons import Cause
+from longtask_operator.core.admission import Verdict
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.observe import JobView, PodView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """Everything that one reconcile looks at, read once."""
+
+    task: LongTask
+    tenant: str | None  #: None: the namespace has no tenant and such are refused
+    entry: LedgerEntry | None  #: of this task's uid
+    jobs: tuple[JobView, ...]  #: controlled by this very LongTask
+    pods: tuple[PodView, ...]
+    progress: Progress | None = None  #: from the latest report of the current attempt's pod
+    mirror_due: bool = False  #: whether the progress may be written now for its own sake
+    verdict: Verdict | None = None  #: why admission or the cluster does not let it start
+    waiting_since: datetime | None = None  #: since when it waits for admission
+    now: datetime
+    jitter: float  #: in [0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentAttempt:
+    """The newest attempt; *number* is 0 before the first."""
+
+    number: int
+    recorded: Attempt | None  #: what the status says of it
+    entry: LedgerEntry | None
+    job: JobView | None
+    pods: tuple[PodView, ...]  #: the one that decides comes first
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its end is not recorded yet."""
+        if self.recorded:
+            return self.recorded.completion_time is None
+        return self.entry is not None or self.job is not None or bool(self.pods)
+
+    @property
+    def stop(self) -> Cause | None:
+        """The cause for which it is being ended, if that was decided."""
+        recorded = self.recorded
+        return Cause(recorded.cause) if recorded and recorded.cause and recorded.completion_time is None else None
+
+    @property
+    def generation(self) -> int | None:
+        """Generation of the spec that it runs, if known."""
+        known = (
+            self.job and self.job.generation,
+            self.entry and self.entry.generation,
+            self.recorded and self.recorded.generation,
+        )
+        return next((generation for generation in known if generation is not None), None)
+
+
+def current_attempt(seen: Observed) -> CurrentAttempt:
+    """Return the newest attempt of the task."""
+    status = seen.task.status
+    numbers = [status.attempt or 0, seen.entry.attempt if seen.entry else 0]
+    number = max([*numbers, *(job.attempt for job in seen.jobs), *(pod.attempt for pod in seen.pods)])
+    recorded = find_attempt(status, number)
+    return CurrentAttempt(
+        number=number,
+        recorded=recorded,
+        entry=seen.entry if seen.entry and seen.entry.attempt == number else None,
+        job=next((job for job in seen.jobs if job.attempt == number), None),
+        pods=_deciding_first((pod for pod in seen.pods if pod.attempt == number), recorded),
+    )
+
+
+def find_attempt(status: LongTaskStatus, number: int) -> Attempt | None:
+    """Return the recorded attempt of that number, or None."""
+    return next((attempt for attempt in status.attempts or () if attempt.number == number), None)
+
+
+def _deciding_first(pods: Iterable[PodView], recorded: Attempt | None) -> tuple[PodView, ...]:
+    """Order pods of one attempt: the recorded one, then one that succeeded, then the oldest.
+
+    The Job controller may start two pods for one Job (kubernetes#120790).
+    """
+    uid = recorded.pod_uid if recorded else None
+    return tuple(sorted(pods, key=lambda pod: (pod.uid != uid, pod.phase != "Succeeded", pod.created, pod.uid)))

@@ -1,0 +1,92 @@
+"""What a reconcile wants done, as values. `engines/apply.py` carries them out in the order of the fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from longtask_operator.api.longtask import LongTaskStatus
+from longtask_operator.core.admission import Candidate
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.observe import JobView, PodView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateJob:
+    """Create the Job of the attempt in *entry*, unless it is there."""
+
+    entry: LedgerEntry
+    tenant: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepEntry:
+    """Put *entry* into the ledger: its attempt lives and the ledger does not hold it."""
+
+    entry: LedgerEntry
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopJob:
+    """Delete the Job; its pods are stopped with their grace."""
+
+    job: JobView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPod:
+    """Delete a pod that lives although its Job is gone."""
+
+    pod: PodView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasePod:
+    """Take our finalizer off the pod: its outcome is recorded."""
+
+    pod: PodView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseEntry:
+    """Take the attempt out of the ledger: no live pod of it remains."""
+
+    uid: str
+    attempt: int
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteTask:
+    """Delete the LongTask: its TTL has passed."""
+
+
+Action = CreateJob | KeepEntry | StopJob | StopPod | ReleasePod | ReleaseEntry | DeleteTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """An Event for people."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The result of one reconcile."""
+
+    #: Before the status is written: each may be repeated.
+    first: tuple[Action, ...] = ()
+    #: The status as it should stand; None leaves it.
+    status: LongTaskStatus | None = None
+    #: After the status was written: they rely on it.
+    then: tuple[Action, ...] = ()
+    #: Waits for admission.
+    candidate: Candidate | None = None
+    #: When to look again if nothing happens before.
+    again_at: datetime | None = None
+    notices: tuple[Notice, ...] = ()

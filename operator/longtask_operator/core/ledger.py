@@ -1,0 +1,80 @@
+"""The ledger: one line per live attempt, written before its Job exists.
+
+It is the write-ahead record of admission. A line `uid attempt generation milliCPU MiB`
+is added by compare-and-swap before the attempt's Job is created and removed when the
+attempt's outcome stands in the status and no live pod of it remains. Two operators
+therefore cost a conflict, never a second attempt of the same number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from longtask_operator.api.quantity import MEBIBYTE
+from longtask_operator.core.sizing import Size
+
+#: Live attempts of one ledger at most: 440 kB, well under etcd's 1.5 MB per object.
+MAX_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One live attempt: the quota it holds and the generation of the spec it runs."""
+
+    uid: str
+    attempt: int
+    generation: int
+    size: Size
+
+
+#: Entries by task uid: a task has one live attempt at most.
+Entries = Mapping[str, LedgerEntry]
+
+
+def ledger_name(tenant: str) -> str:
+    """Return the name of the ledger that *tenant*'s attempts stand in."""
+    return f"longtask-ledger-tenant-{tenant}"
+
+
+def parse_entries(text: str) -> dict[str, LedgerEntry]:
+    """Return the entries of a ledger's *text*.
+
+    Raises:
+        ValueError: if a line is malformed. The ledger is then not used: an empty one would admit anew what runs.
+    """
+    entries = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        if len(fields) != 5:
+            raise ValueError(f"line {number} of the ledger has {len(fields)} fields instead of 5: {line[:80]!r}")
+        uid, attempt, generation, cpu, memory = fields
+        size = Size(cpu=int(cpu), memory=int(memory) * MEBIBYTE)
+        entries[uid] = LedgerEntry(uid=uid, attempt=int(attempt), generation=int(generation), size=size)
+    return entries
+
+
+def format_entries(entries: Iterable[LedgerEntry]) -> str:
+    """Return the ledger's text, in order of uid so that equal ledgers are equal texts."""
+    return "".join(
+        f"{entry.uid} {entry.attempt} {entry.generation} {entry.size.cpu} {-(-entry.size.memory // MEBIBYTE)}\n"
+        for entry in sorted(entries, key=lambda entry: entry.uid)
+    )
+
+
+def with_changes(
+    entries: Entries, *, added: Iterable[LedgerEntry] = (), released: Iterable[tuple[str, int]] = ()
+) -> dict[str, LedgerEntry]:
+    """Return *entries* with *released* (uid, attempt) removed and *added* put in.
+
+    A release names its attempt, so that a late one never removes a newer attempt's entry. An
+    added entry never replaces one of a higher attempt.
+    """
+    result = dict(entries)
+    for uid, attempt in released:
+        if uid in result and result[uid].attempt == attempt:
+            del result[uid]
+    for entry in added:
+        if entry.uid not in result or result[entry.uid].attempt <= entry.attempt:
+            result[entry.uid] = entry
+    return result

@@ -1,0 +1,131 @@
+"""The status of a LongTask in each situation: phase, reason and conditions, as one table.
+
+A status is computed from facts alone. Phase and reason are for display; the conditions
+are what programs wait for. kstatus reads Ready and Stalled, `kubectl wait` reads Finished.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from longtask_operator.api.longtask import LongTaskStatus
+from longtask_operator.api.phases import Phase
+from longtask_operator.api.reasons import Cause, ConditionType, QueueReason, Reason
+from longtask_operator.core.conditions import FALSE, TRUE, UNKNOWN, Wanted, find_condition, with_conditions
+
+T = ConditionType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Where a task stands, in the words of the status."""
+
+    phase: Phase
+    reason: str
+    conditions: tuple[Wanted, ...]
+
+
+def waiting(reason: QueueReason, message: str, *, inadmissible: bool = False) -> Situation:
+    """Return the situation of a task that waits for admission; *inadmissible* if it cannot start as things are."""
+    if inadmissible:
+        succeeded = Wanted(type=T.SUCCEEDED, status=UNKNOWN, reason=Reason.INADMISSIBLE, message=message)
+        tail = (
+            Wanted(type=T.READY, status=FALSE, reason=reason, message=message),
+            Wanted(type=T.STALLED, status=TRUE, reason=reason, message=message),
+        )
+    else:
+        succeeded = Wanted(type=T.SUCCEEDED, status=UNKNOWN, reason=_waiting_word(reason), message=message)
+        tail = (_ready(),)
+    admitted = Wanted(type=T.ADMITTED, status=FALSE, reason=reason, message=message)
+    return Situation(
+        phase=_waiting_phase(reason), reason=reason, conditions=(admitted, succeeded, _unfinished(), *tail)
+    )
+
+
+def active(phase: Phase, reason: str, message: str) -> Situation:
+    """Return the situation of a task whose attempt starts, runs or is being stopped."""
+    admitted = Wanted(type=T.ADMITTED, status=TRUE, reason=Reason.ADMITTED, message="a place in the quota is reserved")
+    succeeded = Wanted(type=T.SUCCEEDED, status=UNKNOWN, reason=reason, message=message)
+    return Situation(phase=phase, reason=reason, conditions=(admitted, succeeded, _unfinished(), _ready()))
+
+
+def succeeded(message: str) -> Situation:
+    """Return the situation of a completed task."""
+    return Situation(
+        phase=Phase.SUCCEEDED,
+        reason=Cause.COMPLETED,
+        conditions=(
+            Wanted(type=T.ADMITTED, status=TRUE, reason=Reason.ADMITTED, message="a place in the quota was reserved"),
+            Wanted(type=T.SUCCEEDED, status=TRUE, reason=Cause.COMPLETED, message=message),
+            Wanted(type=T.FINISHED, status=TRUE, reason=Cause.COMPLETED, message=message),
+            Wanted(type=T.READY, status=TRUE, reason=Reason.FINISHED, message=message),
+        ),
+    )
+
+
+def failed(before: LongTaskStatus, cause: Cause, message: str) -> Situation:
+    """Return the situation of a task that failed by *cause*."""
+    return Situation(
+        phase=Phase.FAILED,
+        reason=cause,
+        conditions=(
+            _as_it_was(before),
+            Wanted(type=T.SUCCEEDED, status=FALSE, reason=cause, message=message),
+            Wanted(type=T.FINISHED, status=TRUE, reason=cause, message=message),
+            Wanted(type=T.READY, status=FALSE, reason=cause, message=message),
+            Wanted(type=T.STALLED, status=TRUE, reason=cause, message=message),
+        ),
+    )
+
+
+def cancelled(before: LongTaskStatus) -> Situation:
+    """Return the situation of a cancelled task, which is a regular end and therefore Ready."""
+    message = "cancelled by spec.cancel"
+    return Situation(
+        phase=Phase.CANCELLED,
+        reason=Cause.CANCELLED,
+        conditions=(
+            _as_it_was(before),
+            Wanted(type=T.SUCCEEDED, status=FALSE, reason=Cause.CANCELLED, message=message),
+            Wanted(type=T.FINISHED, status=TRUE, reason=Cause.CANCELLED, message=message),
+            Wanted(type=T.READY, status=TRUE, reason=Reason.FINISHED, message=message),
+        ),
+    )
+
+
+def with_situation(status: LongTaskStatus, situation: Situation, *, generation: int, now: datetime) -> LongTaskStatus:
+    """Return *status* with the phase, reason and conditions of *situation*."""
+    conditions = with_conditions(status.conditions or (), situation.conditions, generation=generation, now=now)
+    return status.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": str(situation.phase),
+            "reason": str(situation.reason),
+            "conditions": conditions,
+        }
+    )
+
+
+def _ready() -> Wanted:
+    return Wanted(type=T.READY, status=TRUE, reason=Reason.ACCEPTED, message="the task is accepted and looked after")
+
+
+def _unfinished() -> Wanted:
+    return Wanted(type=T.FINISHED, status=FALSE, reason=Reason.UNFINISHED, message="the run has not ended")
+
+
+def _as_it_was(before: LongTaskStatus) -> Wanted:
+    condition = find_condition(before, T.ADMITTED)
+    if condition is None:
+        return Wanted(type=T.ADMITTED, status=FALSE, reason=Reason.QUEUED, message="ended before it was admitted")
+    return Wanted(type=T.ADMITTED, status=condition.status, reason=condition.reason, message=condition.message)
+
+
+def _waiting_word(reason: QueueReason) -> str:
+    """Return the reason of Succeeded=Unknown for a waiting task."""
+    return reason if reason in (QueueReason.BACKOFF, QueueReason.SUSPENDED) else Reason.QUEUED
+
+
+def _waiting_phase(reason: QueueReason) -> Phase:
+    return {QueueReason.BACKOFF: Phase.BACKOFF, QueueReason.SUSPENDED: Phase.SUSPENDED}.get(reason, Phase.QUEUED)

@@ -1,0 +1,206 @@
+"""Jobs and Pods as read from the API server, reduced to the facts that decisions use.
+
+The views are what the caches hold: a fraction of the memory of the objects, and nothing
+below this module knows how a pod's status is spelt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from longtask_operator.api.names import (
+    ANNOTATION_GENERATION,
+    ANNOTATION_RUN,
+    FINALIZER,
+    LABEL_ATTEMPT,
+    LABEL_TASK,
+    LABEL_TASK_UID,
+    SIDECAR_CONTAINER,
+    TASK_CONTAINER,
+)
+from longtask_operator.api.times import parse_optional_time, parse_time
+
+#: Reasons of a waiting container that people should see at once.
+_TELLING_WAITS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImageNeverPull",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a container ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+    started: datetime | None
+    finished: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A Job of ours."""
+
+    name: str
+    namespace: str
+    uid: str
+    version: int  #: resourceVersion
+    task_name: str
+    task_uid: str
+    owner_uid: str | None  #: uid of the controlling owner, which alone may be believed
+    attempt: int
+    run: int
+    generation: int
+    created: datetime
+    deleting: bool
+    finished: bool  #: condition Complete or Failed
+    message: str  #: message of that condition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodView:
+    """A Pod of one of our Jobs."""
+
+    name: str
+    namespace: str
+    uid: str
+    version: int
+    task_name: str
+    task_uid: str
+    attempt: int
+    node: str | None
+    phase: str
+    reason: str  #: of the pod's status: Evicted, DeadlineExceeded
+    message: str
+    created: datetime
+    deleted_at: datetime | None  #: when its grace ends, if it is being deleted
+    grace_seconds: int
+    held: bool  #: our finalizer is on it
+    running_since: datetime | None  #: of the task container
+    waiting: str  #: why the task container waits, where that tells people something
+    ended: Ended | None  #: of the task container
+    disruption: str  #: reason of a true DisruptionTarget condition
+    has_sidecar: bool
+    sidecar_message: str
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether all its containers have ended for good."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the attempt is decided: its task container has ended, and with it what the sidecar had to say."""
+        return self.is_terminal or (self.ended is not None and not self.has_sidecar)
+
+
+def observe_job(body: Mapping[str, Any]) -> JobView | None:
+    """Return the facts of a Job, or None if it does not carry our labels."""
+    meta = body["metadata"]
+    labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
+    if LABEL_TASK_UID not in labels or not str(labels.get(LABEL_ATTEMPT, "")).isdigit():
+        return None
+    conditions = [c for c in (body.get("status") or {}).get("conditions") or [] if c.get("status") == "True"]
+    final = next((c for c in conditions if c["type"] in ("Complete", "Failed")), None)
+    return JobView(
+        name=meta["name"],
+        namespace=meta["namespace"],
+        uid=meta["uid"],
+        version=int(meta["resourceVersion"]),
+        task_name=labels.get(LABEL_TASK, ""),
+        task_uid=labels[LABEL_TASK_UID],
+        owner_uid=next((o["uid"] for o in meta.get("ownerReferences") or [] if o.get("controller")), None),
+        attempt=int(labels[LABEL_ATTEMPT]),
+        run=_number(annotations.get(ANNOTATION_RUN), 1),
+        generation=_number(annotations.get(ANNOTATION_GENERATION), 0),
+        created=parse_time(meta["creationTimestamp"]),
+        deleting="deletionTimestamp" in meta,
+        finished=final is not None,
+        message=str((final or {}).get("message") or ""),
+    )
+
+
+def observe_pod(body: Mapping[str, Any]) -> PodView | None:
+    """Return the facts of a Pod, or None if it does not carry our labels."""
+    meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    labels = meta.get("labels") or {}
+    if LABEL_TASK_UID not in labels or not str(labels.get(LABEL_ATTEMPT, "")).isdigit():
+        return None
+    task = _container(status.get("containerStatuses"), TASK_CONTAINER)
+    sidecar = _container(status.get("initContainerStatuses"), SIDECAR_CONTAINER)
+    return PodView(
+        name=meta["name"],
+        namespace=meta["namespace"],
+        uid=meta["uid"],
+        version=int(meta["resourceVersion"]),
+        task_name=labels.get(LABEL_TASK, ""),
+        task_uid=labels[LABEL_TASK_UID],
+        attempt=int(labels[LABEL_ATTEMPT]),
+        node=spec.get("nodeName"),
+        phase=str(status.get("phase") or "Pending"),
+        reason=str(status.get("reason") or ""),
+        message=str(status.get("message") or "")[:1024],
+        created=parse_time(meta["creationTimestamp"]),
+        deleted_at=parse_optional_time(meta.get("deletionTimestamp")),
+        grace_seconds=int(meta.get("deletionGracePeriodSeconds") or 0),
+        held=FINALIZER in (meta.get("finalizers") or []),
+        running_since=parse_optional_time((task.get("running") or {}).get("startedAt")),
+        waiting=_waiting(task, sidecar, status),
+        ended=_ended(task),
+        disruption=_disruption(status),
+        has_sidecar=any(c.get("name") == SIDECAR_CONTAINER for c in spec.get("initContainers") or []),
+        sidecar_message=str((sidecar.get("terminated") or {}).get("message") or "")[:4096],
+    )
+
+
+def _container(statuses: Any, name: str) -> Mapping[str, Any]:
+    for entry in statuses or []:
+        if entry.get("name") == name:
+            state: Mapping[str, Any] = entry.get("state") or {}
+            return state
+    return {}
+
+
+def _ended(state: Mapping[str, Any]) -> Ended | None:
+    terminated = state.get("terminated")
+    if not terminated:
+        return None
+    return Ended(
+        exit_code=int(terminated.get("exitCode") or 0),
+        reason=str(terminated.get("reason") or ""),
+        message=str(terminated.get("message") or ""),
+        started=parse_optional_time(terminated.get("startedAt")),
+        finished=parse_optional_time(terminated.get("finishedAt")),
+    )
+
+
+def _waiting(task: Mapping[str, Any], sidecar: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    for state in (task, sidecar):
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason") in _TELLING_WAITS:
+            return f"{waiting['reason']}: {waiting.get('message') or ''}"[:1024].rstrip(": ")
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return f"Unschedulable: {condition.get('message') or ''}"[:1024]
+    return ""
+
+
+def _disruption(status: Mapping[str, Any]) -> str:
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return str(condition.get("reason") or "Disrupted")
+    return ""
+
+
+def _number(text: Any, default: int) -> int:
+    return int(text) if str(text or "").isdigit() else default

@@ -1,0 +1,87 @@
+"""What follows an attempt that did not complete.
+
+Each cause has its own budget, so that a flaky node never uses up the retries meant
+for the program. A budget of n means: the attempt number n+1 that ends by that cause
+fails the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from longtask_operator.api.longtask import Backoff, Retry, RetryLimits
+from longtask_operator.api.reasons import Cause
+
+#: Attempts that may end by a cause and still be followed by another; a cause not listed is never retried.
+DEFAULT_LIMITS: Mapping[Cause, int] = {
+    Cause.APPLICATION: 3,
+    Cause.ATTEMPT_TIMEOUT: 3,
+    Cause.OUT_OF_MEMORY: 5,
+    Cause.NEVER_STARTED: 3,
+    Cause.LOST: 5,
+    Cause.DISRUPTION: 20,
+}
+
+#: Ended on request: no failure, no backoff, no budget.
+REQUESTED_STOPS = frozenset({Cause.CANCELLED, Cause.SUSPENDED})
+
+INITIAL_SECONDS, FACTOR, MAX_SECONDS, JITTER_PERCENT = 10, 2, 600, 20
+_MAX_DOUBLINGS = 40  #: beyond this any wait is over every cap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryAt:
+    """Another attempt follows, not before *not_before*."""
+
+    not_before: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """No attempt follows; *message* says which budget ran out."""
+
+    message: str
+
+
+def limit_of(cause: Cause, retry: Retry | None) -> int:
+    """Return the budget of *cause*: from the spec, else the default; 0 for causes that are never retried."""
+    limits = (retry and retry.limits) or RetryLimits()
+    asked = {Cause.APPLICATION: limits.application, Cause.NEVER_STARTED: limits.never_started}.get(cause)
+    return DEFAULT_LIMITS.get(cause, 0) if asked is None else asked
+
+
+def backoff_after(failures: int, backoff: Backoff | None, jitter: float) -> timedelta:
+    """Return the wait after the *failures*-th failed attempt of a run, counted from 1.
+
+    *jitter* is a number in [0, 1) drawn by the caller; 0.5 gives the wait without jitter,
+    `initialSeconds * factor^(failures - 1)`, capped at `maxSeconds` before the jitter.
+    """
+    backoff = backoff or Backoff()
+    initial = _or_default(backoff.initial_seconds, INITIAL_SECONDS)
+    factor = _or_default(backoff.factor, FACTOR)
+    cap = _or_default(backoff.max_seconds, MAX_SECONDS)
+    percent = _or_default(backoff.jitter_percent, JITTER_PERCENT)
+    wait = min(float(cap), initial * float(factor) ** min(failures - 1, _MAX_DOUBLINGS))
+    return timedelta(seconds=wait * (1 + (2 * jitter - 1) * percent / 100))
+
+
+def decide_retry(
+    cause: Cause, counts: Mapping[str, int], retry: Retry | None, *, now: datetime, jitter: float
+) -> RetryAt | GiveUp:
+    """Decide what follows an attempt that ended by *cause* at *now*.
+
+    *counts* are the ended attempts of this run by cause, the one just ended included.
+    """
+    limit, used = limit_of(cause, retry), counts.get(cause, 0)
+    if limit == 0:
+        return GiveUp(message=f"{cause} is not retried")
+    if used > limit:
+        return GiveUp(message=f"{used} attempts ended by {cause}; {limit} retries were allowed")
+    failures = sum(count for name, count in counts.items() if name not in REQUESTED_STOPS)
+    return RetryAt(not_before=now + backoff_after(max(failures, 1), retry.backoff if retry else None, jitter))
+
+
+def _or_default(value: int | None, default: int) -> int:
+    return default if value is None else value

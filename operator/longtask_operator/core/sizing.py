@@ -1,0 +1,99 @@
+"""The size ladder: which pairs of CPU and memory an attempt may have, and which one it gets.
+
+A rung is the task container's requests and limits alike. The ladder is a setting of
+the installation; its default follows the legal pairs of AWS Fargate between 0.25 vCPU
+with 0.5 GB and 4 vCPU with 8 GB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from longtask_operator.api.errors import SpecError
+from longtask_operator.api.longtask import Resources
+from longtask_operator.api.quantity import format_cpu, format_memory, parse_cpu, parse_memory
+from longtask_operator.api.reasons import SizeSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Size:
+    """One rung: CPU in millicores, memory in bytes."""
+
+    cpu: int
+    memory: int
+
+    @property
+    def display(self) -> str:
+        """The size as people write it, `500m/2Gi`."""
+        return f"{format_cpu(self.cpu)}/{format_memory(self.memory)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeChoice:
+    """The size of the next attempt, and why."""
+
+    size: Size
+    source: SizeSource
+    message: str
+
+
+#: The rungs, smallest CPU first, then smallest memory.
+Ladder = tuple[Size, ...]
+
+
+def parse_ladder(text: str) -> Ladder:
+    """Return the rungs of `cpu=memory,memory;cpu=memory`, sorted.
+
+    Raises:
+        ValueError: if the text names no rung or is malformed.
+    """
+    rungs = []
+    for part in filter(None, (piece.strip() for piece in text.split(";"))):
+        cpu, separator, memories = part.partition("=")
+        if not separator:
+            raise ValueError(f"ladder: {part!r} is not of the form cpu=memory,memory")
+        rungs += [
+            Size(cpu=parse_cpu(cpu.strip()), memory=parse_memory(memory.strip())) for memory in memories.split(",")
+        ]
+    if not rungs:
+        raise ValueError("ladder: at least one rung is needed")
+    return tuple(sorted(set(rungs)))
+
+
+def pick_size(requested: Resources | None, ladder: Ladder) -> SizeChoice:
+    """Return the smallest rung that is at least what was asked for; nothing asked means the smallest rung.
+
+    Raises:
+        SpecError: if a value asked for is not on the ladder, or the two make no legal pair.
+    """
+    requested = requested or Resources()
+    cpu = _asked("cpu", requested.cpu, parse_cpu)
+    memory = _asked("memory", requested.memory, parse_memory)
+    fitting = [rung for rung in ladder if cpu in (None, rung.cpu) and memory in (None, rung.memory)]
+    if not fitting:
+        raise SpecError("spec.resources", _advice(cpu, memory, ladder))
+    if cpu is None and memory is None:
+        return SizeChoice(
+            size=fitting[0], source=SizeSource.SMALLEST, message="no size was asked for; this is the smallest"
+        )
+    return SizeChoice(size=fitting[0], source=SizeSource.REQUESTED, message="asked for in spec.resources")
+
+
+def _asked(name: str, value: str | int | None, parse: Callable[[str | int], int]) -> int | None:
+    if value is None:
+        return None
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise SpecError(f"spec.resources.{name}", str(error)) from None
+
+
+def _advice(cpu: int | None, memory: int | None, ladder: Ladder) -> str:
+    if cpu is not None and (memories := [format_memory(rung.memory) for rung in ladder if rung.cpu == cpu]):
+        return f"{format_cpu(cpu)} goes with {', '.join(memories)}; choose one of these or leave memory out"
+    if cpu is not None:
+        steps = ", ".join(format_cpu(step) for step in sorted({rung.cpu for rung in ladder}))
+        return f"cpu must be one of {steps}, or left out"
+    steps = ", ".join(format_memory(step) for step in sorted({rung.memory for rung in ladder}))
+    return f"memory must be one of {steps}, or left out"
