@@ -1,0 +1,117 @@
+"""An attempt in a cluster: described by the environment, watched by the operator.
+
+The order at the end: the termination message first, for the outcome does not depend on the
+reports; then the last report, for a bounded time; then the exit.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from longtask_worker import exit_codes
+from longtask_worker.calling import Main, call, outcome_of_stop
+from longtask_worker.environment import Info, parse_environment, parse_time
+from longtask_worker.errors import UsageError
+from longtask_worker.notes import note
+from longtask_worker.outcome import Outcome, encode_outcome
+from longtask_worker.progress import Progress
+from longtask_worker.reporter import Reporter
+from longtask_worker.sender import open_sender
+from longtask_worker.signals import stop_on_sigterm
+from longtask_worker.stopping import CANCELLED, SUPERSEDED, StopFlag
+from longtask_worker.task import Task
+from longtask_worker.termination import DEFAULT_PATH, TerminationLog
+from longtask_worker.usage import cpu_seconds, memory_bytes
+from longtask_worker.wire import Answer
+
+#: How long a superseded attempt may take to stop by itself, in seconds. Then it is ended: its successor runs.
+SUPERSEDED_GRACE_SECONDS = 10.0
+
+
+def run_attempt(load: Callable[[], Main], env: Mapping[str, str]) -> int:
+    """Run the attempt that *env* describes and return the exit code."""
+    attempt = _Attempt(env)
+    stop_on_sigterm(attempt.stop)
+    try:
+        info = parse_environment(env)
+    except UsageError as error:
+        return attempt.leave(Outcome(exit_code=exit_codes.USAGE, message=str(error), permanent=True))
+    return attempt.run(load, info)
+
+
+class _Attempt:
+    """What one attempt's parts share."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.stop = StopFlag()
+        self._progress = Progress()
+        self._log = TerminationLog(env.get("LONGTASK_TERMINATION_LOG") or DEFAULT_PATH)
+        self._sender = open_sender(env)
+        self._task: Task | None = None
+        self._successor_runs = False
+
+    def run(self, load: Callable[[], Main], info: Info) -> int:
+        self._task = Task(info, self._progress, self.stop)
+        reporter = Reporter(self._sender, self._facts, self._heed) if self._sender else None
+        if reporter:
+            reporter.start()
+        code = self.leave(call(load, self._task))
+        if reporter:
+            reporter.close()
+        return code
+
+    def leave(self, outcome: Outcome) -> int:
+        """Write the termination message and return the exit code, APPLICATION if a result would be lost."""
+        if outcome.message:
+            note(outcome.message)
+        try:
+            self._log.write(encode_outcome(outcome, self._progress.snapshot()))
+        except OSError as error:
+            note(f"the termination message cannot be written: {error}")
+            return exit_codes.APPLICATION if outcome.result is not None else outcome.exit_code
+        return outcome.exit_code
+
+    def _facts(self) -> dict[str, Any]:
+        now = self._progress.snapshot()
+        return {
+            "done": now.done,
+            "total": now.total,
+            "unit": now.unit,
+            "stage": now.stage,
+            "message": now.message,
+            "memoryBytes": memory_bytes(),
+            "cpuSeconds": cpu_seconds(),
+        }
+
+    def _heed(self, answer: Answer) -> None:
+        """Follow what the operator asks; runs in the reporter's thread."""
+        if answer.stop:
+            self._yield_to_successor()
+        elif answer.cancel:
+            self.stop.set(CANCELLED)
+        if answer.deadline and self._task:
+            with suppress(ValueError):
+                self._task.deadline = parse_time(answer.deadline)
+
+    def _yield_to_successor(self) -> None:
+        if self._successor_runs:
+            return
+        self._successor_runs = True
+        self.stop.set(SUPERSEDED)
+        timer = threading.Timer(SUPERSEDED_GRACE_SECONDS, self._end_superseded)
+        timer.daemon = True
+        timer.start()
+
+    def _end_superseded(self) -> None:
+        """End a process whose function did not stop; one that has left its outcome is on its way out already."""
+        outcome = outcome_of_stop(SUPERSEDED)
+        try:
+            if not self._log.write(encode_outcome(outcome, self._progress.snapshot())):
+                return
+        except OSError as error:
+            note(f"the termination message cannot be written: {error}")
+        os._exit(outcome.exit_code)

@@ -1,0 +1,56 @@
+"""Reports in a background thread: it samples, sends, waits; the work never waits for it.
+
+A report goes out at every interval even if nothing changed: the operator sees life by it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from longtask_worker.notes import note
+from longtask_worker.sender import TIMEOUT, Sender
+from longtask_worker.wire import Answer
+
+#: How long the end of the task waits for its last report, in seconds.
+LAST_REPORT_SECONDS = 2.0
+
+
+class Reporter:
+    """Sends what *facts* returns and passes each answer to *on_answer*, both in its own thread."""
+
+    def __init__(
+        self, sender: Sender, facts: Callable[[], dict[str, Any]], on_answer: Callable[[Answer], None]
+    ) -> None:
+        self._sender = sender
+        self._facts = facts
+        self._on_answer = on_answer
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._report_until_closed, name="longtask-reporter", daemon=True)
+
+    def start(self) -> None:
+        """Begin with a first report at once."""
+        self._thread.start()
+
+    def close(self, timeout: float = LAST_REPORT_SECONDS) -> None:
+        """Send the last report; return when it is answered or after *timeout* seconds."""
+        self._closing.set()
+        self._thread.join(timeout)
+
+    def _report_until_closed(self) -> None:
+        wait = 0.0
+        while not self._closing.wait(wait):
+            wait = self._report_once(TIMEOUT)
+        self._report_once(LAST_REPORT_SECONDS)
+
+    def _report_once(self, timeout: float) -> float:
+        """Send one report and return the seconds until the next."""
+        try:
+            answer = self._sender.send(self._facts(), timeout)
+            if answer is not None:
+                self._on_answer(answer)
+        except Exception as error:  # a fault of ours must not end the reports
+            note(f"report failed: {type(error).__name__}: {error}")
+            answer = None
+        return self._sender.wait_after(answer)
