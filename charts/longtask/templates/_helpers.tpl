@@ -75,15 +75,18 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "longtask.serviceAccou
 {{ include "longtask.fullname" . }}-reports
 {{- end -}}
 
-{{/* The ladder as one string: cpu=memory,memory;cpu=memory. A cpu set to null is left out. */}}
+{{/* The ladder as one string, smallest cpu first: cpu=memory,memory;cpu=memory. */}}
 {{- define "longtask.ladder" -}}
-{{- $rungs := list -}}
+{{- $rungs := dict -}}
 {{- range $cpu, $memories := .Values.ladder -}}
-{{- if $memories -}}
-{{- $rungs = append $rungs (printf "%s=%s" $cpu (join "," $memories)) -}}
+{{- $milli := hasSuffix "m" $cpu | ternary (trimSuffix "m" $cpu | int64) (mul (int64 $cpu) 1000) -}}
+{{- $_ := set $rungs (printf "%012d" $milli) (printf "%s=%s" $cpu (join "," $memories)) -}}
 {{- end -}}
+{{- $sorted := list -}}
+{{- range $key := keys $rungs | sortAlpha -}}
+{{- $sorted = append $sorted (get $rungs $key) -}}
 {{- end -}}
-{{- join ";" $rungs -}}
+{{- join ";" $sorted -}}
 {{- end -}}
 
 {{/* Pod fields that the operator's pod and the chart's Jobs share. */}}

@@ -5,6 +5,7 @@ goes on until two passes in a row find nothing. Standard library only. Ends with
 pods are released; the Job's deadline ends it otherwise.
 """
 
+# ruff: noqa: T201 -- what it prints is its log
 from __future__ import annotations
 
 import json
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,7 @@ def release(metadata: dict[str, Any]) -> None:
         call("PATCH", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}", patch_for(metadata))
         print(f"released {metadata['namespace']}/{metadata['name']}", flush=True)
     except urllib.error.HTTPError as error:
-        if error.code not in (404, 409, 422):
+        if error.code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY):
             raise
 
 
