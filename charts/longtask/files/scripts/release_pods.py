@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 ACCOUNT = Path(os.environ.get("ACCOUNT_DIR", "/var/run/secrets/kubernetes.io/serviceaccount"))
-HOST = f"{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
+ADDRESS = os.environ["KUBERNETES_SERVICE_HOST"]
+HOST = f"{f'[{ADDRESS}]' if ':' in ADDRESS else ADDRESS}:{os.environ['KUBERNETES_SERVICE_PORT']}"
 FINALIZER = "longtask.dev/accounting"
 SELECTOR = "app.kubernetes.io/managed-by=longtask"
 PAUSE_SECONDS = 2.0
@@ -32,7 +33,7 @@ def call(method: str, path: str, body: Any = None) -> dict[str, Any]:
     """Return the answer of the API server. Raises HTTPError on a refusal, OSError when it is out of reach."""
     request = urllib.request.Request(f"https://{HOST}{path}", method=method)
     request.add_header("Authorization", f"Bearer {(ACCOUNT / 'token').read_text()}")
-    request.add_header("Content-Type", "application/json-patch+json")
+    request.add_header("Content-Type", "application/strategic-merge-patch+json")
     data = None if body is None else json.dumps(body).encode()
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
     with urllib.request.urlopen(request, data, timeout=10, context=context) as response:
@@ -57,20 +58,14 @@ def operator_runs() -> bool:
     return any(pods(path, os.environ["OPERATOR_SELECTOR"]))
 
 
-def patch_for(metadata: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the JSON patch that removes our finalizer and fails if the list changed meanwhile."""
-    index = metadata["finalizers"].index(FINALIZER)
-    path = f"/metadata/finalizers/{index}"
-    return [{"op": "test", "path": path, "value": FINALIZER}, {"op": "remove", "path": path}]
-
-
 def release(metadata: dict[str, Any]) -> None:
-    """Remove our finalizer from one pod. A pod that is gone or changed is left to the next pass."""
+    """Remove our finalizer, and no other, from one pod. A pod that is gone is fine."""
+    patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}}
     try:
-        call("PATCH", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}", patch_for(metadata))
+        call("PATCH", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}", patch)
         print(f"released {metadata['namespace']}/{metadata['name']}", flush=True)
     except urllib.error.HTTPError as error:
-        if error.code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY):
+        if error.code != HTTPStatus.NOT_FOUND:
             raise
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ACCOUNT = Path(os.environ.get("ACCOUNT_DIR", "/var/run/secrets/kubernetes.io/serviceaccount"))
-HOST = f"{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
+ADDRESS = os.environ["KUBERNETES_SERVICE_HOST"]
+HOST = f"{f'[{ADDRESS}]' if ':' in ADDRESS else ADDRESS}:{os.environ['KUBERNETES_SERVICE_PORT']}"
 NAMESPACE = os.environ["TASK_NAMESPACE"]
 TASKS = f"/apis/longtask.dev/v1alpha1/namespaces/{NAMESPACE}/longtasks"
 
