@@ -1,33 +1,10 @@
 {{/* Parts that the admission policies share. */}}
 
-{{/* Keys of .Values.ladder that are not switched off with null, smallest CPU first, as JSON. */}}
-{{- define "longtask.policies.cpus" -}}
-{{- $byMillicores := dict -}}
-{{- range $cpu, $memories := .Values.ladder -}}
-{{- if $memories -}}
-{{- $millicores := hasSuffix "m" $cpu | ternary (trimSuffix "m" $cpu | float64) (mulf (float64 $cpu) 1000) -}}
-{{- $_ := set $byMillicores (printf "%015.3f" $millicores) $cpu -}}
-{{- end -}}
-{{- end -}}
-{{- $cpus := list -}}
-{{- range $key := keys $byMillicores | sortAlpha -}}{{- $cpus = append $cpus (get $byMillicores $key) -}}{{- end -}}
-{{- toJson $cpus -}}
-{{- end -}}
-
-{{/* .Values.ladder as one line, smallest CPU first: cpu=memory,memory;cpu=memory. */}}
-{{- define "longtask.policies.ladder" -}}
-{{- $rungs := list -}}
-{{- range $cpu := include "longtask.policies.cpus" . | fromJsonArray -}}
-{{- $rungs = append $rungs (printf "%s=%s" $cpu (join "," (get $.Values.ladder $cpu))) -}}
-{{- end -}}
-{{- join ";" $rungs -}}
-{{- end -}}
-
 {{/* Every memory of the ladder once, comma separated. */}}
 {{- define "longtask.policies.memories" -}}
 {{- $memories := list -}}
-{{- range $cpu := include "longtask.policies.cpus" . | fromJsonArray -}}
-{{- $memories = concat $memories (get $.Values.ladder $cpu) -}}
+{{- range $rung := include "longtask.ladder" . | splitList ";" -}}
+{{- $memories = concat $memories ($rung | splitList "=" | last | splitList ",") -}}
 {{- end -}}
 {{- $memories | uniq | join "," -}}
 {{- end -}}
@@ -43,4 +20,17 @@ metadata:
 spec:
   policyName: {{ index . 1 }}
   validationActions: [Deny]
+{{- end -}}
+
+{{/* What stands under longtask.dev/ in labels and annotations, new and old, as two lists of text. */}}
+{{- define "longtask.policies.ourMetadata" -}}
+{{- range $name, $object := dict "ours" "object" "oldOurs" "oldObject" }}
+- name: {{ $name }}
+  expression: >-
+    {{ $object }} == null ? [] :
+    (!has({{ $object }}.metadata.labels) ? [] : {{ $object }}.metadata.labels.filter(key,
+    key.startsWith('longtask.dev/')).map(key, 'label ' + key + '=' + {{ $object }}.metadata.labels[key])) +
+    (!has({{ $object }}.metadata.annotations) ? [] : {{ $object }}.metadata.annotations.filter(key,
+    key.startsWith('longtask.dev/')).map(key, 'annotation ' + key + '=' + {{ $object }}.metadata.annotations[key]))
+{{- end }}
 {{- end -}}
