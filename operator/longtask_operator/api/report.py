@@ -1,0 +1,122 @@
+"""A worker's report and the answer to it: shapes and bounds, nothing about who may send one.
+
+Bounds are those of `status.progress`, so that no accepted report can make a status that
+the API server refuses. Unknown keys are ignored: a newer worker may say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from longtask_operator.api.times import format_time
+
+MAX_BODY_BYTES = 16 * 1024
+MAX_WORD = 63
+MAX_MESSAGE = 1024
+MAX_COUNT = 2**63 - 1
+
+#: Control characters would reach people's terminals through `kubectl get`; a line break and a tab may stay.
+_CONTROL = {code: " " for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+class ReportError(ValueError):
+    """The report is malformed at *field*; *message* says what is expected there."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One report. None is what the worker did not say."""
+
+    sequence: int  #: rises with every report of an attempt
+    done: int | None = None
+    total: int | None = None
+    unit: str | None = None
+    stage: str | None = None
+    message: str | None = None
+    memory_bytes: int | None = None  #: in use now
+    cpu_seconds: float | None = None  #: used since the attempt's start
+
+
+def parse_report(raw: bytes) -> Report:
+    """Return the report in a request's body.
+
+    Raises:
+        ReportError: if it is not a JSON object or a field breaks its bounds; nothing else.
+    """
+    body = _parse_object(raw)
+    sequence = _count(body, "sequence")
+    if sequence is None:
+        raise ReportError("sequence", "is required: a whole number that rises with every report")
+    return Report(
+        sequence=sequence,
+        done=_count(body, "done"),
+        total=_count(body, "total"),
+        unit=_text(body, "unit", MAX_WORD),
+        stage=_text(body, "stage", MAX_WORD),
+        message=_text(body, "message", MAX_MESSAGE),
+        memory_bytes=_count(body, "memoryBytes"),
+        cpu_seconds=_seconds(body, "cpuSeconds"),
+    )
+
+
+def build_answer(
+    *, cancel: bool, deadline: datetime | None, next_report_seconds: int, memory_limit_bytes: int | None
+) -> dict[str, Any]:
+    """Return the body of the answer to an accepted report; what is unknown is left out."""
+    answer: dict[str, Any] = {"cancel": cancel, "nextReportSeconds": next_report_seconds}
+    if deadline is not None:
+        answer["deadline"] = format_time(deadline)
+    if memory_limit_bytes is not None:
+        answer["memoryLimitBytes"] = memory_limit_bytes
+    return answer
+
+
+def _parse_object(raw: bytes) -> Mapping[str, Any]:
+    if len(raw) > MAX_BODY_BYTES:
+        raise ReportError("body", f"has {len(raw)} bytes, at most {MAX_BODY_BYTES} are allowed")
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ReportError("body", f"is not JSON in UTF-8: {error.msg}") from None
+    if not isinstance(body, dict):
+        raise ReportError("body", "is not a JSON object")
+    return body
+
+
+def _count(body: Mapping[str, Any], field: str) -> int | None:
+    value = body.get(field)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= MAX_COUNT:
+        raise ReportError(field, "is not a whole number from 0 to 2^63 - 1")
+    return value
+
+
+def _seconds(body: Mapping[str, Any], field: str) -> float | None:
+    value = body.get(field)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= MAX_COUNT:
+        raise ReportError(field, "is not a number of seconds from 0")
+    return float(value)
+
+
+def _text(body: Mapping[str, Any], field: str, limit: int) -> str | None:
+    value = body.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ReportError(field, "is not a string")
+    if len(value) > limit:
+        raise ReportError(field, f"has {len(value)} characters, at most {limit} are allowed")
+    return value.translate(_CONTROL)
