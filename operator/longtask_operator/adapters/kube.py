@@ -125,12 +125,14 @@ class Kube:
         timeout: float = 20.0,
         user_agent: str = "longtask-operator",
         observe: Observer | None = None,
+        may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self._credentials = credentials
         self._timeout = timeout
         self._observe = observe or (lambda verb, resource, code, seconds: None)
         self._token, self._token_read = credentials.token, float("-inf")
         self._connections, self._user_agent = connections, user_agent
+        self.may_write = may_write  #: asked before each write; a replica that lost the lead must not send any
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Kube:
@@ -160,16 +162,16 @@ class Kube:
         """Return one object, or one page of a list. Raises ApiError."""
         return await self._request("GET", path, params=params)
 
-    async def list_pages(self, path: str, *, limit: int = 500, **params: str) -> AsyncIterator[Json]:
+    async def list_pages(
+        self, path: str, params: Mapping[str, str] | None = None, *, limit: int = 500
+    ) -> AsyncIterator[Json]:
         """Yield the pages of a consistent list, each with `items` and `metadata.resourceVersion`. Raises ApiError."""
-        token = ""
+        query = {**(params or {}), "limit": str(limit)}
         while True:
-            page = await self._request(
-                "GET", path, params=params | {"limit": str(limit)} | ({"continue": token} if token else {})
-            )
+            page = await self._request("GET", path, params=query)
             yield page
-            token = page.get("metadata", {}).get("continue") or ""
-            if not token:
+            query["continue"] = page.get("metadata", {}).get("continue") or ""
+            if not query["continue"]:
                 return
 
     async def create(self, path: str, body: Json) -> Json:
@@ -211,7 +213,7 @@ class Kube:
                 raise
 
     async def watch(
-        self, path: str, *, resource_version: str, timeout: float = 300.0, **params: str
+        self, path: str, params: Mapping[str, str] | None = None, *, resource_version: str, timeout: float = 300.0
     ) -> AsyncIterator[Json]:
         """Yield watch events until the server ends the stream.
 
@@ -220,7 +222,8 @@ class Kube:
         Raises:
             Gone: if *resource_version* is too old. Unavailable: on any other fault.
         """
-        params |= {
+        query = {
+            **(params or {}),
             "watch": "1",
             "resourceVersion": resource_version,
             "allowWatchBookmarks": "true",
@@ -229,7 +232,7 @@ class Kube:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
         try:
             async with self._http.get(
-                self.server + path, params=params, headers=self._headers(), timeout=limits
+                self.server + path, params=query, headers=self._headers(), timeout=limits
             ) as response:
                 if response.status != 200:
                     raise error_of(response.status, await _json_or_empty(response), response.headers.get("Retry-After"))
@@ -264,6 +267,8 @@ class Kube:
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Json:
+        if method != "GET" and not self.may_write():
+            raise Unavailable(0, "NotLeading", f"{method} {path} not sent: this replica does not lead")
         data = orjson.dumps(body) if body is not None else None
         started, code = time.monotonic(), 0
         try:

@@ -25,6 +25,7 @@ class QueueReason(StrEnum):
     INVALID = "Invalid"
     BACKOFF = "Backoff"
     COHORT_EXHAUSTED = "CohortExhausted"
+    BEHIND_OTHERS = "BehindOthers"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
     RELEASING_PREVIOUS = "ReleasingPrevious"
 

@@ -27,12 +27,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    """Why an attempt cannot start now, in a word and in a sentence."""
+
+    reason: QueueReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The decision on one candidate. *reason* is None where it is admitted."""
+    """The decision on one candidate: admitted, unless it is held back."""
 
     candidate: Candidate
-    reason: QueueReason | None = None
-    message: str = ""
+    held_back: HeldBack | None = None
 
 
 def plan_admissions(
@@ -44,9 +51,10 @@ def plan_admissions(
     for candidate in sorted(candidates, key=queue_order):
         if candidate.entry.uid not in held and len(held) >= max_entries:
             message = (
-                f"{len(held)} attempts are live, which is the most one ledger holds; this one waits for another to end"
+                f"{len(held)} attempts are live, the most that one ledger holds; this one waits for another to end"
             )
-            verdicts.append(Verdict(candidate=candidate, reason=QueueReason.COHORT_EXHAUSTED, message=message))
+            held_back = HeldBack(reason=QueueReason.COHORT_EXHAUSTED, message=message)
+            verdicts.append(Verdict(candidate=candidate, held_back=held_back))
             continue
         held.add(candidate.entry.uid)
         verdicts.append(Verdict(candidate=candidate))

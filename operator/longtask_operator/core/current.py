@@ -12,7 +12,7 @@ from datetime import datetime
 
 from longtask_operator.api.longtask import Attempt, LongTask, LongTaskStatus, Progress
 from longtask_operator.api.reasons import Cause
-from longtask_operator.core.admission import Verdict
+from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
 
@@ -28,7 +28,7 @@ class Observed:
     pods: tuple[PodView, ...]
     progress: Progress | None = None  #: from the latest report of the current attempt's pod
     mirror_due: bool = False  #: whether the progress may be written now for its own sake
-    verdict: Verdict | None = None  #: why admission or the cluster does not let it start
+    held_back: HeldBack | None = None  #: why admission or the cluster does not let it start
     waiting_since: datetime | None = None  #: since when it waits for admission
     now: datetime
     jitter: float  #: in [0, 1)
@@ -56,16 +56,6 @@ class CurrentAttempt:
         """The cause for which it is being ended, if that was decided."""
         recorded = self.recorded
         return Cause(recorded.cause) if recorded and recorded.cause and recorded.completion_time is None else None
-
-    @property
-    def generation(self) -> int | None:
-        """Generation of the spec that it runs, if known."""
-        known = (
-            self.job and self.job.generation,
-            self.entry and self.entry.generation,
-            self.recorded and self.recorded.generation,
-        )
-        return next((generation for generation in known if generation is not None), None)
 
 
 def current_attempt(seen: Observed) -> CurrentAttempt:

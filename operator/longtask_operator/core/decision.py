@@ -18,6 +18,7 @@ class CreateJob:
     entry: LedgerEntry
     tenant: str
     run: int
+    deadline: datetime | None  #: of the run, for the worker to know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

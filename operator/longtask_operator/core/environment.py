@@ -61,6 +61,14 @@ def build_environment(task: LongTask, facts: AttemptFacts) -> list[EnvEntry]:
     return ours + users
 
 
+def check_environment(task: LongTask) -> None:
+    """Raise SpecError where `build_environment` would, whatever the attempt."""
+    longest = Size(cpu=10**9, memory=10**15)
+    base = "https://" + "x" * 253 + ":65535"
+    facts = AttemptFacts(tenant="x" * 63, run=10**9, number=10**9, size=longest, deadline=None, report_base=base)
+    build_environment(task, facts)
+
+
 def build_report_environment(task: LongTask, facts: AttemptFacts) -> list[EnvEntry]:
     """Return the part of the environment that reporting needs: what the sidecar gets."""
     names = ("NAME", "NAMESPACE", "UID", "ATTEMPT", "REPORT_URL", "TOKEN_FILE", "CA_FILE", "PROGRESS_FILE")

@@ -160,7 +160,7 @@ def _sidecar(task: LongTask, facts: AttemptFacts, policy: JobPolicy) -> Json:
         "name": SIDECAR_CONTAINER,
         "image": policy.sidecar_image,
         "imagePullPolicy": policy.image_pull_policy,
-        "command": ["python3", "-m", "longtask_worker.sidecar"],
+        "command": ["longtask-sidecar"],
         "restartPolicy": "Always",
         "env": build_report_environment(task, facts),
         "resources": {"requests": size, "limits": dict(size)},

@@ -28,6 +28,7 @@ class Situation:
 
 def waiting(reason: QueueReason, message: str, *, inadmissible: bool = False) -> Situation:
     """Return the situation of a task that waits for admission; *inadmissible* if it cannot start as things are."""
+    tail: tuple[Wanted, ...] = (_ready(),)
     if inadmissible:
         succeeded = Wanted(type=T.SUCCEEDED, status=UNKNOWN, reason=Reason.INADMISSIBLE, message=message)
         tail = (
@@ -36,7 +37,6 @@ def waiting(reason: QueueReason, message: str, *, inadmissible: bool = False) ->
         )
     else:
         succeeded = Wanted(type=T.SUCCEEDED, status=UNKNOWN, reason=_waiting_word(reason), message=message)
-        tail = (_ready(),)
     admitted = Wanted(type=T.ADMITTED, status=FALSE, reason=reason, message=message)
     return Situation(
         phase=_waiting_phase(reason), reason=reason, conditions=(admitted, succeeded, _unfinished(), *tail)

@@ -54,13 +54,11 @@ def log_tail(text: str) -> str | None:
 
 
 def _result(data: dict[str, Any]) -> Result | None:
-    result = data.get("result")
-    if isinstance(data.get("resultUri"), str):
+    if isinstance(data.get("uri"), str):
         return Result(
-            uri=data["resultUri"][:2048],
-            sha256=_text(data.get("resultSha256"), 64),
-            size_bytes=_count(data.get("resultSizeBytes")),
+            uri=data["uri"][:2048], sha256=_text(data.get("sha256"), 64), size_bytes=_count(data.get("sizeBytes"))
         )
+    result = data.get("result")
     if result is None or len(json.dumps(result, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_RESULT_BYTES:
         return None
     return Result(value=result)

@@ -26,3 +26,10 @@ def _diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]
         elif key not in before or old != value:
             patch[key] = value
     return patch
+
+
+def contains_null(value: Any) -> bool:
+    """Return whether a null stands anywhere in *value*: a merge patch would delete its key."""
+    if isinstance(value, Mapping):
+        return any(contains_null(member) for member in value.values())
+    return value is None or (isinstance(value, list) and any(contains_null(item) for item in value))

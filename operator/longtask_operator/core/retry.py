@@ -68,7 +68,7 @@ def backoff_after(failures: int, backoff: Backoff | None, jitter: float) -> time
 
 
 def decide_retry(
-    cause: Cause, counts: Mapping[str, int], retry: Retry | None, *, now: datetime, jitter: float
+    cause: Cause, counts: Mapping[Cause, int], retry: Retry | None, *, now: datetime, jitter: float
 ) -> RetryAt | GiveUp:
     """Decide what follows an attempt that ended by *cause* at *now*.
 

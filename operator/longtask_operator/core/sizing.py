@@ -7,7 +7,7 @@ with 0.5 GB and 4 vCPU with 8 GB.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from longtask_operator.api.errors import SpecError
@@ -29,14 +29,10 @@ class Size:
         return f"{format_cpu(self.cpu)}/{format_memory(self.memory)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeChoice:
-    """The size of the next attempt, and why."""
-
-    size: Size
-    source: SizeSource
-    message: str
-
+SOURCE_MESSAGES: Mapping[SizeSource, str] = {
+    SizeSource.REQUESTED: "asked for in spec.resources",
+    SizeSource.SMALLEST: "no size was asked for; this is the smallest",
+}
 
 #: The rungs, smallest CPU first, then smallest memory.
 Ladder = tuple[Size, ...]
@@ -61,7 +57,7 @@ def parse_ladder(text: str) -> Ladder:
     return tuple(sorted(set(rungs)))
 
 
-def pick_size(requested: Resources | None, ladder: Ladder) -> SizeChoice:
+def pick_size(requested: Resources | None, ladder: Ladder) -> Size:
     """Return the smallest rung that is at least what was asked for; nothing asked means the smallest rung.
 
     Raises:
@@ -73,11 +69,13 @@ def pick_size(requested: Resources | None, ladder: Ladder) -> SizeChoice:
     fitting = [rung for rung in ladder if cpu in (None, rung.cpu) and memory in (None, rung.memory)]
     if not fitting:
         raise SpecError("spec.resources", _advice(cpu, memory, ladder))
-    if cpu is None and memory is None:
-        return SizeChoice(
-            size=fitting[0], source=SizeSource.SMALLEST, message="no size was asked for; this is the smallest"
-        )
-    return SizeChoice(size=fitting[0], source=SizeSource.REQUESTED, message="asked for in spec.resources")
+    return fitting[0]
+
+
+def source_of(requested: Resources | None) -> SizeSource:
+    """Return where the size comes from that `pick_size` gives for *requested*."""
+    asked = requested is not None and (requested.cpu is not None or requested.memory is not None)
+    return SizeSource.REQUESTED if asked else SizeSource.SMALLEST
 
 
 def _asked(name: str, value: str | int | None, parse: Callable[[str | int], int]) -> int | None:

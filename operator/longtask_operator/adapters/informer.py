@@ -1,0 +1,124 @@
+"""List, then watch, then list again: keeps a store true for ever.
+
+Faults of the API server never end an informer. It says what is wrong, once per kind of
+fault, waits with backoff and goes on by itself; `age` tells how old its view may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Generic
+
+import structlog
+
+from longtask_operator.adapters.errors import ApiError, Forbidden, Gone, NotFound, Unavailable
+from longtask_operator.adapters.kube import Kube
+from longtask_operator.adapters.store import Store, V
+
+_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+log = structlog.get_logger("longtask.informer")
+
+
+class Informer(Generic[V]):
+    """One kind, selected on the server by *params*; *observe* turns objects into views, None skips one."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        path: str,
+        store: Store[V],
+        observe: Callable[[Mapping[str, Any]], V | None],
+        *,
+        relist_seconds: float,
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        self._kube, self._path, self._store, self._observe = kube, path, store, observe
+        self._relist_seconds, self._params = relist_seconds, dict(params or {})
+        self._contact = float("-inf")
+        self._failures = 0
+        self._said = ""
+        self.synced = asyncio.Event()
+        self.kind_missing = False  #: the API server does not know the kind
+
+    @property
+    def age(self) -> float:
+        """Seconds since the API server last told this informer anything; infinite before the first list."""
+        return time.monotonic() - self._contact
+
+    async def run(self, *, watch: bool = True) -> None:
+        """Keep the store true until cancelled. Without *watch* only the periodic lists are done."""
+        while True:
+            try:
+                version = await self.relist()
+                if watch:
+                    await self._follow(version)
+                else:
+                    await asyncio.sleep(self._relist_seconds)
+            except Gone:
+                log.info("list again: the watch fell too far behind", path=self._path)
+            except ApiError as error:
+                await self._wait_out(error)
+
+    async def relist(self) -> str:
+        """Read all objects in pages, repair the store, return the list's resourceVersion. Raises ApiError."""
+        views, version = [], ""
+        async for page in self._kube.list_pages(self._path, self._params):
+            version = version or str(page["metadata"]["resourceVersion"])
+            views += [view for item in page["items"] if (view := self._observe(item)) is not None]
+        self._store.replace(views, int(version))
+        self._heard()
+        self.synced.set()
+        return version
+
+    async def _follow(self, version: str) -> None:
+        """Apply watch events from *version* on, until it is time to list again. Raises ApiError."""
+        until = time.monotonic() + self._relist_seconds
+        while (left := until - time.monotonic()) > 0:
+            try:
+                timeout = max(1.0, min(left, 300.0))
+                async for event in self._kube.watch(
+                    self._path, self._params, resource_version=version, timeout=timeout
+                ):
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    self._heard()
+                    self._apply(event)
+            except Unavailable as error:
+                await self._wait_out(error)
+
+    def _apply(self, event: Mapping[str, Any]) -> None:
+        body = event["object"]
+        if event["type"] == "BOOKMARK":
+            return
+        if event["type"] == "DELETED":
+            meta = body["metadata"]
+            self._store.remove(meta.get("namespace", ""), meta["name"], meta["uid"])
+        elif (view := self._observe(body)) is not None:
+            self._store.put(view)
+
+    def _heard(self) -> None:
+        self._contact = time.monotonic()
+        if self._failures:
+            log.info("recovered", path=self._path, failures=self._failures)
+        self._failures, self._said, self.kind_missing = 0, "", False
+
+    async def _wait_out(self, error: ApiError) -> None:
+        delay = _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]
+        self._failures += 1
+        self.kind_missing = isinstance(error, NotFound)
+        if (said := type(error).__name__) != self._said:
+            log.warning(advice_for(error, self._path), path=self._path, error=str(error), retry_in_seconds=delay)
+            self._said = said
+        await asyncio.sleep(delay)
+
+
+def advice_for(error: ApiError, path: str) -> str:
+    """Return in a sentence what is wrong and what to do about it."""
+    if isinstance(error, NotFound):
+        return f"the API server does not know {path}; install the CRDs of the chart"
+    if isinstance(error, Forbidden):
+        return f"no permission to read {path}; restore the operator's ClusterRole and its binding"
+    if error.status == 401:
+        return "the API server does not accept our credentials; check the ServiceAccount token"
+    return "the API server does not answer; waiting for it"

@@ -1,0 +1,142 @@
+"""Prometheus metrics. No label ever carries a task's name; tenants are bounded, the rest is `_other`."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+OTHER = "_other"
+NO_TYPE = "none"  #: label `type` of tasks that name a plain image
+_TO_DAYS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 86_400, 3 * 86_400)
+_TO_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """All series of the operator, in a registry of their own."""
+
+    def __init__(self, *, version: str, max_tenants: int) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._max_tenants, self._known_tenants = max_tenants, set[str]()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"longtask_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"longtask_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = _TO_DAYS) -> Histogram:
+            return Histogram(f"longtask_{name}", text, labels, registry=registry, buckets=buckets)
+
+        self.tasks = gauge("tasks", "LongTasks by tenant and phase.", "tenant", "phase")
+        self._queue_wait = histogram(
+            "queue_wait_seconds", "From the begin of a run, or the end of its backoff, to admission."
+        )
+        self._start = histogram("start_seconds", "From the creation of an attempt's Job to its task container running.")
+        self._run = histogram("run_seconds", "From the first start of a run to its end.", "outcome")
+        self._submitted = counter("submitted", "LongTasks seen for the first time.", "tenant", "type")
+        self._admitted = counter("admitted", "Attempts admitted.", "tenant")
+        self._held_back = counter("held_back", "Attempts that admission held back, by reason.", "tenant", "reason")
+        self._finished = counter("finished", "Runs that ended.", "tenant", "type", "outcome")
+        self._deleted = counter("deleted", "LongTasks deleted.", "tenant")
+        self._attempts = counter("attempts", "Attempts that ended, by cause.", "tenant", "type", "cause")
+        self._retries = counter("retries", "Attempts that are followed by another, by cause.", "tenant", "cause")
+        self._reports = counter("reports", "Reports of workers answered, by HTTP code.", "code")
+        self.report_staleness = histogram(
+            "report_staleness_seconds",
+            "Age of a report when it is mirrored into the status.",
+            buckets=(*_TO_SECONDS, 30, 60),
+        )
+        self._ledger_writes = counter("ledger_writes", "Writes of ledgers.")
+        self._ledger_conflicts = counter("ledger_conflicts", "Ledger writes refused because another operator wrote.")
+        self._api_requests = counter("api_requests", "Requests to the API server.", "verb", "resource", "code")
+        self._api_seconds = histogram("api_request_seconds", "Time of requests to the API server.", buckets=_TO_SECONDS)
+        self._reconcile_seconds = histogram(
+            "reconcile_seconds", "Time of one reconcile, writes included.", buckets=_TO_SECONDS
+        )
+        self._reconcile_errors = counter("reconcile_errors", "Reconciles that failed and are tried again.")
+        self.cache_age = gauge("cache_age_seconds", "Age of the oldest cache's last word from the API server.")
+        self.leader = gauge("leader", "1 on the replica that leads.")
+        gauge("build_info", "1, labelled with the version.", "version").labels(version).set(1)
+
+    def tenant(self, name: str | None) -> str:
+        """Return the label value of a tenant: its name while there are few, else `_other`."""
+        if not name:
+            return OTHER
+        if name not in self._known_tenants and len(self._known_tenants) < self._max_tenants:
+            self._known_tenants.add(name)
+        return name if name in self._known_tenants else OTHER
+
+    def exposition(self) -> bytes:
+        """Return all series in the text format."""
+        return generate_latest(self.registry)
+
+    def submitted(self, tenant: str | None) -> None:
+        """Count a LongTask seen for the first time."""
+        self._submitted.labels(self.tenant(tenant), NO_TYPE).inc()
+
+    def admitted(self, tenant: str) -> None:
+        """Count an admitted attempt."""
+        self._admitted.labels(self.tenant(tenant)).inc()
+
+    def waited(self, seconds: float) -> None:
+        """Observe how long an admitted attempt had waited."""
+        self._queue_wait.observe(max(0.0, seconds))
+
+    def held_back(self, tenant: str, reason: str) -> None:
+        """Count an attempt that admission holds back for a new reason."""
+        self._held_back.labels(self.tenant(tenant), reason).inc()
+
+    def started(self, seconds: float) -> None:
+        """Observe how long an attempt took from its Job to its running container."""
+        self._start.observe(max(0.0, seconds))
+
+    def attempt_ended(self, tenant: str | None, cause: str, *, retried: bool) -> None:
+        """Count an attempt's end."""
+        self._attempts.labels(self.tenant(tenant), NO_TYPE, cause).inc()
+        if retried:
+            self._retries.labels(self.tenant(tenant), cause).inc()
+
+    def finished(self, tenant: str | None, outcome: str, seconds: float | None) -> None:
+        """Count a run's end; *seconds* since its first start, if it started."""
+        self._finished.labels(self.tenant(tenant), NO_TYPE, outcome).inc()
+        if seconds is not None:
+            self._run.labels(outcome).observe(max(0.0, seconds))
+
+    def deleted(self, tenant: str | None) -> None:
+        """Count a deleted LongTask."""
+        self._deleted.labels(self.tenant(tenant)).inc()
+
+    def reported(self, code: int) -> None:
+        """Count an answered report."""
+        self._reports.labels(str(code)).inc()
+
+    def ledger_written(self) -> None:
+        """Count a ledger write."""
+        self._ledger_writes.inc()
+
+    def ledger_conflicted(self) -> None:
+        """Count a ledger write that was refused."""
+        self._ledger_conflicts.inc()
+
+    def requested(self, verb: str, path: str, code: int, seconds: float) -> None:
+        """Observe a request to the API server."""
+        self._api_requests.labels(verb.lower(), resource_of(path), str(code)).inc()
+        self._api_seconds.observe(seconds)
+
+    def reconciled(self, seconds: float, *, failed: bool) -> None:
+        """Observe a reconcile."""
+        self._reconcile_seconds.observe(seconds)
+        if failed:
+            self._reconcile_errors.inc()
+
+
+def resource_of(path: str) -> str:
+    """Return the resource in an API path, with its subresource: `longtasks/status`. Names never appear."""
+    parts = path.strip("/").split("/")
+    rest = parts[2:] if parts[0] == "api" else parts[3:]
+    if not path.startswith(("/api/", "/apis/")) or not rest:
+        return "other"
+    if rest[0] == "namespaces" and len(rest) > 2:
+        rest = rest[2:]
+    return rest[0] + (f"/{rest[2]}" if len(rest) > 2 else "")

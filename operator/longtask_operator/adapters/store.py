@@ -1,0 +1,112 @@
+"""What was last read of each object of a kind, newest version wins.
+
+The store repairs itself: `replace` takes a full list and removes what the list does not
+hold, which no sequence of watch events can promise. Our own writes go in as well, so
+that a decision never starts from a view older than what we wrote.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Versioned(Protocol):
+    """What a store needs of a view."""
+
+    @property
+    def namespace(self) -> str: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def uid(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> int: ...  # noqa: D102
+
+
+V = TypeVar("V", bound=Versioned)
+#: Called with the view before and after a change; None where there is none.
+Listener = Callable[[V | None, V | None], None]
+
+
+class Store(Generic[V]):
+    """Views by namespace and name, and by group: a key of the caller's choice such as the owning task."""
+
+    def __init__(self, group_of: Callable[[V], str]) -> None:
+        self._views: dict[tuple[str, str], V] = {}
+        self._groups: dict[str, dict[tuple[str, str], V]] = defaultdict(dict)
+        self._group_of = group_of
+        self._removed: dict[str, int] = {}  #: uid -> version: a late event must not bring it back
+        self.listeners: list[Listener[V]] = []
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(list(self._views.values()))
+
+    def get(self, namespace: str, name: str) -> V | None:
+        """Return the view of that name, or None."""
+        return self._views.get((namespace, name))
+
+    def group(self, key: str) -> tuple[V, ...]:
+        """Return the views of one group."""
+        return tuple(self._groups[key].values()) if key in self._groups else ()
+
+    def groups(self) -> Iterable[str]:
+        """Return the keys of all groups that hold something."""
+        return list(self._groups)
+
+    def put(self, view: V) -> bool:
+        """Take *view* in unless a newer one is there; return whether it was taken."""
+        key = (view.namespace, view.name)
+        before = self._views.get(key)
+        if before and before.version >= view.version:
+            return False
+        if self._removed.get(view.uid, -1) >= 0:
+            return False
+        self._forget_group(key, before)
+        self._views[key] = view
+        self._groups[self._group_of(view)][key] = view
+        self._tell(before, view)
+        return True
+
+    def remove(self, namespace: str, name: str, uid: str) -> None:
+        """Drop the object of that *uid*; another one of the same name stays."""
+        key = (namespace, name)
+        before = self._views.get(key)
+        self._remember_removed(uid, before.version if before else 0)
+        if before and before.uid == uid:
+            del self._views[key]
+            self._forget_group(key, before)
+            self._tell(before, None)
+
+    def replace(self, views: Iterable[V], list_version: int) -> None:
+        """Take in a full list read at *list_version*; what it lacks and is not newer than the list is dropped."""
+        listed = set()
+        for view in views:
+            listed.add((view.namespace, view.name))
+            self._removed.pop(view.uid, None)
+            self.put(view)
+        for key, view in list(self._views.items()):
+            if key not in listed and view.version <= list_version:
+                self.remove(view.namespace, view.name, view.uid)
+
+    def _forget_group(self, key: tuple[str, str], before: V | None) -> None:
+        if before is None:
+            return
+        group = self._group_of(before)
+        self._groups[group].pop(key, None)
+        if not self._groups[group]:
+            del self._groups[group]
+
+    def _remember_removed(self, uid: str, version: int) -> None:
+        self._removed[uid] = version
+        if len(self._removed) > 10_000:
+            for old in list(self._removed)[:5_000]:
+                del self._removed[old]
+
+    def _tell(self, before: V | None, after: V | None) -> None:
+        for listener in self.listeners:
+            listener(before, after)

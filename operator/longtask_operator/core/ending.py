@@ -1,0 +1,56 @@
+"""What the end of an attempt means for its task: done, another attempt, or failed."""
+
+from __future__ import annotations
+
+from longtask_operator.api.longtask import Attempt, LongTaskStatus, Progress
+from longtask_operator.api.reasons import Cause, QueueReason
+from longtask_operator.api.times import format_time
+from longtask_operator.core import lifecycle, record
+from longtask_operator.core.causes import AttemptEnd
+from longtask_operator.core.current import Observed
+from longtask_operator.core.decision import Decision
+from longtask_operator.core.progress import final_progress
+from longtask_operator.core.retry import GiveUp, decide_retry
+
+
+def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd) -> Decision:
+    """Return the decision that records *end* of *attempt*.
+
+    Pods and the ledger are let go of by the next reconcile, which finds the end recorded.
+    """
+    status = record.with_end(status, attempt, end, now=seen.now)
+    status = status.model_copy(update={"progress": _last_progress(seen, status, end)})
+    generation = seen.task.metadata.generation
+    if end.cause is Cause.COMPLETED:
+        status = status.model_copy(update={"result": end.outcome.result if end.outcome else None})
+        situation = lifecycle.succeeded(f"attempt {attempt.number} completed")
+        return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
+    if end.cause is Cause.CANCELLED:
+        situation = lifecycle.cancelled(status)
+        return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
+    return _after_failure(seen, attempt, status, end)
+
+
+def _after_failure(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd) -> Decision:
+    spec, generation = seen.task.spec, seen.task.metadata.generation
+    if end.cause is Cause.SUSPENDED:
+        situation = lifecycle.waiting(QueueReason.SUSPENDED, "spec.suspend is true")
+        status = lifecycle.with_situation(status, situation, generation=generation, now=seen.now)
+        return Decision(status=status, again_at=seen.now)
+    answer = decide_retry(end.cause, record.counts_by_cause(status), spec.retry, now=seen.now, jitter=seen.jitter)
+    said = f"attempt {attempt.number} ended by {end.cause}: {end.message}".rstrip(": ")
+    if isinstance(answer, GiveUp):
+        situation = lifecycle.failed(status, end.cause, f"{said}; {answer.message}")
+        return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
+    status = status.model_copy(update={"next_attempt_time": format_time(answer.not_before)})
+    situation = lifecycle.waiting(QueueReason.BACKOFF, f"{said}; the next attempt starts at {status.next_attempt_time}")
+    status = lifecycle.with_situation(status, situation, generation=generation, now=seen.now)
+    return Decision(status=status, again_at=seen.now)
+
+
+def _last_progress(seen: Observed, status: LongTaskStatus, end: AttemptEnd) -> Progress | None:
+    """Return the progress to keep: the worker's last word, from its termination message, its report or the mirror."""
+    known = seen.progress or status.progress
+    if end.outcome and end.outcome.done is not None:
+        return final_progress(known, end.outcome.done, end.outcome.total)
+    return known

@@ -1,0 +1,181 @@
+"""What should be so for one LongTask: the table of contents of the core.
+
+`reconcile` starts from what the cluster says now and depends on no event having been
+seen. Run again on its own result it wants nothing more. The order of an attempt is
+ledger entry, Job, status; of its end: status, pod finalizer, ledger. A crash between any
+two is repaired by the same rules that handle the normal case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from longtask_operator.api.errors import SpecError
+from longtask_operator.api.longtask import LongTaskStatus
+from longtask_operator.api.reasons import Cause, ConditionType, EventReason, QueueReason
+from longtask_operator.api.times import parse_optional_time, parse_time
+from longtask_operator.core import lifecycle, record
+from longtask_operator.core.admission import Candidate
+from longtask_operator.core.conditions import is_true
+from longtask_operator.core.current import CurrentAttempt, Observed, current_attempt
+from longtask_operator.core.decision import (
+    Action,
+    Decision,
+    DeleteTask,
+    Notice,
+)
+from longtask_operator.core.environment import check_environment
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.redrive import begin_run
+from longtask_operator.core.release import leftovers_of, release_children
+from longtask_operator.core.retention import expires_at, is_tracked
+from longtask_operator.core.sizing import Ladder, Size, pick_size
+from longtask_operator.core.steer import steer
+
+#: A wait for admission shorter than this is not worth a write.
+QUIET_WAIT = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the installation says about every task."""
+
+    ladder: Ladder
+
+
+def reconcile(seen: Observed, policy: Policy) -> Decision:
+    """Return what is to be done for the task in *seen*."""
+    if seen.task.metadata.deletion_timestamp:
+        return Decision(then=release_children(seen.jobs, seen.pods, seen.entry, seen.tenant or ""))
+    status, notices = begin_run(seen)
+    if status.run != (seen.task.status.run or 1):
+        return Decision(status=status, notices=notices, again_at=seen.now)
+    attempt = current_attempt(seen)
+    decision = steer(seen, attempt, status) if attempt.is_open else None
+    if decision is None:
+        decision = _next_step(seen, attempt, status, policy)
+    return replace(decision, notices=(*notices, *decision.notices))
+
+
+def _next_step(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision:
+    """Decide what follows when no attempt is open."""
+    leftovers = leftovers_of(seen, attempt)
+    if is_true(status, ConditionType.FINISHED):
+        return _settled(seen, status, leftovers)
+    spec, generation, now = seen.task.spec, seen.task.metadata.generation, seen.now
+    deadline = record.deadline_of(status, spec)
+    if spec.cancel:
+        return _ended(record.finish(status, lifecycle.cancelled(status), generation=generation, now=now), leftovers)
+    if deadline and now >= deadline:
+        situation = lifecycle.failed(status, Cause.DEADLINE, f"deadlineSeconds ({spec.deadline_seconds}) passed")
+        return _ended(record.finish(status, situation, generation=generation, now=now), leftovers)
+    return _wait(seen, attempt, status, policy, leftovers=leftovers, deadline=deadline)
+
+
+def _wait(
+    seen: Observed,
+    attempt: CurrentAttempt,
+    status: LongTaskStatus,
+    policy: Policy,
+    *,
+    leftovers: tuple[Action, ...],
+    deadline: datetime | None,
+) -> Decision:
+    """Return the decision for a task that is to run but holds no attempt now."""
+    not_before = parse_optional_time(status.next_attempt_time)
+    waiting = Decision(then=leftovers, again_at=deadline)
+    if seen.task.spec.suspend:
+        return _waits(seen, status, waiting, QueueReason.SUSPENDED, "spec.suspend is true")
+    try:
+        size = _admissible(seen, policy)
+    except SpecError as error:
+        notice = Notice(reason=EventReason.INVALID, message=str(error), warning=True)
+        decision = _waits(seen, status, waiting, QueueReason.INVALID, str(error), inadmissible=True)
+        return replace(decision, notices=(notice,) if status.reason != QueueReason.INVALID else ())
+    if not_before and seen.now < not_before:
+        message = f"the next attempt starts at {status.next_attempt_time}"
+        decision = _waits(seen, status, waiting, QueueReason.BACKOFF, message)
+        return replace(decision, again_at=min(not_before, deadline or not_before))
+    if any(not pod.is_terminal for pod in seen.pods):
+        return _waits(
+            seen, status, waiting, QueueReason.RELEASING_PREVIOUS, "the pod of the previous attempt still lives"
+        )
+    return _queue(seen, attempt, status, size, waiting)
+
+
+def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size: Size, waiting: Decision) -> Decision:
+    task = seen.task
+    entry = LedgerEntry(
+        uid=task.metadata.uid,
+        attempt=attempt.number if attempt.is_open else attempt.number + 1,
+        generation=task.metadata.generation,
+        size=size,
+    )
+    candidate = Candidate(
+        key=f"{task.metadata.namespace}/{task.metadata.name}",
+        tenant=seen.tenant or "",
+        priority=task.spec.priority or 0,
+        queued_at=parse_time(status.run_start_time or task.metadata.creation_timestamp),
+        entry=entry,
+    )
+    # An entry that started nothing is admitted anew with today's spec, not released.
+    waiting = replace(waiting, candidate=candidate, then=() if attempt.is_open else waiting.then)
+    if seen.held_back:
+        return _waits(seen, status, waiting, seen.held_back.reason, seen.held_back.message)
+    due = (seen.waiting_since or seen.now) + QUIET_WAIT
+    if seen.now < due:
+        return replace(waiting, again_at=min(due, waiting.again_at or due))
+    return _waits(seen, status, waiting, QueueReason.BEHIND_OTHERS, "waits for its turn")
+
+
+def _waits(
+    seen: Observed,
+    status: LongTaskStatus,
+    decision: Decision,
+    reason: QueueReason,
+    message: str,
+    *,
+    inadmissible: bool = False,
+) -> Decision:
+    situation = lifecycle.waiting(reason, message, inadmissible=inadmissible)
+    status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+    return replace(decision, status=status)
+
+
+def _admissible(seen: Observed, policy: Policy) -> Size:
+    """Return the size of the next attempt. Raises SpecError where the task cannot start as it is."""
+    if seen.tenant is None:
+        message = (
+            f"namespace {seen.task.metadata.namespace} has no label longtask.dev/tenant; ask an administrator to set it"
+        )
+        raise SpecError("metadata.namespace", message)
+    if not seen.task.spec.image:
+        raise SpecError("spec.image", "is needed: the container image to run")
+    check_environment(seen.task)
+    return pick_size(seen.task.spec.resources, policy.ladder)
+
+
+def _settled(seen: Observed, status: LongTaskStatus, leftovers: tuple[Action, ...]) -> Decision:
+    """Return the decision for a finished task: observe a new generation, let go, delete after the TTL."""
+    meta, ttl = seen.task.metadata, seen.task.spec.ttl_seconds_after_finished
+    observed = status.model_copy(update={"observed_generation": meta.generation})
+    expiry = expires_at(parse_time(status.completion_time or meta.creation_timestamp), ttl)
+    if expiry is None or leftovers:
+        return Decision(status=observed, then=leftovers)
+    if is_tracked(meta.labels, meta.annotations):
+        return Decision(status=observed, notices=_ttl_ignored(seen))
+    if seen.now >= expiry:
+        return Decision(status=observed, then=(DeleteTask(),))
+    return Decision(status=observed, again_at=expiry)
+
+
+def _ttl_ignored(seen: Observed) -> tuple[Notice, ...]:
+    if seen.task.status.observed_generation == seen.task.metadata.generation:
+        return ()
+    message = "ttlSecondsAfterFinished is ignored: a GitOps tool tracks this object and would create it anew"
+    return (Notice(reason=EventReason.TTL_IGNORED, message=message, warning=True),)
+
+
+def _ended(status: LongTaskStatus, leftovers: tuple[Action, ...]) -> Decision:
+    return Decision(status=status, then=leftovers)

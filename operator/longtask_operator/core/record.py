@@ -1,0 +1,92 @@
+"""Writing attempts and ends into the status: history bounded, counts exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from longtask_operator.api.longtask import Attempt, LongTaskSpec, LongTaskStatus, Sizing
+from longtask_operator.api.quantity import format_cpu, format_memory
+from longtask_operator.api.reasons import Cause, SizeSource
+from longtask_operator.api.times import format_time, parse_time
+from longtask_operator.core.causes import AttemptEnd
+from longtask_operator.core.lifecycle import Situation, with_situation
+from longtask_operator.core.sizing import SOURCE_MESSAGES, Size
+
+MAX_ATTEMPTS_KEPT = 10
+LOG_TAILS_KEPT = 2
+
+
+def with_attempt(status: LongTaskStatus, attempt: Attempt) -> LongTaskStatus:
+    """Return *status* with *attempt* put in or replaced by number, and as the newest where it is."""
+    others = [known for known in status.attempts or () if known.number != attempt.number]
+    kept = sorted([*others, attempt], key=lambda known: known.number)[-MAX_ATTEMPTS_KEPT:]
+    trimmed = [
+        known.model_copy(update={"log_tail": None}) if known.log_tail else known for known in kept[:-LOG_TAILS_KEPT]
+    ]
+    return status.model_copy(
+        update={
+            "attempts": [*trimmed, *kept[-LOG_TAILS_KEPT:]],
+            "attempt": max(status.attempt or 0, attempt.number),
+            "job_name": attempt.job_name,
+        }
+    )
+
+
+def with_sizing(status: LongTaskStatus, size: Size, source: SizeSource) -> LongTaskStatus:
+    """Return *status* with the size of the newest attempt and where it comes from."""
+    cpu, memory = format_cpu(size.cpu), format_memory(size.memory)
+    sizing = Sizing(cpu=cpu, memory=memory, display=size.display, source=str(source), message=SOURCE_MESSAGES[source])
+    return status.model_copy(update={"sizing": sizing})
+
+
+def with_end(status: LongTaskStatus, attempt: Attempt, end: AttemptEnd, *, now: datetime) -> LongTaskStatus:
+    """Return *status* with *attempt* ended by *end* and counted once."""
+    update: dict[str, Any] = {
+        "cause": str(end.cause),
+        "completion_time": format_time(end.finished or now),
+        "exit_code": end.exit_code,
+        "message": end.message[:1024] or None,
+        "log_tail": end.log_tail,
+    }
+    if end.started and not attempt.start_time:
+        update["start_time"] = format_time(end.started)
+    ended = attempt.model_copy(update=update)
+    status = with_attempt(status, ended)
+    return status.model_copy(
+        update={
+            "attempt_counts": _counted(status.attempt_counts, end.cause),
+            "attempt_totals": _counted(status.attempt_totals, end.cause),
+            "start_time": status.start_time or ended.start_time,
+        }
+    )
+
+
+def finish(status: LongTaskStatus, situation: Situation, *, generation: int, now: datetime) -> LongTaskStatus:
+    """Return *status* of a run that ends now in *situation*."""
+    status = with_situation(status, situation, generation=generation, now=now)
+    return status.model_copy(update={"completion_time": format_time(now), "next_attempt_time": None})
+
+
+def deadline_of(status: LongTaskStatus, spec: LongTaskSpec) -> datetime | None:
+    """Return when this run must have ended, waits included, or None."""
+    if spec.deadline_seconds is None or status.run_start_time is None:
+        return None
+    return parse_time(status.run_start_time) + timedelta(seconds=spec.deadline_seconds)
+
+
+def counts_by_cause(status: LongTaskStatus) -> dict[Cause, int]:
+    """Return how many attempts of this run ended by each cause."""
+    counts = status.attempt_counts or {}
+    return {cause: counts[_key(cause)] for cause in Cause if _key(cause) in counts}
+
+
+def _counted(counts: Mapping[str, int] | None, cause: Cause) -> dict[str, int]:
+    counts = counts or {}
+    return {**counts, _key(cause): counts.get(_key(cause), 0) + 1}
+
+
+def _key(cause: Cause) -> str:
+    """Return *cause* as a key of `attemptCounts`: in camelCase."""
+    return cause[0].lower() + cause[1:]

@@ -1,0 +1,47 @@
+"""Letting go: of attempts whose end is recorded, and of everything of a task that is gone.
+
+A ledger entry is released last, when no live pod remains and no Job can start one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from longtask_operator.core.current import CurrentAttempt, Observed
+from longtask_operator.core.decision import Action, ReleaseEntry, ReleasePod, StopJob, StopPod
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.observe import JobView, PodView
+
+
+def release_children(
+    jobs: Sequence[JobView], pods: Sequence[PodView], entry: LedgerEntry | None, tenant: str
+) -> tuple[Action, ...]:
+    """Return the actions that let go of a task that is being deleted or gone: stop what lives, then release."""
+    actions: list[Action] = [StopJob(job=job) for job in jobs if not job.deleting]
+    actions += [StopPod(pod=pod) for pod in pods if not pod.is_terminal and not pod.deleted_at]
+    actions += [ReleasePod(pod=pod) for pod in pods if pod.held]
+    gone = not jobs and all(pod.is_terminal for pod in pods)
+    return (*actions, *(_release_entry(entry, tenant) if gone else ()))
+
+
+def leftovers_of(seen: Observed, attempt: CurrentAttempt) -> tuple[Action, ...]:
+    """Return what still has to be let go of: attempts whose end is recorded, or an entry that started nothing."""
+    release = _release_entry(seen.entry, seen.tenant or "")
+    if attempt.is_open:
+        return release
+    live = [pod for pod in seen.pods if not pod.is_terminal]
+    controlled = {job.attempt for job in seen.jobs}
+    running_on = [job for job in seen.jobs if not _is_done(job, seen)]
+    actions: list[Action] = [ReleasePod(pod=pod) for pod in seen.pods if pod.held]
+    actions += [StopJob(job=job) for job in running_on]
+    actions += [StopPod(pod=pod) for pod in live if pod.attempt not in controlled and not pod.deleted_at]
+    return (*actions, *(release if not live and not running_on else ()))
+
+
+def _is_done(job: JobView, seen: Observed) -> bool:
+    """Whether *job* starts no pod any more: with one pod over it ends by itself, a second later."""
+    return job.finished or job.deleting or any(pod.attempt == job.attempt and pod.is_over for pod in seen.pods)
+
+
+def _release_entry(entry: LedgerEntry | None, tenant: str) -> tuple[Action, ...]:
+    return (ReleaseEntry(uid=entry.uid, attempt=entry.attempt, tenant=tenant),) if entry else ()

@@ -1,0 +1,67 @@
+"""What changed between two statuses, as facts for Events, logs and metrics.
+
+All three are derived from the same list, after the status was written: whoever counts
+never counts a change that did not land.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longtask_operator.api.longtask import Attempt, LongTaskStatus
+from longtask_operator.api.phases import TERMINAL, Phase
+from longtask_operator.core.current import find_attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstSeen:
+    """The task has its first status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted:
+    """The task container of an attempt runs."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """An attempt ended; *retried* if another may follow."""
+
+    attempt: Attempt
+    retried: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The run ended in a terminal phase."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseChanged:
+    """The phase differs and is not terminal."""
+
+    phase: Phase
+    before: str
+
+
+Transition = FirstSeen | AttemptStarted | AttemptEnded | RunFinished | PhaseChanged
+
+
+def transitions(before: LongTaskStatus, after: LongTaskStatus) -> list[Transition]:
+    """Return what changed from *before* to *after*, in the order in which it happened."""
+    found: list[Transition] = [] if before.run is not None else [FirstSeen()]
+    finished = after.phase in TERMINAL
+    for attempt in after.attempts or ():
+        known = find_attempt(before, attempt.number)
+        if attempt.start_time and not (known and known.start_time):
+            found.append(AttemptStarted(attempt=attempt))
+        if attempt.completion_time and not (known and known.completion_time):
+            found.append(AttemptEnded(attempt=attempt, retried=not finished))
+    if after.phase and after.phase != before.phase:
+        phase = Phase(after.phase)
+        found.append(RunFinished(phase=phase) if finished else PhaseChanged(phase=phase, before=before.phase or ""))
+    return found

@@ -1,0 +1,141 @@
+"""The one loop that admits: it alone writes the ledgers, one write at a time.
+
+Whatever is waiting when a write begins shares it: many admissions and releases are one
+write. A release by itself may wait a moment for company; an admission never does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict
+from longtask_operator.adapters.metrics import Metrics
+from longtask_operator.api.reasons import QueueReason
+from longtask_operator.core.admission import Candidate, HeldBack, Verdict, plan_admissions
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.engines.ledgers import Ledgers
+
+RELEASE_DELAY = 0.2
+_RETRY_DELAY = 0.5
+log = structlog.get_logger("longtask.admission")
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one tenant's ledger is to be changed by."""
+
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    kept: dict[str, LedgerEntry] = field(default_factory=dict)
+    released: set[tuple[str, int]] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.candidates or self.kept or self.released)
+
+
+class AdmissionLoop:
+    """Collects candidates and releases, plans, writes, and tells who was admitted or must wait."""
+
+    def __init__(self, ledgers: Ledgers, metrics: Metrics, on_change: Callable[[str], None]) -> None:
+        self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
+        self._work: dict[str, _Work] = defaultdict(_Work)
+        self._held_back: dict[str, HeldBack] = {}
+        self._wake = asyncio.Event()
+
+    def submit(self, candidate: Candidate) -> None:
+        """Let *candidate* wait for admission; the newest of a task counts."""
+        waiting = self._work[candidate.tenant].candidates
+        if waiting.get(candidate.entry.uid) != candidate:
+            waiting[candidate.entry.uid] = candidate
+            self._wake.set()
+
+    def withdraw(self, uid: str, tenant: str) -> None:
+        """Forget a task that waits no more."""
+        self._held_back.pop(uid, None)
+        if tenant in self._work:
+            self._work[tenant].candidates.pop(uid, None)
+
+    def keep(self, tenant: str, entry: LedgerEntry) -> None:
+        """Put the entry of an attempt that lives back into the ledger."""
+        self._work[tenant].kept[entry.uid] = entry
+        self._wake.set()
+
+    def release(self, tenant: str, uid: str, attempt: int) -> None:
+        """Take an attempt out of the ledger, soon."""
+        self._work[tenant].released.add((uid, attempt))
+        asyncio.get_running_loop().call_later(RELEASE_DELAY, self._wake.set)
+
+    def held_back(self, uid: str) -> HeldBack | None:
+        """Return why a task still waits, if the last cycle did not admit it."""
+        return self._held_back.get(uid)
+
+    async def run(self) -> None:
+        """Admit for ever; never raises on faults of the API server."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for tenant in [tenant for tenant, work in self._work.items() if work]:
+                await self._cycle(tenant)
+
+    async def _cycle(self, tenant: str) -> None:
+        """Plan and write once for one ledger; on a fault read it again and come back."""
+        work, ledger = self._work.pop(tenant), self._ledgers.ledger(tenant)
+        if ledger.broken:
+            self._hold_all(work, f"the ledger {ledger.name} cannot be read: {ledger.broken}")
+            return
+        verdicts = plan_admissions(work.candidates.values(), ledger.entries)
+        admitted = [verdict.candidate for verdict in verdicts if verdict.held_back is None]
+        try:
+            added = [*work.kept.values(), *(candidate.entry for candidate in admitted)]
+            if await self._ledgers.write(tenant, added=added, released=work.released):
+                self._metrics.ledger_written()
+        except ApiError as error:
+            await self._recover(tenant, work, error)
+            return
+        self._tell(verdicts)
+        self._keep_waiting(tenant, verdicts)
+
+    def _tell(self, verdicts: list[Verdict]) -> None:
+        for verdict in verdicts:
+            candidate, held_back = verdict.candidate, verdict.held_back
+            before = self._held_back.pop(candidate.entry.uid, None)
+            if held_back is None:
+                self._metrics.admitted(candidate.tenant)
+                self._on_change(candidate.key)
+                continue
+            self._held_back[candidate.entry.uid] = held_back
+            if before is None or before.reason != held_back.reason:
+                self._metrics.held_back(candidate.tenant, held_back.reason)
+                self._on_change(candidate.key)
+
+    def _keep_waiting(self, tenant: str, verdicts: list[Verdict]) -> None:
+        for verdict in verdicts:
+            if verdict.held_back:
+                self._work[tenant].candidates.setdefault(verdict.candidate.entry.uid, verdict.candidate)
+
+    def _hold_all(self, work: _Work, message: str) -> None:
+        held_back = HeldBack(reason=QueueReason.BEHIND_OTHERS, message=message)
+        self._tell([Verdict(candidate=candidate, held_back=held_back) for candidate in work.candidates.values()])
+
+    async def _recover(self, tenant: str, work: _Work, error: ApiError) -> None:
+        """Put *work* back and read the ledger again: the write may have been executed, or another was."""
+        newer = self._work[tenant]
+        newer.candidates = work.candidates | newer.candidates
+        newer.kept = work.kept | newer.kept
+        newer.released |= work.released
+        if isinstance(error, Conflict | AlreadyExists):
+            self._metrics.ledger_conflicted()
+            log.info("the ledger was written by another; reading it again", tenant=tenant)
+        else:
+            log.warning("the ledger was not written; trying again", tenant=tenant, error=str(error))
+            await asyncio.sleep(_RETRY_DELAY)
+        try:
+            await self._ledgers.reload(tenant)
+        except ApiError as again:
+            log.warning("the ledger was not read; trying again", tenant=tenant, error=str(again))
+            await asyncio.sleep(_RETRY_DELAY)
+        self._wake.set()

@@ -1,0 +1,112 @@
+"""Tells people what changed: one log line, one Event and one count per transition that landed.
+
+A task that simply succeeds gets no Event: its status says all, and Events are writes too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from longtask_operator.adapters.events import EventPoster
+from longtask_operator.adapters.metrics import Metrics
+from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.api.longtask import Attempt, LongTaskStatus
+from longtask_operator.api.phases import Phase
+from longtask_operator.api.reasons import Cause, EventReason
+from longtask_operator.api.times import parse_optional_time
+from longtask_operator.core.observe import JobView
+from longtask_operator.core.transitions import (
+    AttemptEnded,
+    AttemptStarted,
+    FirstSeen,
+    PhaseChanged,
+    RunFinished,
+    transitions,
+)
+
+log = structlog.get_logger("longtask.task")
+
+
+class Announcer:
+    """Turns transitions into logs, Events and metrics."""
+
+    def __init__(self, metrics: Metrics, events: EventPoster) -> None:
+        self._metrics, self._events = metrics, events
+
+    def changed(
+        self,
+        task: TaskRecord,
+        before: LongTaskStatus,
+        after: LongTaskStatus,
+        *,
+        job: JobView | None,
+        peak_memory: int | None,
+    ) -> None:
+        """Announce what a status write that landed has changed."""
+        for step in transitions(before, after):
+            if isinstance(step, FirstSeen):
+                self._metrics.submitted(after.tenant)
+            elif isinstance(step, AttemptStarted):
+                self._started(task, step.attempt, job)
+            elif isinstance(step, AttemptEnded):
+                self._attempt_ended(task, after, step, peak_memory)
+            elif isinstance(step, RunFinished):
+                self._finished(task, after, step.phase)
+            else:
+                self._phase_changed(task, step)
+
+    def _started(self, task: TaskRecord, attempt: Attempt, job: JobView | None) -> None:
+        started = parse_optional_time(attempt.start_time)
+        if job and started and job.attempt == attempt.number:
+            self._metrics.started((started - job.created).total_seconds())
+        log.info("attempt runs", **_ids(task), attempt=attempt.number, node=attempt.node_name)
+
+    def _attempt_ended(
+        self, task: TaskRecord, status: LongTaskStatus, step: AttemptEnded, peak_memory: int | None
+    ) -> None:
+        attempt, cause = step.attempt, step.attempt.cause or ""
+        self._metrics.attempt_ended(status.tenant, cause, retried=step.retried)
+        log.info(
+            "attempt ended",
+            **_ids(task),
+            attempt=attempt.number,
+            cause=cause,
+            exit_code=attempt.exit_code,
+            duration_seconds=_seconds(
+                parse_optional_time(attempt.start_time), parse_optional_time(attempt.completion_time)
+            ),
+            peak_memory_bytes=peak_memory,
+            message=attempt.message,
+        )
+        if cause not in (Cause.COMPLETED, Cause.CANCELLED, Cause.SUSPENDED):
+            message = f"attempt {attempt.number} ended by {cause}: {attempt.message or 'no more is known'}"
+            self._events.post(task, EventReason.ATTEMPT_FAILED, message, warning=True)
+
+    def _finished(self, task: TaskRecord, status: LongTaskStatus, phase: Phase) -> None:
+        started, ended = parse_optional_time(status.start_time), parse_optional_time(status.completion_time)
+        self._metrics.finished(status.tenant, phase, _seconds(started, ended))
+        log.info("run finished", **_ids(task), run=status.run, outcome=str(phase), attempts=status.attempt)
+        message = next((c.message for c in status.conditions or () if c.type == "Succeeded"), "")
+        if phase is Phase.FAILED:
+            self._events.post(task, EventReason.FAILED, message, warning=True)
+        elif phase is Phase.CANCELLED:
+            self._events.post(task, EventReason.CANCELLED, message)
+        elif (status.attempt or 0) > 1:
+            self._events.post(task, EventReason.COMPLETED, message)
+
+    def _phase_changed(self, task: TaskRecord, step: PhaseChanged) -> None:
+        log.debug("phase changed", **_ids(task), phase=str(step.phase), before=step.before)
+        if step.phase is Phase.SUSPENDED:
+            self._events.post(task, EventReason.SUSPENDED, "spec.suspend is true; the task holds no quota")
+        elif step.before == Phase.SUSPENDED:
+            self._events.post(task, EventReason.RESUMED, "spec.suspend is no longer true")
+
+
+def _ids(task: TaskRecord) -> dict[str, str]:
+    return {"namespace": task.namespace, "name": task.name, "uid": task.uid}
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return (end - start).total_seconds() if start and end else None

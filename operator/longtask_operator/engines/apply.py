@@ -1,0 +1,183 @@
+"""Carries out a Decision: first actions, one status write, then the rest. Any of it may be repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from longtask_operator.adapters.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from longtask_operator.adapters.kube import Json, resource_path
+from longtask_operator.adapters.tasks import TaskRecord, observe_task
+from longtask_operator.api.errors import SpecError
+from longtask_operator.api.longtask import LongTask, LongTaskStatus
+from longtask_operator.api.names import API_VERSION, FINALIZER, LONGTASK_PLURAL
+from longtask_operator.core.current import Observed
+from longtask_operator.core.decision import (
+    Action,
+    CreateJob,
+    DeleteTask,
+    KeepEntry,
+    ReleaseEntry,
+    ReleasePod,
+    StopJob,
+    StopPod,
+)
+from longtask_operator.core.environment import AttemptFacts
+from longtask_operator.core.jobs import build_job
+from longtask_operator.core.observe import JobView, PodView, observe_job, observe_pod
+from longtask_operator.core.patching import contains_null, merge_diff
+from longtask_operator.engines.admission_loop import AdmissionLoop
+from longtask_operator.engines.context import Context
+
+_STATUS_KEYS = frozenset(field.alias or name for name, field in LongTaskStatus.model_fields.items())
+log = structlog.get_logger("longtask.apply")
+
+
+class Refused(Exception):  # noqa: N818 - an answer of the cluster, not a fault
+    """The cluster does not take the attempt's Job; *message* says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Applier:
+    """Writes to the API server what the core decided."""
+
+    context: Context
+    admission: AdmissionLoop
+
+    async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
+        """Carry out *actions* in order. Raises ApiError, and Refused where the cluster takes no Job."""
+        for action in actions:
+            await self._act(action, seen)
+
+    async def write_status(self, record: TaskRecord, status: LongTaskStatus) -> TaskRecord | None:
+        """Write *status* if it differs from what was read; return the record written, or None if there was nothing to.
+
+        Raises:
+            Conflict: if the object changed since it was read. ApiError otherwise.
+        """
+        before: Json = record.body()["status"]
+        after = status.model_dump(by_alias=True, exclude_none=True, mode="json")
+        patch = merge_diff(before, after, _STATUS_KEYS)
+        if not patch:
+            return None
+        path = self._task_path(record) + "/status"
+        if contains_null(after):
+            answer = await self._replace_status(path, record, before, after)
+        else:
+            answer = await self.context.kube.merge_patch(
+                path, {"metadata": {"resourceVersion": str(record.version)}, "status": patch}
+            )
+        written = observe_task(answer)
+        self.context.caches.tasks.put(written)
+        return written
+
+    async def _replace_status(self, path: str, record: TaskRecord, before: Json, after: Json) -> Json:
+        """Write a status that holds nulls of the user's: a merge patch would drop them."""
+        foreign = {key: value for key, value in before.items() if key not in _STATUS_KEYS}
+        operations: list[Json] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": str(record.version)},
+            {"op": "add", "path": "/status", "value": foreign | after},
+        ]
+        try:
+            return await self.context.kube.json_patch(path, operations)
+        except Invalid as error:
+            current = await self.context.kube.get(self._task_path(record))
+            if current["metadata"]["resourceVersion"] != str(record.version):
+                raise Conflict(409, "Conflict", error.message) from error
+            raise
+
+    async def refresh(self, record: TaskRecord) -> None:
+        """Read the task again into the cache; one that is gone is dropped. Raises ApiError."""
+        try:
+            self.context.caches.tasks.put(observe_task(await self.context.kube.get(self._task_path(record))))
+        except NotFound:
+            self.context.caches.tasks.remove(record.namespace, record.name, record.uid)
+
+    async def _act(self, action: Action, seen: Observed | None) -> None:
+        match action:
+            case CreateJob() if seen:
+                await self._create_job(action, seen)
+            case KeepEntry():
+                self.admission.keep(action.tenant, action.entry)
+            case ReleaseEntry():
+                self.admission.release(action.tenant, action.uid, action.attempt)
+            case StopJob():
+                await self._delete("batch/v1", "jobs", action.job)
+            case StopPod():
+                await self._delete("v1", "pods", action.pod)
+            case ReleasePod():
+                await self._release_pod(action.pod)
+            case DeleteTask() if seen:
+                meta = seen.task.metadata
+                path = resource_path(API_VERSION, LONGTASK_PLURAL, meta.namespace, meta.name)
+                await self.context.kube.delete(path, uid=meta.uid)
+
+    async def _create_job(self, action: CreateJob, seen: Observed) -> None:
+        """Create the Job of an attempt; one that is there already is adopted if it is truly ours."""
+        facts = AttemptFacts(
+            tenant=action.tenant,
+            run=action.run,
+            number=action.entry.attempt,
+            size=action.entry.size,
+            deadline=action.deadline,
+            report_base=self.context.job_policy.report_base,
+        )
+        try:
+            body = build_job(seen.task, facts, self.context.job_policy, ca_bundle=self.context.ca_bundle())
+            created = await self.context.kube.create(
+                resource_path("batch/v1", "jobs", seen.task.metadata.namespace), body
+            )
+        except AlreadyExists:
+            created = await self._adopt(seen.task, body["metadata"]["name"])
+        except (Forbidden, Invalid, SpecError) as error:
+            raise Refused(error.message) from error
+        self._take_in_job(created)
+
+    async def _adopt(self, task: LongTask, name: str) -> Json:
+        """Return the Job of that name if this LongTask controls it: a name alone proves nothing. Raises Refused."""
+        found = await self.context.kube.get(resource_path("batch/v1", "jobs", task.metadata.namespace, name))
+        view = observe_job(found)
+        if view is None or not view.owner_uid == view.task_uid == task.metadata.uid:
+            raise Refused(f"Job {name} exists and belongs to somebody else; delete it or rename the task")
+        log.info("job adopted", namespace=task.metadata.namespace, name=task.metadata.name, attempt=view.attempt)
+        return found
+
+    def _take_in_job(self, body: Json) -> None:
+        view = observe_job(body)
+        if view:
+            self.context.caches.jobs.put(view)
+
+    async def _delete(self, group_version: str, plural: str, child: JobView | PodView) -> None:
+        path = resource_path(group_version, plural, child.namespace, child.name)
+        try:
+            await self.context.kube.delete(path, uid=child.uid)
+        except Conflict:
+            log.info("not deleted: another object has the name now", namespace=child.namespace, child=child.name)
+
+    async def _release_pod(self, pod: PodView) -> None:
+        """Take our finalizer off *pod*, and no other; a pod that is gone or changed is looked at again."""
+        path = resource_path("v1", "pods", pod.namespace, pod.name)
+        try:
+            current = await self.context.kube.get(path)
+            finalizers: list[Any] = current["metadata"].get("finalizers") or []
+            if current["metadata"]["uid"] != pod.uid or FINALIZER not in finalizers:
+                return
+            kept = [name for name in finalizers if name != FINALIZER]
+            version = {"resourceVersion": current["metadata"]["resourceVersion"]}
+            answer = await self.context.kube.merge_patch(path, {"metadata": version | {"finalizers": kept}})
+        except NotFound:
+            self.context.caches.pods.remove(pod.namespace, pod.name, pod.uid)
+            return
+        view = observe_pod(answer)
+        if view:
+            self.context.caches.pods.put(view)
+
+    @staticmethod
+    def _task_path(record: TaskRecord) -> str:
+        return resource_path(API_VERSION, LONGTASK_PLURAL, record.namespace, record.name)

@@ -1,0 +1,59 @@
+"""What the engines share: the caches, the clients and the settings, made once by `app`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from longtask_operator.adapters.kube import Kube
+from longtask_operator.adapters.metrics import Metrics
+from longtask_operator.adapters.namespaces import NamespaceView
+from longtask_operator.adapters.store import Store
+from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.core.jobs import JobPolicy
+from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.reconcile import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caches:
+    """What was last read, by kind; Jobs and Pods are grouped by the key of their task."""
+
+    tasks: Store[TaskRecord]
+    jobs: Store[JobView]
+    pods: Store[PodView]
+    namespaces: Store[NamespaceView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time and chance, so that tests bring their own."""
+
+    now: Callable[[], datetime]
+    jitter: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The surroundings of an engine."""
+
+    kube: Kube
+    caches: Caches
+    metrics: Metrics
+    clock: Clock
+    policy: Policy
+    job_policy: JobPolicy
+    unlabelled: str
+    progress_interval: float
+    ca_bundle: Callable[[], str]
+
+
+def new_caches() -> Caches:
+    """Return empty caches."""
+    return Caches(
+        tasks=Store(lambda view: view.key),
+        jobs=Store(lambda view: f"{view.namespace}/{view.task_name}"),
+        pods=Store(lambda view: f"{view.namespace}/{view.task_name}"),
+        namespaces=Store(lambda view: view.name),
+    )

@@ -1,0 +1,236 @@
+"""Takes keys of tasks from the queue: gather, reconcile, apply. Many workers, one task at a time each.
+
+The controller remembers only what may be forgotten: since when a task waits, when its
+progress was last mirrored, why the cluster refused its Job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from longtask_operator.adapters.errors import ApiError, Conflict
+from longtask_operator.adapters.events import EventPoster
+from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.api.errors import SpecError
+from longtask_operator.api.longtask import LongTask, LongTaskStatus
+from longtask_operator.api.reasons import EventReason, QueueReason
+from longtask_operator.core.admission import HeldBack
+from longtask_operator.core.current import Observed
+from longtask_operator.core.decision import CreateJob, Decision
+from longtask_operator.core.observe import PodView
+from longtask_operator.core.reconcile import reconcile
+from longtask_operator.engines.admission_loop import AdmissionLoop
+from longtask_operator.engines.announce import Announcer
+from longtask_operator.engines.apply import Applier, Refused
+from longtask_operator.engines.context import Context
+from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.workqueue import WorkQueue
+
+_FIRST_REFUSAL_WAIT, _LAST_REFUSAL_WAIT = 1.0, 60.0
+_DRAIN_SECONDS = 10.0
+log = structlog.get_logger("longtask.controller")
+
+
+@dataclass(slots=True)
+class _Refusal:
+    """The cluster refused the Job of a task; not asked again before *retry_at* (loop time)."""
+
+    held_back: HeldBack
+    wait: float
+    retry_at: float
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What the controller knows of one task beyond the caches."""
+
+    waiting_since: datetime | None = None
+    last_mirrored: datetime | None = None
+    refusal: _Refusal | None = None
+    peak_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The engines that the controller directs."""
+
+    gatherer: Gatherer
+    applier: Applier
+    admission: AdmissionLoop
+    announcer: Announcer
+    departures: Departures
+    book: ReportBook
+    events: EventPoster
+
+
+@dataclass(slots=True, kw_only=True)
+class Controller:
+    """Reconciles the tasks whose keys are in *queue*."""
+
+    context: Context
+    queue: WorkQueue
+    parts: Parts
+    _memories: dict[str, _Memory] = field(default_factory=dict)
+
+    async def run(self, workers: int, stop: asyncio.Event) -> None:
+        """Work until *stop* is set; keys being processed then are finished first."""
+        idle = [asyncio.create_task(self._work(stop)) for _ in range(workers)]
+        try:
+            await stop.wait()
+            self.queue.close()
+            await asyncio.wait(idle, timeout=_DRAIN_SECONDS)
+        finally:
+            for worker in idle:
+                worker.cancel()
+            await asyncio.gather(*idle, return_exceptions=True)
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            key = await self.queue.get()
+            if key is None:
+                return
+            started, failed = time.monotonic(), True
+            try:
+                await self._process(key)
+                self.queue.succeeded(key)
+                failed = False
+            except Conflict:
+                await self._read_again(key)
+            except ApiError as error:
+                log.warning("reconcile failed; trying again", key=key, error=str(error), retry_in=self.queue.retry(key))
+            except Exception:
+                log.exception("reconcile failed unexpectedly; trying again", key=key, retry_in=self.queue.retry(key))
+            finally:
+                self.queue.done(key)
+                self.context.metrics.reconciled(time.monotonic() - started, failed=failed)
+
+    async def _process(self, key: str) -> None:
+        namespace, _, name = key.partition("/")
+        record = self.context.caches.tasks.get(namespace, name)
+        await self.parts.departures.let_go(key, record)
+        if record is None:
+            return
+        try:
+            task = record.parse()
+        except SpecError as error:
+            self.parts.events.post(record, EventReason.INVALID, str(error), warning=True)
+            log.error(
+                "a stored LongTask does not fit its schema; it waits until it is changed", key=key, error=str(error)
+            )
+            return
+        memory = self._memories.setdefault(record.uid, _Memory())
+        seen = self._observe(record, task, memory)
+        await self._carry_out(record, seen, reconcile(seen, self.context.policy), memory)
+
+    def _observe(self, record: TaskRecord, task: LongTask, memory: _Memory) -> Observed:
+        refusal = memory.refusal.held_back if memory.refusal else None
+        return self.parts.gatherer.observe(
+            record,
+            task,
+            held_back=refusal or self.parts.admission.held_back(record.uid),
+            waiting_since=memory.waiting_since,
+            last_mirrored=memory.last_mirrored,
+        )
+
+    async def _carry_out(self, record: TaskRecord, seen: Observed, decision: Decision, memory: _Memory) -> None:
+        """Apply *decision* in its order, then arrange for what comes next."""
+        await self._first(record, seen, decision, memory)
+        if decision.status is not None:
+            await self._write(record, seen, decision.status, memory)
+        await self.parts.applier.act(decision.then, seen)
+        for notice in decision.notices:
+            self.parts.events.post(record, notice.reason, notice.message, warning=notice.warning)
+        self._await_admission(record, seen, decision, memory)
+        self._come_back(record.key, seen, decision)
+
+    async def _first(self, record: TaskRecord, seen: Observed, decision: Decision, memory: _Memory) -> None:
+        """Carry out what precedes the status; a refused Job is asked for again later, and shown as a wait."""
+        loop_time, creates = asyncio.get_running_loop().time(), any(isinstance(a, CreateJob) for a in decision.first)
+        if creates and memory.refusal and loop_time < memory.refusal.retry_at:
+            self.queue.add_after(record.key, memory.refusal.retry_at - loop_time)
+            return
+        try:
+            await self.parts.applier.act(decision.first, seen)
+        except Refused as refusal:
+            self._remember_refusal(record, memory, refusal.message)
+            return
+        if creates:
+            self._admitted(seen, memory)
+
+    def _admitted(self, seen: Observed, memory: _Memory) -> None:
+        """Note that an attempt's Job stands."""
+        if memory.waiting_since:
+            self.context.metrics.waited((seen.now - memory.waiting_since).total_seconds())
+        memory.refusal = memory.waiting_since = None
+
+    def _remember_refusal(self, record: TaskRecord, memory: _Memory, message: str) -> None:
+        wait = min(_LAST_REFUSAL_WAIT, memory.refusal.wait * 2 if memory.refusal else _FIRST_REFUSAL_WAIT)
+        held_back = HeldBack(reason=QueueReason.REFUSED_BY_CLUSTER, message=message[:900])
+        if memory.refusal is None:
+            self.parts.events.post(record, EventReason.REFUSED_BY_CLUSTER, message, warning=True)
+            log.warning("the cluster refused a Job; trying again", key=record.key, error=message, retry_in=wait)
+        memory.refusal = _Refusal(held_back=held_back, wait=wait, retry_at=asyncio.get_running_loop().time() + wait)
+        self.queue.add(record.key)
+
+    async def _write(self, record: TaskRecord, seen: Observed, status: LongTaskStatus, memory: _Memory) -> None:
+        written = await self.parts.applier.write_status(record, status)
+        if written is None:
+            return
+        _, pods = self.parts.gatherer.children(record)
+        if status.progress and status.progress != seen.task.status.progress:
+            self._mirrored(seen, pods, memory)
+        peak = max((self.parts.book.peak_memory(pod.uid) or 0 for pod in pods), default=0) or None
+        job = max(seen.jobs, key=lambda job: job.attempt, default=None)
+        self.parts.announcer.changed(written, seen.task.status, status, job=job, peak_memory=peak)
+
+    def _mirrored(self, seen: Observed, pods: tuple[PodView, ...], memory: _Memory) -> None:
+        memory.last_mirrored = seen.now
+        received = self.parts.gatherer.received(pods)
+        if received:
+            self.context.metrics.report_staleness.observe(max(0.0, (seen.now - received).total_seconds()))
+
+    def _await_admission(self, record: TaskRecord, seen: Observed, decision: Decision, memory: _Memory) -> None:
+        if decision.candidate is None:
+            self.parts.admission.withdraw(record.uid, seen.tenant or "")
+            if seen.entry is None:
+                memory.waiting_since = None
+            return
+        memory.waiting_since = memory.waiting_since or seen.now
+        self.parts.admission.submit(decision.candidate)
+
+    def _come_back(self, key: str, seen: Observed, decision: Decision) -> None:
+        if decision.again_at is not None:
+            self.queue.add_after(key, max(0.0, (decision.again_at - seen.now).total_seconds()))
+
+    async def _read_again(self, key: str) -> None:
+        """After a conflict: what we decided from is old, so read it again and decide anew."""
+        namespace, _, name = key.partition("/")
+        record = self.context.caches.tasks.get(namespace, name)
+        try:
+            if record:
+                await self.parts.applier.refresh(record)
+            self.queue.add(key)
+        except ApiError as error:
+            log.warning("not read again; trying later", key=key, error=str(error), retry_in=self.queue.retry(key))
+
+    def report_came(self, key: str) -> None:
+        """Come back to a task of which a report came: at once, or when its progress may be written again."""
+        namespace, _, name = key.partition("/")
+        record = self.context.caches.tasks.get(namespace, name)
+        memory = self._memories.get(record.uid) if record else None
+        if memory is None or memory.last_mirrored is None:
+            self.queue.add(key)
+            return
+        elapsed = (self.context.clock.now() - memory.last_mirrored).total_seconds()
+        self.queue.add_after(key, self.context.progress_interval - elapsed)
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of a task that is gone."""
+        self._memories.pop(uid, None)

@@ -1,0 +1,75 @@
+"""What is left of LongTasks that are gone: Jobs, pods and ledger entries without an owner.
+
+A cache may be behind, so a task is taken for gone only when the API server says so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from longtask_operator.adapters.errors import NotFound
+from longtask_operator.adapters.kube import resource_path
+from longtask_operator.adapters.tasks import TaskRecord, observe_task
+from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
+from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.release import release_children
+from longtask_operator.engines.admission_loop import AdmissionLoop
+from longtask_operator.engines.apply import Applier
+from longtask_operator.engines.context import Context
+from longtask_operator.engines.ledgers import Ledgers
+
+
+class Departures:
+    """Lets go of what tasks that are gone have left behind."""
+
+    def __init__(self, context: Context, ledgers: Ledgers, applier: Applier, admission: AdmissionLoop) -> None:
+        self._context, self._ledgers, self._applier, self._admission = context, ledgers, applier, admission
+        self._departed: dict[str, set[str]] = defaultdict(set)  #: key -> uids seen to go
+        self._confirmed: set[str] = set()
+
+    def noticed(self, record: TaskRecord) -> None:
+        """Remember that *record* went from the cache."""
+        self._departed[record.key].add(record.uid)
+
+    async def let_go(self, key: str, record: TaskRecord | None) -> None:
+        """Let go of what tasks of this name other than *record* left behind. Raises ApiError."""
+        jobs, pods = self._context.caches.jobs.group(key), self._context.caches.pods.group(key)
+        present = {job.task_uid for job in jobs} | {pod.task_uid for pod in pods} | self._departed.get(key, set())
+        for uid in present - ({record.uid} if record else set()):
+            if await self._is_gone(key, uid):
+                await self._release(key, uid, jobs, pods)
+
+    def sweep(self) -> None:
+        """Release ledger entries of tasks that no cache knows; call only with caches just listed."""
+        caches = self._context.caches
+        known = {view.uid for view in caches.tasks}
+        known |= {child.task_uid for child in caches.jobs} | {child.task_uid for child in caches.pods}
+        for uid in self._ledgers.uids():
+            entry, tenant = self._ledgers.entry(uid), self._ledgers.tenant_of(uid)
+            if uid not in known and entry and tenant:
+                self._admission.release(tenant, uid, entry.attempt)
+
+    async def _is_gone(self, key: str, uid: str) -> bool:
+        if uid in self._confirmed:
+            return True
+        namespace, _, name = key.partition("/")
+        try:
+            live = await self._context.kube.get(resource_path(API_VERSION, LONGTASK_PLURAL, namespace, name))
+        except NotFound:
+            live = None
+        if live and live["metadata"]["uid"] == uid:
+            self._context.caches.tasks.put(observe_task(live))
+            return False
+        self._confirmed.add(uid)
+        return True
+
+    async def _release(self, key: str, uid: str, jobs: tuple[JobView, ...], pods: tuple[PodView, ...]) -> None:
+        entry, tenant = self._ledgers.entry(uid), self._ledgers.tenant_of(uid) or ""
+        its_jobs = [job for job in jobs if job.task_uid == uid]
+        its_pods = [pod for pod in pods if pod.task_uid == uid]
+        await self._applier.act(release_children(its_jobs, its_pods, entry, tenant), None)
+        if not its_jobs and not its_pods:
+            self._departed[key].discard(uid)
+            self._confirmed.discard(uid)
+            if not self._departed[key]:
+                del self._departed[key]

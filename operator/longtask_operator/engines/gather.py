@@ -1,0 +1,78 @@
+"""Reads everything one reconcile needs, once, from the caches."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.api.longtask import LongTask, Progress
+from longtask_operator.core.admission import HeldBack
+from longtask_operator.core.current import Observed
+from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.progress import build_progress, is_worth_mirroring
+from longtask_operator.core.tenancy import tenant_of
+from longtask_operator.engines.context import Context
+from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.report_book import ReportBook
+
+
+class Gatherer:
+    """Builds `Observed` for a task."""
+
+    def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook) -> None:
+        self._context, self._ledgers, self._book = context, ledgers, book
+
+    def tenant(self, namespace: str) -> str | None:
+        """Return the tenant of *namespace* as its labels say now, or None if it has none."""
+        view = self._context.caches.namespaces.get("", namespace)
+        return tenant_of(namespace, view.labels if view else {}, unlabelled=self._context.unlabelled)
+
+    def children(self, record: TaskRecord) -> tuple[tuple[JobView, ...], tuple[PodView, ...]]:
+        """Return the Jobs that this very object controls, and the pods of its attempts."""
+        caches = self._context.caches
+        jobs = tuple(job for job in caches.jobs.group(record.key) if record.uid == job.task_uid == job.owner_uid)
+        pods = tuple(pod for pod in caches.pods.group(record.key) if pod.task_uid == record.uid)
+        return jobs, pods
+
+    def observe(
+        self,
+        record: TaskRecord,
+        task: LongTask,
+        *,
+        held_back: HeldBack | None,
+        waiting_since: datetime | None,
+        last_mirrored: datetime | None,
+    ) -> Observed:
+        """Return what is known of *task* now."""
+        now = self._context.clock.now()
+        jobs, pods = self.children(record)
+        progress = self._progress(pods, now)
+        interval = self._context.progress_interval
+        due = progress is not None and is_worth_mirroring(task.status.progress, progress, last_mirrored, now, interval)
+        return Observed(
+            task=task,
+            tenant=task.status.tenant or self.tenant(record.namespace),
+            entry=self._ledgers.entry(record.uid),
+            jobs=jobs,
+            pods=pods,
+            progress=progress,
+            mirror_due=due,
+            held_back=held_back,
+            waiting_since=waiting_since,
+            now=now,
+            jitter=self._context.clock.jitter(),
+        )
+
+    def received(self, pods: tuple[PodView, ...]) -> datetime | None:
+        """Return when the newest attempt's last report came, or None."""
+        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        latest = self._book.latest(pod.uid) if pod else None
+        return latest[1] if latest else None
+
+    def _progress(self, pods: tuple[PodView, ...], now: datetime) -> Progress | None:
+        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        latest = self._book.latest(pod.uid) if pod else None
+        if pod is None or latest is None:
+            return None
+        report, received = latest
+        return build_progress(report, received, pod.running_since, now)

@@ -1,0 +1,85 @@
+"""Which change of which object makes which task be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from longtask_operator.adapters.namespaces import NamespaceView
+from longtask_operator.adapters.tasks import TaskRecord, observe_task
+from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.engines.context import Context
+from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.workqueue import WorkQueue
+
+
+class Wiring:
+    """Listeners of the caches, each a few lines; *forget* is told the uids of tasks that are gone."""
+
+    def __init__(
+        self,
+        context: Context,
+        queue: WorkQueue,
+        departures: Departures,
+        book: ReportBook,
+        forget: Callable[[str], None],
+    ) -> None:
+        self._context, self._queue, self._departures = context, queue, departures
+        self._book, self._forget = book, forget
+
+    def attach(self) -> None:
+        """Attach all listeners."""
+        caches = self._context.caches
+        caches.tasks.listeners.append(self._task_changed)
+        caches.jobs.listeners.append(self._child_changed)
+        caches.pods.listeners += [self._child_changed, self._pod_changed]
+        caches.namespaces.listeners.append(self._namespace_changed)
+
+    def enqueue_all(self) -> None:
+        """Make every task ready that any cache knows of."""
+        caches = self._context.caches
+        for key in {*caches.tasks.groups(), *caches.jobs.groups(), *caches.pods.groups()}:
+            self._queue.add(key)
+
+    def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
+        self._count(before, -1)
+        self._count(after, +1)
+        if before and (after is None or after.uid != before.uid):
+            self._departures.noticed(before)
+            self._forget(before.uid)
+            self._context.metrics.deleted(before.tenant)
+        changed = after or before
+        if changed:
+            self._queue.add(changed.key)
+
+    def _count(self, record: TaskRecord | None, step: int) -> None:
+        metrics = self._context.metrics
+        if record:
+            metrics.tasks.labels(metrics.tenant(record.tenant), record.phase).inc(step)
+
+    def _child_changed(self, before: JobView | PodView | None, after: JobView | PodView | None) -> None:
+        child = after or before
+        if child:
+            self._queue.add(f"{child.namespace}/{child.task_name}")
+
+    def _pod_changed(self, before: PodView | None, after: PodView | None) -> None:
+        if before and after is None:
+            self._book.forget(before.uid)
+
+    def _namespace_changed(self, before: NamespaceView | None, after: NamespaceView | None) -> None:
+        """Look again at tasks without a tenant: the label decides whether they may run."""
+        if after is None or (before and before.labels == after.labels):
+            return
+        for record in self._context.caches.tasks:
+            if record.namespace == after.name and not record.tenant:
+                self._queue.add(record.key)
+
+
+def take_event(context: Context, kind: str | None, body: dict[str, Any]) -> None:
+    """Put a watch event of a LongTask into the cache."""
+    if kind == "DELETED":
+        meta = body["metadata"]
+        context.caches.tasks.remove(meta["namespace"], meta["name"], meta["uid"])
+    else:
+        context.caches.tasks.put(observe_task(body))

@@ -1,0 +1,100 @@
+"""A queue of keys: a key waits once however often it was added, and is worked on by one worker at a time.
+
+The rules are those of client-go's workqueue: a key added while it is being processed is
+processed again afterwards; delays keep the earliest time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections import deque
+
+_FIRST_RETRY, _LAST_RETRY = 0.05, 60.0
+
+
+class WorkQueue:
+    """Keys ready to be worked on, and keys with a time. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._ready: deque[str] = deque()
+        self._dirty: set[str] = set()
+        self._processing: set[str] = set()
+        self._due: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+        self._failures: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def add(self, key: str) -> None:
+        """Make *key* ready, unless it already waits."""
+        if key in self._dirty:
+            return
+        self._dirty.add(key)
+        if key not in self._processing:
+            self._ready.append(key)
+            self._arrived.set()
+
+    def add_after(self, key: str, seconds: float) -> None:
+        """Make *key* ready in *seconds*, or earlier if it has an earlier time already."""
+        when = asyncio.get_running_loop().time() + max(0.0, seconds)
+        if when < self._due.get(key, float("inf")):
+            self._due[key] = when
+            heapq.heappush(self._heap, (when, key))
+            self._set_timer()
+
+    def retry(self, key: str) -> float:
+        """Make *key* ready after a backoff that grows with its failures in a row; return the wait in seconds."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        wait = min(_LAST_RETRY, _FIRST_RETRY * 2.0 ** min(failures - 1, 20)) * random.uniform(0.75, 1.25)
+        self.add_after(key, wait)
+        return wait
+
+    def succeeded(self, key: str) -> None:
+        """Forget the failures of *key*."""
+        self._failures.pop(key, None)
+
+    def close(self) -> None:
+        """Let everyone who waits for a key go with None."""
+        self._closed = True
+        self._arrived.set()
+
+    async def get(self) -> str | None:
+        """Return the next key, None once the queue is closed; call `done` with it when it is processed."""
+        while not self._ready and not self._closed:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._closed:
+            return None
+        key = self._ready.popleft()
+        self._dirty.discard(key)
+        self._processing.add(key)
+        return key
+
+    def done(self, key: str) -> None:
+        """End the processing of *key*; if it was added meanwhile it is ready again."""
+        self._processing.discard(key)
+        if key in self._dirty:
+            self._ready.append(key)
+            self._arrived.set()
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self._heap:
+            self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._fire)
+
+    def _fire(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._heap and self._heap[0][0] <= now + 0.001:
+            when, key = heapq.heappop(self._heap)
+            if self._due.get(key) == when:
+                del self._due[key]
+                self.add(key)
+        self._timer = None
+        self._set_timer()

@@ -1,0 +1,137 @@
+"""Kopf's part: it watches LongTasks and hands each event on. It patches nothing and decides nothing.
+
+Only `on.event` is used: create, update and delete handlers cost three writes and a finalizer
+per object, indexes take quadratic time at start, daemons a task per object. Kopf runs in
+a thread with a loop of its own, so that its end (it ends itself on some watch errors) is
+not ours: it is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import kopf
+import structlog
+
+from longtask_operator.adapters.kube import Credentials, Kube
+from longtask_operator.api.names import GROUP, LONGTASK_PLURAL, VERSION
+
+#: Called in Kopf's thread with the type (ADDED, MODIFIED, DELETED or None for listed) and the object.
+OnEvent = Callable[[str | None, dict[str, Any]], None]
+_RESTART_SECONDS = 2.0
+log = structlog.get_logger("longtask.kopf")
+
+
+class NoDiff(kopf.DiffBaseStorage):
+    """Keeps no last-handled state: nothing here compares old with new."""
+
+    def build(self, **_: Any) -> Any:
+        """Return nothing to compare."""
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        """Return no essence."""
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Keeps no handler progress: event handlers have none."""
+
+    def fetch(self, **_: Any) -> None:
+        """Return no record."""
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
+
+    def purge(self, **_: Any) -> None:
+        """Purge nothing."""
+
+    def touch(self, **_: Any) -> None:
+        """Touch nothing."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """Return *essence* as it is."""
+        return essence
+
+
+def build_registry(on_event: OnEvent, kube: Kube, credentials: Credentials) -> kopf.OperatorRegistry:
+    """Return the registry with our handlers."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.event(GROUP, VERSION, LONGTASK_PLURAL, registry=registry)
+    async def longtask_event(event: Any, **_: Any) -> None:
+        on_event(event["type"], event["object"])
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> Any:
+        connector = aiohttp.TCPConnector(limit=8, ssl=credentials.ssl_context or False)
+        session = aiohttp.ClientSession(connector=connector, middlewares=(_bearer(kube),))
+        return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
+
+    return registry
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """Return Kopf's settings: no storage, no Events, no peering, paged lists, no scanning."""
+    settings = kopf.OperatorSettings()
+    settings.persistence.diffbase_storage = NoDiff()
+    settings.persistence.progress_storage = NoProgress()
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 600
+    settings.watching.connect_timeout = 5
+    settings.networking.request_timeout = 30
+    return settings
+
+
+class KopfThread:
+    """Runs Kopf until stopped, again after each end of it."""
+
+    def __init__(self, on_event: OnEvent, kube: Kube, credentials: Credentials) -> None:
+        self._on_event, self._kube, self._credentials = on_event, kube, credentials
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        for name in ("kopf.objects", "kopf.activities"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Ask Kopf to end and wait for it."""
+        self._stop.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                asyncio.run(self._operate())
+            except Exception as error:
+                log.warning("kopf ended; starting it again", error=f"{type(error).__name__}: {error}")
+            self._stop.wait(_RESTART_SECONDS)
+
+    async def _operate(self) -> None:
+        registry = build_registry(self._on_event, self._kube, self._credentials)
+        await kopf.operator(registry=registry, settings=build_settings(), clusterwide=True, stop_flag=self._stop)
+
+
+def _bearer(kube: Kube) -> Any:
+    """Return a middleware that sends the current token: projected tokens rotate, a fixed header would not."""
+
+    async def middleware(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        if token := kube.bearer_token():
+            request.headers["Authorization"] = f"Bearer {token}"
+        response: aiohttp.ClientResponse = await handler(request)
+        return response
+
+    return middleware
