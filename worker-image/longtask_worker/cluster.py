@@ -18,13 +18,14 @@ from longtask_worker.environment import Info, parse_environment, parse_time
 from longtask_worker.errors import UsageError
 from longtask_worker.notes import note
 from longtask_worker.outcome import Outcome, encode_outcome
+from longtask_worker.outcome_log import OutcomeLog
 from longtask_worker.progress import Progress
 from longtask_worker.reporter import Reporter
 from longtask_worker.sender import open_sender
 from longtask_worker.signals import stop_on_sigterm
 from longtask_worker.stopping import CANCELLED, SUPERSEDED, StopFlag
 from longtask_worker.task import Task
-from longtask_worker.termination import DEFAULT_PATH, TerminationLog
+from longtask_worker.termination import termination_path
 from longtask_worker.usage import cpu_seconds, memory_bytes
 from longtask_worker.wire import Answer
 
@@ -49,7 +50,7 @@ class _Attempt:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.stop = StopFlag()
         self._progress = Progress()
-        self._log = TerminationLog(env.get("LONGTASK_TERMINATION_LOG") or DEFAULT_PATH)
+        self._log = OutcomeLog(termination_path(env))
         self._sender = open_sender(env)
         self._task: Task | None = None
         self._successor_runs = False

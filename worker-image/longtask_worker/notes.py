@@ -12,18 +12,3 @@ def note(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         pass
-
-
-class Change:
-    """Notes a state once, when it differs from the one before."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self, state: str = "") -> None:
-        self._state = state
-
-    def note(self, state: str, text: str) -> None:
-        """Write *text* if *state* is new."""
-        if state != self._state:
-            self._state = state
-            note(text)

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from longtask_worker.notes import note
-from longtask_worker.sender import TIMEOUT, Sender
+from longtask_worker.pacing import LONGEST_BACKOFF
+from longtask_worker.sender import Sender
 from longtask_worker.wire import Answer
 
+#: Bound of each step of a report, in seconds.
+TIMEOUT = 5.0
 #: How long the end of the task waits for its last report, in seconds.
 LAST_REPORT_SECONDS = 2.0
 
@@ -50,7 +53,7 @@ class Reporter:
             answer = self._sender.send(self._facts(), timeout)
             if answer is not None:
                 self._on_answer(answer)
-        except Exception as error:  # a fault of ours must not end the reports
+        except Exception as error:  # a fault of ours must end neither the reports nor the work
             note(f"report failed: {type(error).__name__}: {error}")
-            answer = None
-        return self._sender.wait_after(answer)
+            return LONGEST_BACKOFF
+        return self._sender.wait()

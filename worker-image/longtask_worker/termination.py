@@ -1,32 +1,19 @@
-"""Leaves the outcome in the container's termination message: once, whole, in one write."""
+"""The container's termination message: a file that the kubelet reads when the container has ended."""
 
 from __future__ import annotations
 
 import os
-import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_PATH = "/dev/termination-log"
 
 
-class TerminationLog:
-    """The file that the kubelet reads when the container has ended."""
-
-    def __init__(self, path: str = DEFAULT_PATH) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._written = False
-
-    def write(self, message: bytes) -> bool:
-        """Write *message* and return True, False if an earlier one stands there.
-
-        Raises OSError if the file cannot be written.
-        """
-        with self._lock:
-            if self._written:
-                return False
-            write_whole(self._path, message)
-            self._written = True
-            return True
+def termination_path(env: Mapping[str, str]) -> str:
+    """Return the path of the file; LONGTASK_TERMINATION_LOG moves it, for runs without a kubelet."""
+    return env.get("LONGTASK_TERMINATION_LOG") or DEFAULT_PATH
 
 
 def write_whole(path: str, data: bytes) -> None:

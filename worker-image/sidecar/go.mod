@@ -1,0 +1,3 @@
+module longtask.dev/sidecar
+
+go 1.24
