@@ -21,7 +21,8 @@ MAX_OUTCOME_BYTES = 4096
 MAX_RESULT_BYTES = 3072
 MAX_MESSAGE = 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_URI = re.compile(r"[a-z][a-z0-9+.-]*://\S{1,2000}")
+# ASCII, and nothing that JSON escapes: so the longest still fits the termination message.
+_URI = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[!#-\[\]-~]{1,2000}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Result:
     def __post_init__(self) -> None:
         """Refuse, with ValueError, what the operator would refuse."""
         if not _URI.fullmatch(self.uri):
-            raise ValueError(f"the result's uri is not an absolute URI of at most 2,000 characters: {self.uri!r}")
+            raise ValueError(f"the result's uri is not an absolute ASCII URI of at most 2,000 characters: {self.uri!r}")
         if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
             raise ValueError(f"the result's sha256 is not 64 lower-case hex digits: {self.sha256!r}")
         if self.size_bytes is not None and self.size_bytes < 0:

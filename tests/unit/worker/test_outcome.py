@@ -1,0 +1,130 @@
+"""The termination message: never over 4096 bytes, never a torn character, never a cut result."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from longtask_worker.errors import PermanentError, ResultError
+from longtask_worker.outcome import (
+    MAX_OUTCOME_BYTES,
+    MAX_RESULT_BYTES,
+    Outcome,
+    Result,
+    encode_outcome,
+    plain,
+    succeeded,
+)
+from longtask_worker.progress import MAX_COUNT, Snapshot
+
+NOTHING = Snapshot()
+
+
+def decoded(outcome: Outcome, progress: Snapshot = NOTHING) -> dict[str, Any]:
+    raw = encode_outcome(outcome, progress)
+    assert len(raw) <= MAX_OUTCOME_BYTES
+    fields: dict[str, Any] = json.loads(raw.decode("utf-8"))
+    return fields
+
+
+def of_size(size: int, character: str) -> dict[str, str]:
+    """A result whose compact JSON has *size* bytes: padded with the character, filled up with x."""
+    spare, width = size - len('{"v":""}'), len(json.dumps(character, ensure_ascii=False).encode()) - 2
+    return {"v": character * (spare // width) + "x" * (spare % width)}
+
+
+def test_result_and_last_progress() -> None:
+    expected = {"longtask": 1, "result": {"rows": 3}, "done": 3, "total": 3}
+    assert decoded(succeeded({"rows": 3}), Snapshot(done=3, total=3, unit="rows")) == expected
+
+
+def test_no_result_is_no_key() -> None:
+    assert decoded(succeeded(None)) == {"longtask": 1}
+
+
+@pytest.mark.parametrize("result", [0, False, "", [], {}, [1, {"a": None}]])
+def test_any_json_is_a_result(result: object) -> None:
+    assert decoded(succeeded(result))["result"] == result
+
+
+@pytest.mark.parametrize("character", ["x", "é", "日", "😀", '"', "\x01"])
+def test_the_largest_result_fits_and_one_byte_more_does_not(character: str) -> None:
+    largest = of_size(MAX_RESULT_BYTES, character)
+    full = Snapshot(done=MAX_COUNT, total=MAX_COUNT)
+    outcome = Outcome(result=largest, message=character * 9999, permanent=True)
+    assert decoded(outcome, full)["result"] == largest
+    with pytest.raises(ResultError, match="3073 bytes"):
+        succeeded(of_size(MAX_RESULT_BYTES + 1, character))
+
+
+@pytest.mark.parametrize("character", ["x", "é", "日", "😀", '"', "\x01", "\\"])
+def test_a_message_is_cut_between_characters(character: str) -> None:
+    message = decoded(Outcome(exit_code=1, message=character * 9999))["message"]
+    assert message
+    assert set(message) == {character}
+    assert len(message) <= 1024
+
+
+def test_a_message_takes_what_a_result_leaves() -> None:
+    raw = encode_outcome(Outcome(result=of_size(MAX_RESULT_BYTES, "x"), message="m" * 1024), NOTHING)
+    assert MAX_OUTCOME_BYTES - 6 <= len(raw) <= MAX_OUTCOME_BYTES
+
+
+def test_a_message_with_half_a_surrogate_is_still_utf8() -> None:
+    assert decoded(Outcome(exit_code=1, message="bad \ud83d name"))["message"] == "bad ? name"
+
+
+def test_failure_for_good() -> None:
+    assert decoded(Outcome(exit_code=65, message="no such column", permanent=True)) == {
+        "longtask": 1,
+        "permanent": True,
+        "message": "no such column",
+    }
+
+
+@pytest.mark.parametrize(
+    "result", [object(), {1, 2}, float("nan"), {"a": float("inf")}, b"bytes", "\ud800", {("a",): 1}]
+)
+def test_what_is_not_json_is_refused_for_good(result: object) -> None:
+    with pytest.raises(ResultError, match="not JSON"):
+        succeeded(result)
+    assert issubclass(ResultError, PermanentError)
+
+
+def test_a_result_that_holds_itself_is_refused() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(ResultError, match="not JSON"):
+        succeeded(endless)
+
+
+def test_a_large_result_goes_by_uri() -> None:
+    result = Result(uri="s3://b/out/r.json", sha256="ab" * 32, size_bytes=9)
+    named = {"uri": "s3://b/out/r.json", "sha256": "ab" * 32, "sizeBytes": 9}
+    assert decoded(succeeded(result)) == {"longtask": 1, **named}
+    assert plain(result) == named
+    assert plain({"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"uri": "/tmp/x"},
+        {"uri": "s3://" + "x" * 3000},
+        {"uri": "s3://b/x\n"},
+        {"uri": "s3://b/é"},
+        {"uri": "s3://b/\\"},
+        {"uri": "s3://b/x", "sha256": "AB" * 32},
+        {"uri": "s3://b/x", "sha256": "abc"},
+        {"uri": "s3://b/x", "size_bytes": -1},
+    ],
+)
+def test_a_wrong_reference_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="result's"):
+        Result(**fields)
+
+
+def test_the_longest_reference_fits() -> None:
+    assert decoded(succeeded(Result(uri="s3://" + "x" * 2000, sha256="0" * 64)))["sha256"] == "0" * 64
