@@ -1,0 +1,152 @@
+"""Takes TLS connections, few at a time and none for long.
+
+A connection costs some 300 KB while it lives, so their number is bounded and more wait in
+the kernel's queue. One carries one request and is closed. When all places are taken by
+peers that dawdle, the one that has dawdled longest has to go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+#: Connections at the same time.
+MAX_CONNECTIONS = 128
+#: A connection's whole life, from accept to close, in seconds: as long as a worker waits for its answer.
+LIFE_SECONDS = 5.0
+#: What a connection may take however many others wait, in seconds.
+PATIENCE_SECONDS = 2.0
+_GOODBYE_SECONDS = 1.0
+_BACKLOG = 4096
+_MAX_FIELD_BYTES = 8190
+_MAX_FIELDS = 32
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+log = structlog.get_logger("longtask.reports")
+
+
+class Listener:
+    """Serves *handler* on *port*, all addresses, with the certificate that *context* holds at the time."""
+
+    def __init__(self, handler: Handler, context: ssl.SSLContext, *, port: int) -> None:
+        self._handler, self._context, self._port = handler, context, port
+        self._peers: dict[asyncio.Task[None], float] = {}  #: oldest first
+        self.ready = asyncio.Event()  #: set while connections are accepted
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._peers)
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises OSError if the port is taken."""
+        loop, http = asyncio.get_running_loop(), _Http(self._handler)
+        with _listening_socket(self._port) as server:
+            self.ready.set()
+            try:
+                while True:
+                    await self._make_room()
+                    try:
+                        peer, _ = await loop.sock_accept(server)
+                    except OSError as error:  # no file descriptors left, or the peer has gone already
+                        log.warning("report connection not accepted", error=str(error))
+                        await asyncio.sleep(0.1)
+                        continue
+                    task = asyncio.create_task(self._serve(http, peer))
+                    self._peers[task] = loop.time()
+                    task.add_done_callback(self._peers.pop)
+            finally:
+                self.ready.clear()
+                await self._close()
+
+    async def _make_room(self) -> None:
+        """Wait until a place is free; one that has been taken for too long is cleared."""
+        loop = asyncio.get_running_loop()
+        while len(self._peers) >= MAX_CONNECTIONS:
+            oldest, since = next(iter(self._peers.items()))
+            patience = since + PATIENCE_SECONDS - loop.time()
+            if patience <= 0:
+                log.debug("all report connections taken; the oldest is dropped")
+                oldest.cancel()
+            await asyncio.wait(self._peers, timeout=max(patience, 0.01), return_when=asyncio.FIRST_COMPLETED)
+
+    async def _serve(self, http: _Http, peer: socket.socket) -> None:
+        """Serve one connection to its end. A peer's faults are its own and are not logged."""
+        protocol, gone = http.expect()
+        transport: asyncio.Transport | None = None
+        with contextlib.suppress(OSError, TimeoutError):  # ssl.SSLError is an OSError
+            try:
+                async with asyncio.timeout(LIFE_SECONDS):
+                    transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                        lambda: protocol,
+                        peer,
+                        ssl=self._context,
+                        ssl_handshake_timeout=LIFE_SECONDS,
+                        ssl_shutdown_timeout=_GOODBYE_SECONDS,
+                    )
+                    await gone.wait()
+            finally:
+                http.forget(protocol)
+                if transport:
+                    transport.abort()
+                peer.close()
+
+    async def _close(self) -> None:
+        """Let open connections end by themselves for a moment, then end them."""
+        if self._peers:
+            await asyncio.wait(self._peers, timeout=_GOODBYE_SECONDS)
+        for task in list(self._peers):
+            task.cancel()
+        await asyncio.gather(*self._peers, return_exceptions=True)
+
+
+class _Http(web.Server):
+    """The HTTP side of all connections; tells when one is over."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(
+            handler,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=0,
+            lingering_time=_GOODBYE_SECONDS,
+            max_line_size=1024,
+            max_field_size=_MAX_FIELD_BYTES,
+            max_headers=_MAX_FIELDS,
+            read_bufsize=16_384,
+            tcp_keepalive=False,
+        )
+        self._expected: dict[RequestHandler, asyncio.Event] = {}
+
+    def expect(self) -> tuple[RequestHandler, asyncio.Event]:
+        """Return the protocol of a new connection and the event of its end."""
+        protocol, gone = self(), asyncio.Event()
+        self._expected[protocol] = gone
+        return protocol, gone
+
+    def forget(self, protocol: RequestHandler) -> None:
+        """Drop the event of a connection's end."""
+        self._expected.pop(protocol, None)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Called by the protocol when its connection is over."""
+        super().connection_lost(handler, exc)
+        if gone := self._expected.get(handler):
+            gone.set()
+
+
+def _listening_socket(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        server = socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
+    else:
+        server = socket.create_server(("", port), backlog=_BACKLOG)
+    server.setblocking(False)
+    return server
