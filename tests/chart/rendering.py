@@ -45,6 +45,14 @@ def helm(*args: str, stdin: str = "") -> str:
     return done.stdout
 
 
+@cache
+def binary(name: str) -> str:
+    """Return the path of a program that devcluster builds, for example helm (4) or kubeconform."""
+    command = [sys.executable, "-m", "devcluster", "binary", name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
 def nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
     """Return {a: {b: value}} for the path (a, b)."""
     for key in reversed(path):

@@ -1,0 +1,246 @@
+"""The chart on a real API server: install, upgrade, uninstall, permissions, and the scripts of its hooks."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from tests.chart.rendering import CHART, EVERYTHING, NAMESPACE, binary, objects
+from tests.support.rules import ControlPlane
+
+pytestmark = pytest.mark.integration
+
+OPERATOR = f"system:serviceaccount:{NAMESPACE}:longtask-operator"
+TEAM = "chart-team"
+FINALIZER = "longtask.dev/accounting"
+HELM_3 = str(Path(sys.executable).with_name("helm"))
+
+
+class Release:
+    """One release of the chart, by one version of Helm."""
+
+    def __init__(self, program: str, cluster: ControlPlane) -> None:
+        self.program = program
+        self.cluster = cluster
+
+    def helm(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run Helm and return what it did; fails the test on a refusal."""
+        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
+        command = [self.program, *args, "--namespace", NAMESPACE]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def install(self, *args: str) -> None:
+        # Other tests of the same cluster may have left the CRD behind.
+        self.helm("install", "longtask", str(CHART), "--create-namespace", "--take-ownership", *args)
+
+    def uninstall(self) -> None:
+        self.helm("uninstall", "longtask", "--no-hooks", "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def team(control_plane: ControlPlane) -> Iterator[str]:
+    control_plane.kubectl("create", "namespace", TEAM)
+    yield TEAM
+    control_plane.kubectl("delete", "namespace", TEAM, "--wait=false")
+
+
+@pytest.fixture(params=["3", "4"])
+def release(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iterator[Release]:
+    release = Release(HELM_3 if request.param == "3" else binary("helm"), control_plane)
+    assert release.helm("version", "--short").stdout.startswith(f"v{request.param}.")
+    yield release
+    release.uninstall()
+
+
+def apply(cluster: ControlPlane, *items: dict[str, Any]) -> None:
+    cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(items))
+
+
+def a_task(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "longtask.dev/v1alpha1",
+        "kind": "LongTask",
+        "metadata": {"name": name, "namespace": TEAM},
+        "spec": {"image": "registry.example/x:1"},
+    }
+
+
+def test_install_upgrade_uninstall_and_again(release: Release, team: str, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({**EVERYTHING, "metrics": {}}))
+    release.install()
+    apply(release.cluster, a_task("kept"))
+    release.helm("upgrade", "longtask", str(CHART), "--values", str(values))
+    assert release.cluster.kubectl("get", "networkpolicy,pdb", "-n", NAMESPACE, "-o", "name").stdout.count("\n") == 2
+    release.uninstall()
+    left = release.cluster.kubectl("get", "deploy,role,sa,svc", "-n", NAMESPACE, "-o", "name").stdout
+    assert "longtask" not in left
+    assert release.cluster.kubectl("get", "longtask", "kept", "-n", team, "-o", "name").stdout.strip()
+    release.install()
+    release.cluster.kubectl("delete", "longtask", "kept", "-n", team)
+
+
+@pytest.fixture(scope="module")
+def installed(control_plane: ControlPlane, team: str) -> Iterator[ControlPlane]:
+    release = Release(HELM_3, control_plane)
+    release.install()
+    yield control_plane
+    release.uninstall()
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "namespace", "answer"),
+    [
+        ("watch", "longtasks.longtask.dev", TEAM, "yes"),
+        ("update", "longtasks.longtask.dev", TEAM, "no"),
+        ("patch", "longtasks.longtask.dev --subresource=status", TEAM, "yes"),
+        ("create", "jobs.batch", TEAM, "yes"),
+        ("create", "pods", TEAM, "no"),
+        ("delete", "pods", TEAM, "no"),
+        ("create", "pods --subresource=exec", TEAM, "no"),
+        ("get", "secrets", TEAM, "no"),
+        ("get", "secrets/longtask-report-ca", NAMESPACE, "yes"),
+        ("get", "secrets/other", NAMESPACE, "no"),
+        ("update", "leases.coordination.k8s.io/longtask-operator", NAMESPACE, "yes"),
+        ("update", "leases.coordination.k8s.io/other", NAMESPACE, "no"),
+        ("create", "configmaps", TEAM, "no"),
+    ],
+)
+def test_what_the_operator_may_do(
+    installed: ControlPlane, verb: str, resource: str, namespace: str, answer: str
+) -> None:
+    command = ["auth", "can-i", verb, *resource.split(), "-n", namespace, "--as", OPERATOR]
+    assert installed.kubectl(*command, check=False).stdout.strip() == answer
+
+
+@pytest.fixture
+def script_environment(installed: ControlPlane, tmp_path: Path) -> dict[str, str]:
+    """Return the environment that a pod would give a script: address and CA of the API server."""
+    cluster = yaml.safe_load(Path(installed.kubeconfig).read_text())["clusters"][0]["cluster"]
+    data = cluster.get("certificate-authority-data")
+    ca = base64.b64decode(data) if data else Path(cluster["certificate-authority"]).read_bytes()
+    (tmp_path / "ca.crt").write_bytes(ca)
+    server = urlsplit(cluster["server"])
+    return {
+        "PATH": os.environ["PATH"],
+        "ACCOUNT_DIR": str(tmp_path),
+        "KUBERNETES_SERVICE_HOST": str(server.hostname),
+        "KUBERNETES_SERVICE_PORT": str(server.port),
+    }
+
+
+def as_hook(cluster: ControlPlane, name: str, environment: dict[str, str]) -> None:
+    """Create the objects of a hook but its Job, and put the token of its ServiceAccount where the script looks."""
+    parts = [item for item in objects() if item["metadata"]["name"] == name and item["kind"] != "Job"]
+    apply(cluster, *parts)
+    token = cluster.kubectl("create", "token", name, "-n", NAMESPACE).stdout.strip()
+    Path(environment["ACCOUNT_DIR"], "token").write_text(token)
+
+
+def run_script(name: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CHART / "files" / "scripts" / name)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def a_pod(name: str, finalizers: list[str], labels: dict[str, str], namespace: str = TEAM) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, "labels": labels, "finalizers": finalizers}
+    spec = {
+        "containers": [{"name": "task", "image": "registry.example/x:1"}],
+        "automountServiceAccountToken": False,
+        "nodeSelector": {"no-such": "node"},
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def test_release_pods_waits_for_the_operator_and_takes_only_our_finalizer(
+    installed: ControlPlane, team: str, script_environment: dict[str, str]
+) -> None:
+    """As after an uninstall: no operator, no policies."""
+    Release(HELM_3, installed).uninstall()
+    as_hook(installed, "longtask-release-pods", script_environment)
+    ours = {"app.kubernetes.io/managed-by": "longtask"}
+    selector = {"app.kubernetes.io/component": "stand-in-operator"}
+    apply(
+        installed,
+        a_pod("held", ["example.com/other", FINALIZER], ours),
+        a_pod("terminating", [FINALIZER], ours),
+        a_pod("foreign", [FINALIZER], {}),
+        a_pod("stand-in", [], selector, NAMESPACE),
+    )
+    installed.kubectl("delete", "pod", "terminating", "-n", team, "--wait=false")
+    environment = {
+        **script_environment,
+        "OPERATOR_NAMESPACE": NAMESPACE,
+        "OPERATOR_SELECTOR": "app.kubernetes.io/component=stand-in-operator",
+    }
+    stop = ["delete", "pod", "stand-in", "-n", NAMESPACE, "--wait=false", "--grace-period=0"]
+    timer = threading.Timer(3, installed.kubectl, stop)
+    timer.start()
+    done = run_script("release_pods.py", environment)
+    timer.join()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("waiting for the operator to stop")
+    shown = installed.kubectl(
+        "get", "pods", "-n", team, "--no-headers", "-o", "custom-columns=N:.metadata.name,F:.metadata.finalizers"
+    ).stdout.split()
+    assert shown == ["foreign", f"[{FINALIZER}]", "held", "[example.com/other]"]
+    for name in ("foreign", "held"):
+        installed.kubectl("patch", "pod", name, "-n", team, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    Release(HELM_3, installed).install()
+
+
+def finish(cluster: ControlPlane, succeeded: str, reason: str) -> None:
+    """Write the status of the one task of `helm test`, as the operator would, once it is there."""
+    end = time.monotonic() + 20
+    while not (name := cluster.kubectl("get", "longtasks", "-n", NAMESPACE, "-o", "name").stdout.strip()):
+        assert time.monotonic() < end, "no task of the test appeared"
+        time.sleep(0.2)
+    since = "2026-01-01T00:00:00Z"
+    conditions = [
+        {"type": "Succeeded", "status": succeeded, "reason": reason, "message": "m", "lastTransitionTime": since},
+        {"type": "Finished", "status": "True", "reason": "Finished", "message": "m", "lastTransitionTime": since},
+    ]
+    patch = yaml.safe_dump({"status": {"conditions": conditions}})
+    cluster.kubectl("patch", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", patch)
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "reason", "code", "says"),
+    [("True", "Completed", 0, "the task succeeded"), ("False", "Application", 1, "the task did not succeed")],
+)
+def test_smoke_test_says_how_the_task_ended_and_removes_it(
+    installed: ControlPlane, script_environment: dict[str, str], succeeded: str, reason: str, code: int, says: str
+) -> None:
+    as_hook(installed, "longtask-test", script_environment)
+    environment = {**script_environment, "TASK_NAMESPACE": NAMESPACE, "TASK_IMAGE": "x", "TIMEOUT_SECONDS": "30"}
+    operator = threading.Thread(target=finish, args=(installed, succeeded, reason))
+    operator.start()
+    done = run_script("smoke_test.py", environment)
+    operator.join()
+    assert (done.returncode, says in done.stdout) == (code, True), done.stdout + done.stderr
+    assert not installed.kubectl("get", "longtasks", "-n", NAMESPACE, "-o", "name").stdout
+
+
+def test_smoke_test_says_when_nobody_looks_at_the_task_or_it_may_not(
+    installed: ControlPlane, script_environment: dict[str, str]
+) -> None:
+    as_hook(installed, "longtask-test", script_environment)
+    environment = {**script_environment, "TASK_NAMESPACE": NAMESPACE, "TASK_IMAGE": "x", "TIMEOUT_SECONDS": "1"}
+    done = run_script("smoke_test.py", environment)
+    assert (done.returncode, "the operator has not looked at the task" in done.stdout) == (1, True)
+    installed.kubectl("delete", "rolebinding", "longtask-test", "-n", NAMESPACE)
+    done = run_script("smoke_test.py", environment)
+    assert (done.returncode, "the API server refused: longtasks.longtask.dev is forbidden" in done.stdout) == (1, True)
