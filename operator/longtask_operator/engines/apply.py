@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,7 @@ class Applier:
 
     context: Context
     admission: AdmissionLoop
+    ca_bundle: Callable[[], str]  #: CA of the report server, PEM, as new pods get it
 
     async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
         """Carry out *actions* in order. Raises ApiError, and Refused where the cluster takes no Job."""
@@ -129,7 +131,7 @@ class Applier:
             report_base=self.context.job_policy.report_base,
         )
         try:
-            body = build_job(seen.task, facts, self.context.job_policy, ca_bundle=self.context.ca_bundle())
+            body = build_job(seen.task, facts, self.context.job_policy, ca_bundle=self.ca_bundle())
             created = await self.context.kube.create(
                 resource_path("batch/v1", "jobs", seen.task.metadata.namespace), body
             )

@@ -46,7 +46,6 @@ class Context:
     job_policy: JobPolicy
     unlabelled: str
     progress_interval: float
-    ca_bundle: Callable[[], str]
 
 
 def new_caches() -> Caches:

@@ -99,10 +99,12 @@ class KopfThread:
     def __init__(self, on_event: OnEvent, kube: Kube, credentials: Credentials) -> None:
         self._on_event, self._kube, self._credentials = on_event, kube, credentials
         self._stop = threading.Event()
+        self._may_start: Callable[[], bool] = lambda: True
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, may_start: Callable[[], bool] = lambda: True) -> None:
+        """Start the thread; Kopf itself runs only while *may_start* says so: it never finds a kind that comes later."""
+        self._may_start = may_start
         for name in ("kopf.objects", "kopf.activities"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._thread.start()
@@ -110,10 +112,14 @@ class KopfThread:
     def stop(self, timeout: float = 5.0) -> None:
         """Ask Kopf to end and wait for it."""
         self._stop.set()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            if not self._may_start():
+                self._stop.wait(_RESTART_SECONDS)
+                continue
             try:
                 asyncio.run(self._operate())
             except Exception as error:

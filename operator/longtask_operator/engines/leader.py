@@ -1,0 +1,97 @@
+"""What only the leader does: from taking the Lease to handing it over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from longtask_operator.adapters.errors import ApiError
+from longtask_operator.adapters.events import EventPoster
+from longtask_operator.adapters.informer import Informer
+from longtask_operator.engines.admission_loop import AdmissionLoop
+from longtask_operator.engines.announce import Announcer
+from longtask_operator.engines.apply import Applier
+from longtask_operator.engines.context import Context
+from longtask_operator.engines.controller import Controller, Parts
+from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.live_pods import CachedPods
+from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.reporting import Reporting
+from longtask_operator.engines.wiring import Wiring
+from longtask_operator.engines.workqueue import WorkQueue
+from longtask_operator.settings import Settings
+
+_RETRY_SECONDS = 1.0
+log = structlog.get_logger("longtask.leader")
+
+
+class Leader:
+    """Runs the engines that write."""
+
+    def __init__(
+        self, controller: Controller, ledgers: Ledgers, wiring: Wiring, reporting: Reporting, *, workers: int
+    ) -> None:
+        self._controller, self._ledgers, self._wiring = controller, ledgers, wiring
+        self._reporting, self._workers = reporting, workers
+        self.leads = False
+
+    async def lead(self, informers: Sequence[Informer[Any]], stop: asyncio.Event) -> None:
+        """Read everything afresh, then reconcile until *stop*; returns with all begun work finished."""
+        self.leads = True
+        await self._read_afresh(informers)
+        parts = self._controller.parts
+        background = [
+            asyncio.create_task(parts.admission.run(), name="admission"),
+            asyncio.create_task(parts.events.run(), name="events"),
+            asyncio.create_task(self._reporting.lead(), name="reporting"),
+        ]
+        working = asyncio.create_task(self._controller.run(self._workers, stop), name="controller")
+        try:
+            done, _ = await asyncio.wait({working, *background}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (working, *background):
+                task.cancel()
+            await asyncio.gather(working, *background, return_exceptions=True)
+
+    async def _read_afresh(self, informers: Sequence[Informer[Any]]) -> None:
+        """List and load consistently after taking the Lease: what the last leader wrote must be seen first."""
+        while True:
+            try:
+                await asyncio.gather(*(informer.relist() for informer in informers))
+                await self._ledgers.load()
+                break
+            except ApiError as error:
+                log.warning("not everything could be read; trying again", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+        self._controller.parts.departures.sweep()
+        self._wiring.enqueue_all()
+
+
+def build_leader(context: Context, settings: Settings, events: EventPoster) -> Leader:
+    """Return the leader with all its engines, wired to the caches."""
+    queue, ledgers, book = WorkQueue(), Ledgers(context.kube, settings.namespace), ReportBook()
+    admission = AdmissionLoop(ledgers, context.metrics, queue.add)
+    reporting = Reporting(context, settings, CachedPods(context, ledgers), book)
+    applier = Applier(context, admission, reporting.ca_bundle)
+    departures = Departures(context, ledgers, applier, admission)
+    parts = Parts(
+        gatherer=Gatherer(context, ledgers, book),
+        applier=applier,
+        admission=admission,
+        announcer=Announcer(context.metrics, events),
+        departures=departures,
+        book=book,
+        events=events,
+    )
+    controller = Controller(context=context, queue=queue, parts=parts)
+    wiring = Wiring(context, queue, departures, book, controller.forget)
+    wiring.attach()
+    book.on_report = controller.report_came
+    return Leader(controller, ledgers, wiring, reporting, workers=settings.workers)
