@@ -35,14 +35,15 @@ class ControlPlane(Protocol):
     def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> Result: ...
 
 
-def rendered_policies(*settings: str) -> list[dict[str, Any]]:
-    """Return the documents of the chart's policies, rendered with `--set` *settings*."""
-    command = [str(HELM), "template", RELEASE, str(ROOT / "charts/longtask"), "--namespace", OPERATOR_NAMESPACE]
+def rendered_policies(*settings: str, namespace: str = OPERATOR_NAMESPACE) -> list[dict[str, Any]]:
+    """Return the documents of the chart's policies, rendered with `--set` *settings* for *namespace*."""
+    command = [str(HELM), "template", RELEASE, str(ROOT / "charts/longtask"), "--namespace", namespace]
     command += ["--kube-version", "1.36.3", "--show-only", "templates/policies/*.yaml"]
     for setting in settings:
         command += ["--set", setting]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [document for document in yaml.safe_load_all(output) if document]
+    rendered = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert rendered.returncode == 0, rendered.stderr
+    return [document for document in yaml.safe_load_all(rendered.stdout) if document]
 
 
 def a_longtask(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
@@ -90,6 +91,53 @@ class Api:
         while not check():
             assert time.monotonic() < limit, f"after {seconds} s still not: {what}"
             time.sleep(0.1)
+
+
+def refused(answer: Result, says: str) -> bool:
+    """Tell whether the answer is a refusal with this sentence; shows the answer when it is not."""
+    assert answer.returncode != 0, f"accepted: {answer.stdout}"
+    assert says in answer.stderr
+    return True
+
+
+def accepted(answer: Result) -> bool:
+    """Tell whether the request went through; shows the refusal when it did not."""
+    assert answer.returncode == 0, answer.stderr
+    return True
+
+
+def stored(api: Api, name: str, user: str = "", **spec: Any) -> str:
+    """Create a LongTask, replacing one of the same name, and return `longtask/<name>`."""
+    api.run("-n", api.namespace, "delete", "longtask", name, "--ignore-not-found", check=True)
+    assert accepted(api.create(a_longtask(name, api.namespace, **spec), user=user))
+    return f"longtask/{name}"
+
+
+def running(run: int = 1, attempt: int = 1) -> dict[str, Any]:
+    """Return the status of a task whose attempt runs."""
+    return {
+        "observedGeneration": 1,
+        "run": run,
+        "attempt": attempt,
+        "conditions": [condition("Finished", "False")],
+        "attempts": [{"number": attempt, "run": run, "generation": 1}],
+    }
+
+
+def finished(run: int = 1, attempt: int = 1) -> dict[str, Any]:
+    """Return the status of a task whose run has ended."""
+    return {**running(run, attempt), "conditions": [condition("Finished", "True")]}
+
+
+def condition(kind: str, status: str) -> dict[str, str]:
+    """Return a condition as the operator writes it."""
+    return {
+        "type": kind,
+        "status": status,
+        "reason": "Test",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
 
 
 @contextmanager

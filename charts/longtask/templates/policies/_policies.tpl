@@ -1,12 +1,12 @@
 {{/* Parts that the admission policies share. */}}
 
-{{/* Every memory of the ladder once, comma separated. */}}
+{{/* Every memory of the ladder once, as people read it: 512Mi, 1Gi, 2Gi. */}}
 {{- define "longtask.policies.memories" -}}
 {{- $memories := list -}}
 {{- range $rung := include "longtask.ladder" . | splitList ";" -}}
 {{- $memories = concat $memories ($rung | splitList "=" | last | splitList ",") -}}
 {{- end -}}
-{{- $memories | uniq | join "," -}}
+{{- $memories | uniq | join ", " -}}
 {{- end -}}
 
 {{/* A binding that denies. Takes (list $ name). */}}
