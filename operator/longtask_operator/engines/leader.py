@@ -44,6 +44,7 @@ class Leader:
         """Read everything afresh, then reconcile until *stop*; returns with all begun work finished."""
         self.leads = True
         await self._read_afresh(informers)
+        await self._reporting.prepare()
         parts = self._controller.parts
         background = [
             asyncio.create_task(parts.admission.run(), name="admission"),
@@ -79,7 +80,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     queue, ledgers, book = WorkQueue(), Ledgers(context.kube, settings.namespace), ReportBook()
     admission = AdmissionLoop(ledgers, context.metrics, queue.add)
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book)
-    applier = Applier(context, admission, reporting.ca_bundle)
+    applier = Applier(context, admission, reporting.certificate.ca_bundle)
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
         gatherer=Gatherer(context, ledgers, book),

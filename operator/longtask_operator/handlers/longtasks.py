@@ -105,8 +105,9 @@ class KopfThread:
     def start(self, may_start: Callable[[], bool] = lambda: True) -> None:
         """Start the thread; Kopf itself runs only while *may_start* says so: it never finds a kind that comes later."""
         self._may_start = may_start
-        for name in ("kopf.objects", "kopf.activities"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+        # It warns that signals are not its own in this thread; they are meant for the main one.
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
