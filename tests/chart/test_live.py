@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,8 @@ from tests.support.rules import ControlPlane
 pytestmark = pytest.mark.integration
 
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:longtask-operator"
-TEAM = "chart-team"
+#: A namespace that ends slowly must not be in the way of the next run.
+TEAM = f"chart-team-{os.getpid()}"
 FINALIZER = "longtask.dev/accounting"
 HELM_3 = str(Path(sys.executable).with_name("helm"))
 
@@ -104,25 +105,27 @@ def installed(control_plane: ControlPlane, team: str) -> Iterator[ControlPlane]:
 @pytest.mark.parametrize(
     ("verb", "resource", "namespace", "answer"),
     [
-        ("watch", "longtasks.longtask.dev", TEAM, "yes"),
-        ("update", "longtasks.longtask.dev", TEAM, "no"),
-        ("patch", "longtasks.longtask.dev --subresource=status", TEAM, "yes"),
-        ("create", "jobs.batch", TEAM, "yes"),
-        ("create", "pods", TEAM, "no"),
-        ("delete", "pods", TEAM, "no"),
-        ("create", "pods --subresource=exec", TEAM, "no"),
-        ("get", "secrets", TEAM, "no"),
+        ("watch", "longtasks.longtask.dev", "team", "yes"),
+        ("update", "longtasks.longtask.dev", "team", "no"),
+        ("patch", "longtasks.longtask.dev --subresource=status", "team", "yes"),
+        ("create", "jobs.batch", "team", "yes"),
+        ("create", "pods", "team", "no"),
+        ("delete", "pods", "team", "yes"),
+        ("update", "pods", "team", "no"),
+        ("create", "pods --subresource=exec", "team", "no"),
+        ("get", "secrets", "team", "no"),
         ("get", "secrets/longtask-report-ca", NAMESPACE, "yes"),
         ("get", "secrets/other", NAMESPACE, "no"),
         ("update", "leases.coordination.k8s.io/longtask-operator", NAMESPACE, "yes"),
         ("update", "leases.coordination.k8s.io/other", NAMESPACE, "no"),
-        ("create", "configmaps", TEAM, "no"),
+        ("create", "configmaps", "team", "no"),
     ],
 )
 def test_what_the_operator_may_do(
     installed: ControlPlane, verb: str, resource: str, namespace: str, answer: str
 ) -> None:
-    command = ["auth", "can-i", verb, *resource.split(), "-n", namespace, "--as", OPERATOR]
+    where = TEAM if namespace == "team" else namespace
+    command = ["auth", "can-i", verb, *resource.split(), "-n", where, "--as", OPERATOR]
     assert installed.kubectl(*command, check=False).stdout.strip() == answer
 
 
@@ -142,12 +145,19 @@ def script_environment(installed: ControlPlane, tmp_path: Path) -> dict[str, str
     }
 
 
-def as_hook(cluster: ControlPlane, name: str, environment: dict[str, str]) -> None:
+@pytest.fixture
+def as_hook(installed: ControlPlane, script_environment: dict[str, str]) -> Iterator[Callable[[str], None]]:
     """Create the objects of a hook but its Job, and put the token of its ServiceAccount where the script looks."""
-    parts = [item for item in objects() if item["metadata"]["name"] == name and item["kind"] != "Job"]
-    apply(cluster, *parts)
-    token = cluster.kubectl("create", "token", name, "-n", NAMESPACE).stdout.strip()
-    Path(environment["ACCOUNT_DIR"], "token").write_text(token)
+    created: list[dict[str, Any]] = []
+
+    def create(name: str) -> None:
+        created.extend(item for item in objects() if item["metadata"]["name"] == name and item["kind"] != "Job")
+        apply(installed, *created)
+        token = installed.kubectl("create", "token", name, "-n", NAMESPACE).stdout.strip()
+        Path(script_environment["ACCOUNT_DIR"], "token").write_text(token)
+
+    yield create
+    installed.kubectl("delete", "--ignore-not-found", "-f", "-", input=yaml.safe_dump_all(created))
 
 
 def run_script(name: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -166,11 +176,11 @@ def a_pod(name: str, finalizers: list[str], labels: dict[str, str], namespace: s
 
 
 def test_release_pods_waits_for_the_operator_and_takes_only_our_finalizer(
-    installed: ControlPlane, team: str, script_environment: dict[str, str]
+    installed: ControlPlane, team: str, script_environment: dict[str, str], as_hook: Callable[[str], None]
 ) -> None:
     """As after an uninstall: no operator, no policies."""
     Release(HELM_3, installed).uninstall()
-    as_hook(installed, "longtask-release-pods", script_environment)
+    as_hook("longtask-release-pods")
     ours = {"app.kubernetes.io/managed-by": "longtask"}
     selector = {"app.kubernetes.io/component": "stand-in-operator"}
     apply(
@@ -222,9 +232,15 @@ def finish(cluster: ControlPlane, succeeded: str, reason: str) -> None:
     [("True", "Completed", 0, "the task succeeded"), ("False", "Application", 1, "the task did not succeed")],
 )
 def test_smoke_test_says_how_the_task_ended_and_removes_it(
-    installed: ControlPlane, script_environment: dict[str, str], succeeded: str, reason: str, code: int, says: str
+    installed: ControlPlane,
+    script_environment: dict[str, str],
+    as_hook: Callable[[str], None],
+    succeeded: str,
+    reason: str,
+    code: int,
+    says: str,
 ) -> None:
-    as_hook(installed, "longtask-test", script_environment)
+    as_hook("longtask-test")
     environment = {**script_environment, "TASK_NAMESPACE": NAMESPACE, "TASK_IMAGE": "x", "TIMEOUT_SECONDS": "30"}
     operator = threading.Thread(target=finish, args=(installed, succeeded, reason))
     operator.start()
@@ -235,9 +251,9 @@ def test_smoke_test_says_how_the_task_ended_and_removes_it(
 
 
 def test_smoke_test_says_when_nobody_looks_at_the_task_or_it_may_not(
-    installed: ControlPlane, script_environment: dict[str, str]
+    installed: ControlPlane, script_environment: dict[str, str], as_hook: Callable[[str], None]
 ) -> None:
-    as_hook(installed, "longtask-test", script_environment)
+    as_hook("longtask-test")
     environment = {**script_environment, "TASK_NAMESPACE": NAMESPACE, "TASK_IMAGE": "x", "TIMEOUT_SECONDS": "1"}
     done = run_script("smoke_test.py", environment)
     assert (done.returncode, "the operator has not looked at the task" in done.stdout) == (1, True)
