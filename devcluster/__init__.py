@@ -1,0 +1,1 @@
+"""A real Kubernetes cluster as plain processes, for development and tests: no Docker, standard library only."""

@@ -1,0 +1,68 @@
+"""Which components a cluster has, in starting order, and how each is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from devcluster import controlplane, kwok, node, process
+from devcluster.errors import DevclusterError
+from devcluster.paths import ClusterPaths
+from devcluster.plan import Nodes, Plan
+
+_CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_TOOLS = {
+    "none": (*_CONTROL_PLANE, "kubectl", "etcdctl"),
+    "fake": (*_CONTROL_PLANE, "kubectl", "etcdctl", "kwok"),
+    "real": (*_CONTROL_PLANE, "kubectl", "etcdctl", "kubelet", "kube-proxy", "coredns", "pause"),
+}
+
+
+def tools(plan: Plan) -> tuple[str, ...]:
+    """Programs of ours that the cluster or its user needs."""
+    return _TOOLS[plan.nodes.kind]
+
+
+def tools_for(nodes: str) -> tuple[str, ...]:
+    """Programs that a cluster with such nodes needs; raises DevclusterError for impossible nodes."""
+    return _TOOLS[Nodes.parse(nodes).kind]
+
+
+def components(plan: Plan) -> tuple[str, ...]:
+    """Names of the cluster's long-running processes, in starting order."""
+    if plan.real:
+        return (node.HOLDER, "etcd", "containerd", *_CONTROL_PLANE[1:], "coredns", "kubelet", "kube-proxy")
+    return (*_CONTROL_PLANE, "kwok") if plan.nodes.kind == "fake" else _CONTROL_PLANE
+
+
+def start(paths: ClusterPaths, plan: Plan, component: str, binaries: Mapping[str, Path]) -> None:
+    """Start one component; raises DevclusterError for a name that the cluster does not have."""
+    if component not in components(plan):
+        raise DevclusterError(f"There is no component {component!r}; this cluster has {', '.join(components(plan))}.")
+    if component == node.HOLDER:
+        process.start(paths, component, node.holder(paths))
+        return
+    program = "containerd" if component == "containerd" else str(binaries[component])
+    command = [program, *_arguments(paths, plan, component)]
+    process.start(paths, component, [*node.inside(paths), *command] if plan.real else command)
+
+
+def _arguments(paths: ClusterPaths, plan: Plan, component: str) -> list[str]:
+    match component:
+        case "etcd":
+            return controlplane.etcd(paths, plan)
+        case "kube-apiserver":
+            return controlplane.api_server(paths, plan)
+        case "kube-controller-manager":
+            return controlplane.controller_manager(paths)
+        case "kube-scheduler":
+            return controlplane.scheduler(paths)
+        case "kwok":
+            return kwok.arguments(paths, plan)
+        case _:
+            return node.arguments(paths, plan, component)
+
+
+def running(paths: ClusterPaths, plan: Plan) -> dict[str, process.Process | None]:
+    """The live process of every component, None for one that does not run."""
+    return {name: process.recorded(paths, name) for name in components(plan)}

@@ -1,0 +1,200 @@
+"""Fake nodes: kwok says of pods what a kubelet would say, without running anything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from devcluster.kube import Kube
+from devcluster.paths import ClusterPaths
+from devcluster.plan import LOOPBACK, Plan
+
+_ANNOTATION = "kwok.x-k8s.io/node"
+_CAPACITY = {"cpu": "64", "memory": "256Gi", "pods": "250", "ephemeral-storage": "1Ti"}
+
+
+def arguments(paths: ClusterPaths, plan: Plan) -> list[str]:
+    """Arguments of kwok: it cares for the annotated nodes and follows the stages of `stages()`."""
+    return [
+        f"--kubeconfig={paths.component_kubeconfig('kwok')}",
+        f"--config={paths.root / 'kwok-stages.json'}",
+        "--manage-all-nodes=false",
+        f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
+        f"--server-address={LOOPBACK}:{plan.kwok_port}",
+        "--node-lease-duration-seconds=40",
+        "--enable-crds=",
+    ]
+
+
+def create_nodes(kube: Kube, count: int) -> None:
+    """Create or update that many nodes, `fake-0001` and so on."""
+    for number in range(1, count + 1):
+        name = f"fake-{number:04d}"
+        kube.apply(f"/api/v1/nodes/{name}", node(name))
+
+
+def node(name: str) -> dict[str, Any]:
+    """One fake node, large enough that the scheduler's limits are pods rather than CPU."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "annotations": {_ANNOTATION: "fake"},
+            "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "kwok"},
+        },
+        "status": {"allocatable": _CAPACITY, "capacity": _CAPACITY},
+    }
+
+
+def permissions() -> list[tuple[str, dict[str, Any]]]:
+    """Path and object of what kwok may do: nodes, pods, leases and events."""
+    rules = [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch", "patch", "update"]},
+        {"apiGroups": [""], "resources": ["nodes/status", "pods/status"], "verbs": ["patch", "update"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch", "update", "delete"]},
+        {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
+    ]
+    return cluster_role("devcluster:kwok", rules)
+
+
+def cluster_role(user: str, rules: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """A cluster role and its binding to a user of the same name."""
+    group = "rbac.authorization.k8s.io"
+    base = f"/apis/{group}/v1"
+    about = {"apiVersion": f"{group}/v1", "metadata": {"name": user}}
+    binding = {
+        **about,
+        "kind": "ClusterRoleBinding",
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    }
+    return [
+        (f"{base}/clusterroles/{user}", {**about, "kind": "ClusterRole", "rules": rules}),
+        (f"{base}/clusterrolebindings/{user}", binding),
+    ]
+
+
+def stages_json() -> str:
+    """All stages, as the stream of documents that kwok reads."""
+    return "\n---\n".join(json.dumps(stage) for stage in stages())
+
+
+def stages() -> list[dict[str, Any]]:
+    """What happens to nodes and pods. Unlike kwok's own, a deleted pod first ends as it would on a kubelet,
+
+    and finalizers are left to their owners: a pod with our finalizer stays until the operator has read its outcome.
+    """
+    alive = _is(".metadata.deletionTimestamp", "DoesNotExist")
+    deleted = _is(".metadata.deletionTimestamp", "Exists")
+    of_job = _is(".metadata.ownerReferences.[].kind", "In", "Job")
+    running = _is(".status.phase", "In", "Running")
+    ended = ("Succeeded", "Failed")
+    return [
+        _stage("node-initialize", "Node", [_is(_READY, "NotIn", "True")], {"statusTemplate": _NODE_STATUS}),
+        _stage("pod-ready", "Pod", [alive, _is(".status.phase", "In", "Pending")], {"statusTemplate": _pod_running()}),
+        _stage("pod-complete", "Pod", [alive, running, of_job], {"statusTemplate": _pod_ended(0)}, milliseconds=1000),
+        _stage(
+            "pod-terminate",
+            "Pod",
+            [deleted, _is(".status.phase", "NotIn", *ended)],
+            {"statusTemplate": _pod_ended(143)},
+        ),
+        _stage("pod-delete", "Pod", [deleted, _is(".status.phase", "In", *ended)], {"delete": True}),
+    ]
+
+
+_READY = '.status.conditions.[] | select( .type == "Ready" ) | .status'
+
+
+def _is(key: str, operator: str, *values: str) -> dict[str, Any]:
+    return {"key": key, "operator": operator, **({"values": list(values)} if values else {})}
+
+
+def _stage(
+    name: str, kind: str, conditions: list[dict[str, Any]], following: dict[str, Any], milliseconds: int = 0
+) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "resourceRef": {"apiGroup": "v1", "kind": kind},
+        "selector": {"matchExpressions": conditions},
+        "next": following,
+    }
+    if milliseconds:
+        spec["delay"] = {"durationMilliseconds": milliseconds}
+    return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": name}, "spec": spec}
+
+
+_NODE_STATUS = """
+{{ $now := Now }}
+conditions:
+{{ range NodeConditions }}
+- lastHeartbeatTime: {{ $now | Quote }}
+  lastTransitionTime: {{ $now | Quote }}
+  message: {{ .message | Quote }}
+  reason: {{ .reason | Quote }}
+  status: {{ .status | Quote }}
+  type: {{ .type | Quote }}
+{{ end }}
+addresses:
+- {address: {{ NodeIP | Quote }}, type: InternalIP}
+- {address: {{ NodeName | Quote }}, type: Hostname}
+phase: Running
+"""
+
+
+def _pod_running() -> str:
+    return """
+{{ $now := Now }}
+conditions:
+{{ range $type := list "PodReadyToStartContainers" "Initialized" "ContainersReady" "Ready" }}
+- {lastTransitionTime: {{ $now | Quote }}, status: "True", type: {{ $type }}}
+{{ end }}
+containerStatuses:
+{{ range .spec.containers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  ready: true
+  started: true
+  restartCount: 0
+  state: {running: {startedAt: {{ $now | Quote }}}}
+{{ end }}
+initContainerStatuses:
+{{ range .spec.initContainers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  ready: true
+  restartCount: 0
+  {{ if eq .restartPolicy "Always" }}
+  started: true
+  state: {running: {startedAt: {{ $now | Quote }}}}
+  {{ else }}
+  state: {terminated: {exitCode: 0, reason: Completed, startedAt: {{ $now | Quote }}, finishedAt: {{ $now | Quote }}}}
+  {{ end }}
+{{ end }}
+phase: Running
+startTime: {{ $now | Quote }}
+"""
+
+
+def _pod_ended(exit_code: int) -> str:
+    reason, phase = ("Completed", "Succeeded") if exit_code == 0 else ("Error", "Failed")
+    state = f"{{exitCode: {exit_code}, reason: {reason}, startedAt: {{{{ $start }}}}, finishedAt: {{{{ $now }}}}}}"
+    status = f"""
+- name: {{{{ .name | Quote }}}}
+  image: {{{{ .image | Quote }}}}
+  ready: false
+  started: false
+  restartCount: 0
+  state: {{terminated: {state}}}
+{{{{ end }}}}
+"""
+    return f"""
+{{{{ $now := Now | Quote }}}}
+{{{{ $start := or .status.startTime Now | Quote }}}}
+containerStatuses:
+{{{{ range .spec.containers }}}}{status}
+initContainerStatuses:
+{{{{ range .spec.initContainers }}}}{status}
+phase: {phase}
+"""
