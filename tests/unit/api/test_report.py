@@ -118,9 +118,7 @@ _VALUES = _SCALARS | st.lists(_SCALARS, max_size=2) | st.dictionaries(st.sampled
 
 
 @given(st.dictionaries(st.sampled_from([*FULL, "checkpoint", "x"]), _VALUES), st.integers(0, 9))
-def test_any_json_gives_a_report_within_the_status_bounds_or_a_named_fault(
-    body: dict[str, object], number: int
-) -> None:
+def test_any_json_gives_a_report_that_fits_the_status_or_a_named_fault(body: dict[str, object], number: int) -> None:
     answer = read(json.dumps({"sequence": number, **body}).encode())
     if isinstance(answer, ReportError):
         assert answer.field in {*FULL, "body"}
