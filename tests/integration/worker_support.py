@@ -43,7 +43,7 @@ class Reply:
     status: int = 200
     fields: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
-    #: hang: never answers; reset: breaks the connection; cut: closes without a TLS goodbye after the answer
+    #: hang: never answers; reset: breaks the connection; garbage: answers, but not in HTTP
     fault: str = ""
 
 
@@ -63,10 +63,12 @@ class ReportServer:
         self.token_file = directory / "token"
         self.token_file.write_text("token-1\n")
         self.released = threading.Event()
+        self.connections = 0
         self._changed = threading.Condition()
         self.rotate_ca()
-        self._server = _serve(self)
-        self.url = f"https://127.0.0.1:{self._server.server_port}/v1/namespaces/n/longtasks/t/attempts/1/report"
+        self._server = _serve(self, port=0)
+        self._port = self._server.server_port
+        self.url = f"https://127.0.0.1:{self._port}/v1/namespaces/n/longtasks/t/attempts/1/report"
 
     def rotate_ca(self, *, tell: bool = True) -> None:
         """Serve with a certificate of a new CA; *tell*: the worker's file follows."""
@@ -105,6 +107,13 @@ class ReportServer:
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self.reports), PATIENCE), self.reports[-3:]
 
+    def stop_listening(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def listen_again(self) -> None:
+        self._server = _serve(self, port=self._port)
+
     def close(self) -> None:
         self.released.set()
         self._server.shutdown()
@@ -117,6 +126,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         request.settimeout(PATIENCE)
+        self.owner.connections += 1
         try:
             with self.owner.context.wrap_socket(request, server_side=True) as secured:
                 super().finish_request(secured, client_address)
@@ -134,7 +144,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         received = Received(token=token, path=self.path, raw=raw)
         reply = owner.answer(received)
         owner.receive(received)
-        if reply.fault in ("hang", "reset"):
+        if reply.fault:
             self._fail(owner, reply.fault)
             return
         body = json.dumps(reply.fields).encode()
@@ -148,6 +158,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         if fault == "hang":
             owner.released.wait()
+        elif fault == "garbage":
+            self.wfile.write(b"hello\r\n\r\n")
         else:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
@@ -155,8 +167,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_arguments: Any) -> None: ...
 
 
-def _serve(owner: ReportServer) -> _Server:
-    server = _Server(("127.0.0.1", 0), _Handler)
+def _serve(owner: ReportServer, port: int) -> _Server:
+    server = _Server(("127.0.0.1", port), _Handler)
     server.owner = owner
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server
