@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "operator"))
+sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
 
 from longtask_operator.api.crd import longtask_crd  # noqa: E402
+from tools.reference import field_reference  # noqa: E402
 
 HEADER = "# Generated from operator/longtask_operator/api/longtask.py by tools/generate.py. Do not edit.\n"
 
@@ -31,7 +32,12 @@ class _Dumper(yaml.SafeDumper):
 
 def generated_files() -> dict[str, str]:
     """Return path (relative to the repository) and text of every generated file."""
-    return {"crds/longtasks.yaml": HEADER + to_yaml(longtask_crd())}
+    crd = HEADER + to_yaml(longtask_crd())
+    return {
+        "crds/longtasks.yaml": crd,
+        "charts/longtask/files/crds/longtasks.yaml": crd,  # Helm reads nothing outside of the chart
+        "docs/reference/longtask.md": field_reference(longtask_crd()),
+    }
 
 
 def to_yaml(document: dict[str, Any]) -> str:

@@ -40,9 +40,7 @@ def test_generated_files_are_fresh() -> None:
 
 
 def test_a_stale_file_is_noticed(tmp_path: Path) -> None:
-    script = (
-        "import sys, pathlib, tools.generate as g; g.ROOT = pathlib.Path(sys.argv[1]); sys.exit(g.main(['--check']))"
-    )
+    script = "import sys, pathlib, tools.generate as g; g.ROOT = pathlib.Path(sys.argv[1]); exit(g.main(['--check']))"
 
     check = subprocess.run([sys.executable, "-c", script, tmp_path], cwd=ROOT, capture_output=True, text=True)
 

@@ -26,6 +26,7 @@ LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 URI = r"^[a-z][a-z0-9+.-]*://.+$"
 
 Duration = Annotated[int, Field(ge=1, le=YEAR_SECONDS, json_schema_extra={"format": "int64"})]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Quantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 20})]
 
 
@@ -74,11 +75,14 @@ class Resources(Model):
     """The size of an attempt. Absent means Auto: the operator chooses."""
 
     cpu: Quantity | None = Field(
-        None, description="CPU of an attempt, a rung of the size ladder, for example 250m, 500m, 1, 2 or 4."
+        None,
+        description="CPU of an attempt, a rung of the cluster's ladder: 250m, 500m, 1, 2 or 4 unless the chart says "
+        "otherwise.",
     )
     memory: Quantity | None = Field(
         None,
-        description="Memory of an attempt, for example 512Mi or 2Gi. Must be a pair of the ladder with cpu.",
+        description="Memory of an attempt, for example 512Mi or 2Gi. With cpu it must be a pair of the ladder: 250m "
+        "goes with up to 2Gi, 500m with up to 4Gi, 1 and 2 with up to 8Gi, 4 with 8Gi.",
     )
 
 
@@ -115,7 +119,7 @@ class Toleration(Model):
     """A node taint that the attempt's pod tolerates, as in a Pod. A key is required."""
 
     key: str = Field(
-        description="Key of the taint. Not node.kubernetes.io/* nor the control plane's.",
+        description="Key of the taint. Not node.kubernetes.io/* (sick nodes) nor the control plane's.",
         max_length=316,
         pattern=LABEL_KEY,
     )
@@ -135,31 +139,55 @@ _PRESERVE: JsonDict = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 class LongTaskSpec(Model):
-    """What to run and how."""
+    """What to run and how.
 
-    image: str | None = Field(None, description="Container image to run.", min_length=1, max_length=512)
+    From the first admission until Finished only suspend, cancel, redrive, priority, deadlineSeconds and
+    ttlSecondsAfterFinished may change; a finished task accepts any change, and a redrive runs it.
+    """
+
+    image: str | None = Field(
+        None,
+        description="Container image to run, for example registry.example/team/app:1.4. Required.",
+        min_length=1,
+        max_length=512,
+    )
     command: list[Annotated[str, Field(max_length=8192)]] | None = Field(
-        None, description="Entry point. Absent: the image's own.", max_length=64, json_schema_extra=_ATOMIC
+        None,
+        description="Program to start, word by word, without a shell. Absent: the image's entry point.",
+        max_length=64,
+        json_schema_extra=_ATOMIC,
     )
     args: list[Annotated[str, Field(max_length=8192)]] | None = Field(
-        None, description="Arguments of the entry point.", max_length=256, json_schema_extra=_ATOMIC
+        None,
+        description="Arguments of the program. Absent: the image's own.",
+        max_length=256,
+        json_schema_extra=_ATOMIC,
     )
     env: list[EnvVar] | None = Field(
-        None, description="Environment variables.", max_length=64, json_schema_extra=_NAMED_MAP
+        None,
+        description="Environment variables, each with value or valueFrom. The operator adds its own, LONGTASK_*.",
+        max_length=64,
+        json_schema_extra=_NAMED_MAP,
     )
     payload: dict[str, Any] | None = Field(
         None,
-        description="Input of the task, a JSON object of at most 16 KiB. The worker finds it in LONGTASK_PAYLOAD. "
-        "Larger data goes by URI, in inputs.",
+        description="Input of the task, a JSON object of at most 16 KiB as compact JSON. The worker finds it in "
+        "LONGTASK_PAYLOAD. Larger data goes by URI, in inputs.",
         json_schema_extra=_PRESERVE,
     )
     inputs: list[NamedUri] | None = Field(
-        None, description="Data that the task reads.", max_length=16, json_schema_extra=_NAMED_MAP
+        None,
+        description="Data that the task reads, by reference. The worker finds it in LONGTASK_INPUTS.",
+        max_length=16,
+        json_schema_extra=_NAMED_MAP,
     )
     outputs: list[NamedUri] | None = Field(
-        None, description="Places that the task writes to.", max_length=16, json_schema_extra=_NAMED_MAP
+        None,
+        description="Places that the task writes to. The worker finds them in LONGTASK_OUTPUTS.",
+        max_length=16,
+        json_schema_extra=_NAMED_MAP,
     )
-    resources: Resources | None = Field(None, description="Size of an attempt. Absent means Auto.")
+    resources: Resources | None = Field(None, description="Size of an attempt. Absent: Auto, the operator chooses.")
     retry: Retry | None = Field(None, description="Budgets and backoff after a failed attempt.")
     deadline_seconds: Duration | None = Field(
         None,
@@ -173,7 +201,7 @@ class LongTaskSpec(Model):
         None, description="How long an admitted attempt may take to start. Then cause NeverStarted. Default 600."
     )
     priority: int | None = Field(
-        None, description="Order inside the tenant's queue, higher first. Default 0.", ge=-1000, le=1000
+        None, description="Place in the tenant's queue, higher first, -1000 to 1000. Default 0.", ge=-1000, le=1000
     )
     suspend: bool | None = Field(
         None, description="True stops the running attempt and starts no other until it is false again."
@@ -199,7 +227,7 @@ class LongTaskSpec(Model):
         "LONGTASK_PROGRESS_FILE, so that any image can report.",
     )
     run_as_user: int | None = Field(
-        None, description="User id of the task container, not 0. Default 65532.", ge=1, le=2_147_483_647
+        None, description="User id that the task container runs as, never 0. Default 65532.", ge=1, le=2_147_483_647
     )
     service_account_name: str | None = Field(
         None,
@@ -209,7 +237,7 @@ class LongTaskSpec(Model):
         pattern=DNS_SUBDOMAIN,
     )
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] | None = Field(
-        None, description="Labels that a node must have.", max_length=16
+        None, description="Labels that a node must have to run the attempts.", max_length=16
     )
     tolerations: list[Toleration] | None = Field(
         None, description="Taints that the pod tolerates.", max_length=16, json_schema_extra=_ATOMIC
@@ -232,18 +260,14 @@ class Progress(Model):
     percent: int | None = Field(
         None, description="Share done, 0 to 100; absent while the total is unknown.", ge=0, le=100
     )
-    done: int | None = Field(None, description="Units done.", ge=0, json_schema_extra={"format": "int64"})
-    total: int | None = Field(None, description="Units in all.", ge=0, json_schema_extra={"format": "int64"})
+    done: int | None = Field(None, description="Units done.", ge=0)
+    total: int | None = Field(None, description="Units in all.", ge=0)
     unit: str | None = Field(None, description="What is counted, for example lines.", max_length=63)
     stage: str | None = Field(None, description="What the task does now, in a word.", max_length=63)
     message: str | None = Field(None, description="The worker's own words.", max_length=1024)
     display: str | None = Field(None, description="For the PROGRESS column.", max_length=63)
-    estimated_finish: str | None = Field(
-        None, description="When the attempt ends at its present rate.", json_schema_extra={"format": "date-time"}
-    )
-    last_report_time: str | None = Field(
-        None, description="When the last mirrored report arrived.", json_schema_extra={"format": "date-time"}
-    )
+    estimated_finish: Time | None = Field(None, description="When the attempt ends at its present rate.")
+    last_report_time: Time | None = Field(None, description="When the last mirrored report arrived.")
 
 
 class Attempt(Model):
@@ -251,19 +275,15 @@ class Attempt(Model):
 
     number: int = Field(description="Number of the attempt, from 1, never reused.", ge=1)
     run: int = Field(description="Run that the attempt belongs to.", ge=1)
-    generation: int = Field(
-        description="Generation of the spec that it was admitted with.", ge=0, json_schema_extra={"format": "int64"}
-    )
+    generation: int = Field(description="Generation of the spec that it was admitted with.", ge=0)
     job_name: str | None = Field(None, description="Its Job.", max_length=63)
     pod_name: str | None = Field(None, description="Its pod.", max_length=253)
     pod_uid: str | None = Field(None, description="UID of its pod.", max_length=63)
     node_name: str | None = Field(None, description="Node of its pod.", max_length=253)
     cpu: str | None = Field(None, description="CPU it was given.", max_length=20)
     memory: str | None = Field(None, description="Memory it was given.", max_length=20)
-    start_time: str | None = Field(
-        None, description="When the task container started.", json_schema_extra={"format": "date-time"}
-    )
-    completion_time: str | None = Field(None, description="When it ended.", json_schema_extra={"format": "date-time"})
+    start_time: Time | None = Field(None, description="When the task container started.")
+    completion_time: Time | None = Field(None, description="When it ended.")
     cause: str | None = Field(None, description="Why it ended. Absent while it lives.", max_length=63)
     exit_code: int | None = Field(None, description="Exit code of the task container.", ge=-1, le=255)
     message: str | None = Field(None, description="More on the cause.", max_length=1024)
@@ -276,9 +296,7 @@ class Result(Model):
     value: Any | None = Field(None, description="The returned JSON value.", json_schema_extra=_PRESERVE)
     uri: str | None = Field(None, description="Where a larger result is.", max_length=2048)
     sha256: str | None = Field(None, description="SHA-256 of the data at uri, in hex.", max_length=64)
-    size_bytes: int | None = Field(
-        None, description="Size of the data at uri.", ge=0, json_schema_extra={"format": "int64"}
-    )
+    size_bytes: int | None = Field(None, description="Size of the data at uri.", ge=0)
 
 
 class Condition(Model):
@@ -288,12 +306,8 @@ class Condition(Model):
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(description="One word for programs.", max_length=1024)
     message: str = Field(description="A sentence for people.", max_length=32768)
-    observed_generation: int | None = Field(
-        None, description="Generation the condition was computed from.", ge=0, json_schema_extra={"format": "int64"}
-    )
-    last_transition_time: str = Field(
-        description="When the status last changed.", json_schema_extra={"format": "date-time"}
-    )
+    observed_generation: int | None = Field(None, description="Generation the condition was computed from.", ge=0)
+    last_transition_time: Time = Field(description="When the status last changed.")
 
 
 class LongTaskStatus(Model):
@@ -303,7 +317,6 @@ class LongTaskStatus(Model):
         None,
         description="Generation that this status describes; -1 before the first visit.",
         ge=-1,
-        json_schema_extra={"format": "int64"},
     )
     phase: str | None = Field(
         None,
@@ -320,9 +333,7 @@ class LongTaskStatus(Model):
     )
     attempt: int | None = Field(None, description="Number of the newest attempt; never falls.", ge=0)
     job_name: str | None = Field(None, description="Job of the newest attempt.", max_length=63)
-    next_attempt_time: str | None = Field(
-        None, description="When the backoff ends.", json_schema_extra={"format": "date-time"}
-    )
+    next_attempt_time: Time | None = Field(None, description="When the backoff ends.")
     sizing: Sizing | None = Field(None, description="Size of the newest attempt.")
     progress: Progress | None = Field(None, description="How far the newest attempt is.")
     attempts: list[Attempt] | None = Field(
@@ -338,15 +349,9 @@ class LongTaskStatus(Model):
         None, description="Ended attempts of all runs, by cause.", max_length=32
     )
     result: Result | None = Field(None, description="What the task returned.")
-    start_time: str | None = Field(
-        None, description="When the first attempt of this run started.", json_schema_extra={"format": "date-time"}
-    )
-    run_start_time: str | None = Field(
-        None, description="When this run was created or redriven.", json_schema_extra={"format": "date-time"}
-    )
-    completion_time: str | None = Field(
-        None, description="When this run finished.", json_schema_extra={"format": "date-time"}
-    )
+    start_time: Time | None = Field(None, description="When the first attempt of this run started.")
+    run_start_time: Time | None = Field(None, description="When this run was created or redriven.")
+    completion_time: Time | None = Field(None, description="When this run finished.")
     conditions: list[Condition] | None = Field(
         None,
         description="Admitted, Succeeded, Finished, Ready, and Stalled while it is so.",

@@ -7,6 +7,7 @@ Nothing is dropped in silence except what the API server does by itself.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -64,7 +65,7 @@ class _Converter:
             return _int_or_string(schema, path)
         if "anyOf" in schema:
             return self._optional(schema, path)
-        schema = _numbers(_constant(schema))
+        schema = _numbers(_constant(_unwrapped(schema)))
         _refuse_unknown_words(schema, path)
         schema = self._children(schema, path)
         _refuse_unbounded(schema, path)
@@ -121,6 +122,13 @@ def _int_or_string(schema: Schema, path: str) -> Schema:
         raise NotStructuralError(path, "int-or-string takes `int | str` in this order and nothing else")
     if "maxLength" not in schema:
         raise NotStructuralError(path, "a string without maxLength")
+    return schema
+
+
+def _unwrapped(schema: Schema) -> Schema:
+    """A docstring breaks its lines for the source; a description breaks only between paragraphs."""
+    if "description" in schema:
+        schema["description"] = re.sub(r"(?<!\n)\n(?!\n)", " ", schema["description"])
     return schema
 
 

@@ -26,7 +26,11 @@ class Tier(StrEnum):
 
 
 class Inner(BaseModel):
-    """What the model says of itself."""
+    """What the model says of itself,
+
+    here and
+    there.
+    """
 
     model_config = ConfigDict(extra="forbid")
     a: int = Field(ge=0, le=7, description="A.")
@@ -57,6 +61,10 @@ def test_a_reference_is_expanded_and_the_field_describes_it() -> None:
     assert schema["properties"]["a"]["maximum"] == 7
     assert schema["required"] == ["a"]
     assert "additionalProperties" not in schema
+
+
+def test_a_docstring_becomes_paragraphs() -> None:
+    assert to_structural(Inner, "spec")["description"] == "What the model says of itself,\n\nhere and there."
 
 
 @pytest.mark.parametrize(
