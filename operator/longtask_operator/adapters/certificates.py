@@ -21,6 +21,7 @@ from longtask_operator.adapters.authority import Keyring, dump_keyring, parse_ke
 from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict, NotFound
 from longtask_operator.adapters.kube import Json, Kube, resource_path
 from longtask_operator.api.names import LABEL_MANAGED_BY, MANAGED_BY
+from longtask_operator.api.times import format_time
 
 SECRET = "longtask-report-ca"
 _CHECK_SECONDS = 600.0
@@ -108,7 +109,9 @@ class ServingCertificate:
                 await self._kube.replace(f"{self._collection}/{SECRET}", secret | {"data": data})
         except (AlreadyExists, Conflict, NotFound):
             return False
-        log.info("report certificate renewed", serving_until=keyring.serving.certificate.not_valid_after_utc)
+        log.info(
+            "report certificate renewed", serving_until=format_time(keyring.serving.certificate.not_valid_after_utc)
+        )
         return True
 
     def _use(self, keyring: Keyring) -> None:

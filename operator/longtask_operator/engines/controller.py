@@ -206,6 +206,9 @@ class Controller:
         self.parts.admission.submit(decision.candidate)
 
     def _come_back(self, key: str, seen: Observed, decision: Decision) -> None:
+        if seen.progress and not seen.mirror_due and seen.progress != seen.task.status.progress:
+            # What was not worth a write, or found no budget, is looked at again without a report.
+            self.queue.add_after(key, self._mirror_wait(key) or self.context.progress_interval / 2)
         if decision.again_at is not None:
             self.queue.add_after(key, max(0.0, (decision.again_at - seen.now).total_seconds()))
 
@@ -222,14 +225,17 @@ class Controller:
 
     def report_came(self, key: str) -> None:
         """Come back to a task of which a report came: at once, or when its progress may be written again."""
+        self.queue.add_after(key, self._mirror_wait(key))
+
+    def _mirror_wait(self, key: str) -> float:
+        """Return the seconds until the progress of a task may be written again."""
         namespace, _, name = key.partition("/")
         record = self.context.caches.tasks.get(namespace, name)
         memory = self._memories.get(record.uid) if record else None
         if memory is None or memory.last_mirrored is None:
-            self.queue.add(key)
-            return
+            return 0.0
         elapsed = (self.context.clock.now() - memory.last_mirrored).total_seconds()
-        self.queue.add_after(key, self.context.progress_interval - elapsed)
+        return max(0.0, self.context.progress_interval - elapsed)
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a task that is gone."""

@@ -13,14 +13,15 @@ from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.core.tenancy import tenant_of
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.report_book import ReportBook
 
 
 class Gatherer:
     """Builds `Observed` for a task."""
 
-    def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook) -> None:
-        self._context, self._ledgers, self._book = context, ledgers, book
+    def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook, budget: WriteBudget) -> None:
+        self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
 
     def tenant(self, namespace: str) -> str | None:
         """Return the tenant of *namespace* as its labels say now, or None if it has none."""
@@ -48,7 +49,9 @@ class Gatherer:
         jobs, pods = self.children(record)
         progress = self._progress(pods, now)
         interval = self._context.progress_interval
-        due = progress is not None and is_worth_mirroring(task.status.progress, progress, last_mirrored, now, interval)
+        worth = progress is not None and is_worth_mirroring(
+            task.status.progress, progress, last_mirrored, now, interval
+        )
         return Observed(
             task=task,
             tenant=task.status.tenant or self.tenant(record.namespace),
@@ -56,7 +59,7 @@ class Gatherer:
             jobs=jobs,
             pods=pods,
             progress=progress,
-            mirror_due=due,
+            mirror_due=worth and self._budget.take(),
             held_back=held_back,
             waiting_since=waiting_since,
             now=now,

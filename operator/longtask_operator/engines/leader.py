@@ -20,6 +20,7 @@ from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
+from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.reporting import Reporting
 from longtask_operator.engines.wiring import Wiring
@@ -83,7 +84,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     applier = Applier(context, admission, reporting.certificate.ca_bundle)
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
-        gatherer=Gatherer(context, ledgers, book),
+        gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second)),
         applier=applier,
         admission=admission,
         announcer=Announcer(context.metrics, events),
