@@ -95,8 +95,8 @@ class PodView:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether all its containers have ended for good."""
-        return self.phase in ("Succeeded", "Failed")
+        """Whether no container of it runs or will ever run: one deleted before it had a node never gets one."""
+        return self.phase in ("Succeeded", "Failed") or (self.deleted_at is not None and self.node is None)
 
     @property
     def is_over(self) -> bool:
