@@ -129,6 +129,29 @@ def test_what_the_operator_may_do(
     assert installed.kubectl(*command, check=False).stdout.strip() == answer
 
 
+@pytest.mark.parametrize(
+    ("role", "verb", "resource", "answer"),
+    [
+        ("view", "list", "longtasks.longtask.dev", "yes"),
+        ("view", "create", "longtasks.longtask.dev", "no"),
+        ("edit", "create", "longtasks.longtask.dev", "yes"),
+        ("edit", "delete", "longtasks.longtask.dev", "yes"),
+        ("admin", "patch", "longtasks.longtask.dev --subresource=status", "no"),
+    ],
+)
+def test_who_may_view_or_edit_a_namespace_may_do_so_with_tasks(
+    installed: ControlPlane, role: str, verb: str, resource: str, answer: str
+) -> None:
+    """The controller manager adds our roles to those of Kubernetes, a moment after the install."""
+    binding = ["create", "rolebinding", f"chart-{role}", f"--clusterrole={role}", f"--user=a-{role}", "-n", TEAM]
+    installed.kubectl(*binding, check=False)
+    asked = ["auth", "can-i", verb, *resource.split(), "-n", TEAM, "--as", f"a-{role}"]
+    end = time.monotonic() + 10
+    while installed.kubectl(*asked, check=False).stdout.strip() != answer:
+        assert time.monotonic() < end, f"{role} {verb} {resource}: not {answer}"
+        time.sleep(0.3)
+
+
 @pytest.fixture
 def script_environment(installed: ControlPlane, tmp_path: Path) -> dict[str, str]:
     """Return the environment that a pod would give a script: address and CA of the API server."""
