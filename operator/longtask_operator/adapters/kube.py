@@ -217,7 +217,7 @@ class Kube:
     ) -> AsyncIterator[Json]:
         """Yield watch events until the server ends the stream.
 
-        A stream that is silent for 90 s is taken for dead: bookmarks arrive about once a minute.
+        A stream that is silent for 130 s may be dead, since bookmarks come about once a minute; it ends too.
 
         Raises:
             Gone: if *resource_version* is too old. Unavailable: on any other fault.
@@ -229,7 +229,7 @@ class Kube:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(int(timeout)),
         }
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=130)
         try:
             async with self._http.get(
                 self.server + path, params=query, headers=self._headers(), timeout=limits
@@ -241,6 +241,8 @@ class Kube:
                     if event["type"] == "ERROR":
                         raise error_of(int(event["object"].get("code") or 500), event["object"])
                     yield event
+        except aiohttp.SocketTimeoutError:
+            return
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, OSError) as error:
             raise Unavailable(0, "ConnectionLost", f"watch of {path}: {error or type(error).__name__}") from error
 
