@@ -30,9 +30,8 @@ _MAX_KNOWN = 20_000
 #: How long a token refused by the API server is not asked about again, in seconds.
 _REFUSAL_SECONDS = 30.0
 _REVIEW_SECONDS = 3.0
-#: TokenReviews at the same time, and how many more may wait for their turn.
+#: TokenReviews at the same time; who waits for a turn is bounded by the server's connections.
 _REVIEWS = 8
-_REVIEWS_WAITING = 64
 _CLOCK_SKEW_SECONDS = 30
 _EXTRA = "authentication.kubernetes.io/"
 
@@ -77,7 +76,6 @@ class TokenVerifier:
         self._keys = SigningKeys(kube)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._reviews = asyncio.Semaphore(_REVIEWS)
-        self._waiting = 0
 
     async def verify(self, token: str) -> PodIdentity:
         """Return the pod that *token* belongs to.
@@ -140,9 +138,6 @@ class TokenVerifier:
         )
 
     async def _review(self, token: str, claimed: PodIdentity, expires: float) -> _Known:
-        if self._waiting >= _REVIEWS_WAITING:
-            raise TokenUnavailable("too many new tokens at once")
-        self._waiting += 1
         try:
             async with asyncio.timeout(_REVIEW_SECONDS), self._reviews:
                 status = await self._ask(token)
@@ -150,8 +145,6 @@ class TokenVerifier:
             raise TokenUnavailable("the API server did not review the token in time") from None
         except ApiError as error:
             raise TokenUnavailable(f"the token cannot be reviewed: {error}") from None
-        finally:
-            self._waiting -= 1
         if is_accepted(status, self._audience, claimed):
             return _Known(identity=claimed, accepted=True, until=expires)
         return _Known(identity=claimed, accepted=False, until=self._now() + _REFUSAL_SECONDS)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import structlog
 
-from longtask_operator.adapters.errors import ApiError, Conflict
+from longtask_operator.adapters.errors import ApiError, Conflict, NotFound
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
@@ -101,7 +101,7 @@ class Controller:
                 await self._process(key)
                 self.queue.succeeded(key)
                 failed = False
-            except Conflict:
+            except (Conflict, NotFound):
                 await self._read_again(key)
             except ApiError as error:
                 log.warning("reconcile failed; trying again", key=key, error=str(error), retry_in=self.queue.retry(key))
@@ -213,7 +213,7 @@ class Controller:
             self.queue.add_after(key, max(0.0, (decision.again_at - seen.now).total_seconds()))
 
     async def _read_again(self, key: str) -> None:
-        """After a conflict: what we decided from is old, so read it again and decide anew."""
+        """After a conflict, or a task that went: what we decided from is old, so read it again and decide anew."""
         namespace, _, name = key.partition("/")
         record = self.context.caches.tasks.get(namespace, name)
         try:

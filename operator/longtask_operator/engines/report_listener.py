@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,9 @@ _MAX_FIELDS = 32
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 log = structlog.get_logger("longtask.reports")
+#: A peer's broken HTTP is answered with 400; anyone could fill the log with it.
+_SILENT = logging.getLogger("longtask.reports.http")
+_SILENT.setLevel(logging.CRITICAL)
 
 
 class Listener:
@@ -115,6 +119,7 @@ class _Http(web.Server):
             handler,
             handler_cancellation=True,
             access_log=None,
+            logger=_SILENT,
             auto_decompress=False,
             keepalive_timeout=0,
             lingering_time=_GOODBYE_SECONDS,
