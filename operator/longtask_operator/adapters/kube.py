@@ -253,7 +253,7 @@ class Kube:
         return self._session
 
     def _headers(self, content_type: str | None = None) -> dict[str, str]:
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json, */*;q=0.5"}  # the keys of /openid are of another type
         if token := self.bearer_token():
             headers["Authorization"] = f"Bearer {token}"
         if content_type:
