@@ -20,6 +20,8 @@ JWKS_PATH = "/openid/v1/jwks"
 _LEAST_AGE = 10.0
 #: Keys are read again so often at least, so that a withdrawn one stops counting.
 _LARGEST_AGE = 3600.0
+#: Shorter than the life of a connection, so that a worker is told to come back.
+_READ_SECONDS = 3.0
 
 log = structlog.get_logger("longtask.reports")
 
@@ -53,6 +55,7 @@ class SigningKeys:
             async with self._lock:
                 if self._is_due(key_id):
                     await self._read()
+                    self._asked = self._clock()
         if self._keys is None and not self._refused:
             raise KeysUnavailable("the keys of the API server are not known yet")
         return (self._keys or {}).get(key_id)
@@ -63,10 +66,10 @@ class SigningKeys:
         return age >= _LARGEST_AGE or (unknown and age >= (1.0 if self._keys is None else _LEAST_AGE))
 
     async def _read(self) -> None:
-        self._asked = self._clock()
         try:
-            answer = await self._kube.get(JWKS_PATH)
-        except Unavailable as error:
+            async with asyncio.timeout(_READ_SECONDS):
+                answer = await self._kube.get(JWKS_PATH)
+        except (Unavailable, TimeoutError) as error:
             log.debug("signing keys not read", error=str(error))
             return
         except ApiError as error:

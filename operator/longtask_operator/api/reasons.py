@@ -59,14 +59,11 @@ class Cause(StrEnum):
     CANCELLED = "Cancelled"
     SUSPENDED = "Suspended"
     PERMANENT = "Permanent"
-    REJECTED = "Rejected"
 
 
 class EventReason(StrEnum):
     """Reasons of the Events that `kubectl describe lt` shows."""
 
-    ADMITTED = "Admitted"
-    STARTED = "Started"
     COMPLETED = "Completed"
     ATTEMPT_FAILED = "AttemptFailed"
     FAILED = "Failed"
@@ -77,7 +74,6 @@ class EventReason(StrEnum):
     REDRIVE_IGNORED = "RedriveIgnored"
     INVALID = "Invalid"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
-    NAME_CONFLICT = "NameConflict"
     TTL_IGNORED = "TTLIgnored"
 
 
