@@ -23,7 +23,7 @@ MAX_CONNECTIONS = 128
 #: A connection's whole life, from accept to close, in seconds: as long as a worker waits for its answer.
 LIFE_SECONDS = 5.0
 #: What a connection may take however many others wait, in seconds.
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 3.0
 _GOODBYE_SECONDS = 1.0
 _BACKLOG = 4096
 _MAX_FIELD_BYTES = 8190

@@ -129,7 +129,11 @@ class KopfThread:
 
     async def _operate(self) -> None:
         registry = build_registry(self._on_event, self._kube, self._credentials)
-        await kopf.operator(registry=registry, settings=build_settings(), clusterwide=True, stop_flag=self._stop)
+        # An identity of our own: Kopf would look the user up, and an image need not know uid 65532.
+        identity: Any = "longtask"
+        await kopf.operator(
+            registry=registry, settings=build_settings(), clusterwide=True, stop_flag=self._stop, identity=identity
+        )
 
 
 def _bearer(kube: Kube) -> Any:
