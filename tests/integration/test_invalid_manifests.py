@@ -65,7 +65,10 @@ def test_refused(api: Api, case: dict[str, Any], dry_run: str) -> None:
     assert answer.returncode != 0, f"accepted: {answer.stdout}"
     assert case["says"].format(namespace=api.namespace) in answer.stderr
     assert "cost budget" not in answer.stderr
-    assert api.run("-n", api.namespace, "get", "longtask", "invalid").returncode != 0
+
+
+def test_nothing_of_it_is_stored(api: Api) -> None:
+    assert api.run("-n", api.namespace, "get", "longtasks", "-o", "name", check=True).stdout == ""
 
 
 def test_a_refused_apply_keeps_the_stored_task(api: Api) -> None:

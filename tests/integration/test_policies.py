@@ -33,6 +33,16 @@ def api(control_plane: ControlPlane) -> Iterator[Api]:
         yield api
 
 
+def test_the_controller_manager_finds_no_type_error_in_a_policy(api: Api) -> None:
+    policies = [d["metadata"]["name"] for d in rendered_policies() if d["kind"] == "ValidatingAdmissionPolicy"]
+
+    def checked() -> list[Any]:
+        return [api.get(f"validatingadmissionpolicy/{name}").get("status", {}).get("typeChecking") for name in policies]
+
+    api.until("types checked", lambda: None not in checked())
+    assert [answer for answer in checked() if answer.get("expressionWarnings")] == []
+
+
 class TestSpec:
     def test_everything_at_its_largest_is_accepted_and_fits_the_cost_budget(self, api: Api) -> None:
         label, names = "x" * 63, range(64)

@@ -146,7 +146,6 @@ class TestPods:
             {"metadata": {"labels": {"longtask.dev/attempt": None}}},
             {"metadata": {"annotations": {"longtask.dev/report-ca": "mine"}}},
             {"spec": {"activeDeadlineSeconds": 1}},
-            {"spec": {"containers": [{**a_pod_spec()["containers"][0], "image": "evil"}]}},
         ],
         ids=json.dumps,
     )
@@ -154,6 +153,11 @@ class TestPods:
         for user in (ALICE, "", JOB_CONTROLLER):
             assert refused(api.patch(pod, patch, user=user), "only the LongTask operator changes")
         assert accepted(api.patch(pod, patch, "--dry-run=server", user=OPERATOR))
+
+    def test_nobody_else_changes_its_image(self, api: Api, pod: str) -> None:
+        patch = [{"op": "replace", "path": "/spec/containers/0/image", "value": "other"}]
+
+        assert refused(api.patch(pod, patch, user=ALICE, kind="json"), "changes the spec of an attempt's Pod")
 
     def test_nobody_else_takes_the_finalizer_by_the_back_door(self, api: Api, pod: str) -> None:
         patch = {"metadata": {"finalizers": ["batch.kubernetes.io/job-tracking"], "labels": {"longtask.dev/task": "x"}}}
@@ -182,6 +186,38 @@ class TestPods:
         }
         path = f"/api/v1/namespaces/{api.namespace}/pods/attempt/binding"
         assert accepted(api.run("create", "--raw", path, "-f", "-", document=binding))
+
+
+class TestRealControllers:
+    def test_a_job_of_the_operator_lives_and_goes(self, api: Api) -> None:
+        """Job controller and garbage collector do their part of an attempt; the operator lets the Pod go."""
+        job = a_job("real", api.namespace, LABELS, {**LABELS, "longtask.dev/task": "real"})
+        job["spec"]["suspend"] = False
+        job["spec"]["template"]["metadata"]["finalizers"] = ["longtask.dev/accounting"]
+        selector = ["-n", api.namespace, "get", "pods", "-l", "longtask.dev/task=real", "-o", "name"]
+        assert accepted(api.create(job, user=OPERATOR))
+        api.until("Pod made", lambda: api.run(*selector).stdout != "")
+        pod = api.run(*selector).stdout.strip()
+
+        api.run("-n", api.namespace, "delete", "job", "real", "--wait=false", check=True)
+
+        api.until("Pod deleted", lambda: "deletionTimestamp" in api.get(pod)["metadata"])
+        only_ours = ["longtask.dev/accounting"]
+        api.until("released by the others", lambda: api.get(pod)["metadata"]["finalizers"] == only_ours)
+        assert accepted(api.patch(pod, {"metadata": {"finalizers": None}}, user=OPERATOR))
+        api.run("-n", api.namespace, "delete", pod, "--force", "--grace-period=0", "--ignore-not-found")
+        api.until("nothing left", lambda: api.run(*selector).stdout == "")
+
+    def test_other_workloads_are_untouched(self, api: Api) -> None:
+        job = a_job("plain", api.namespace, {"app": "x"}, {"app": "plain"})
+        job["spec"]["suspend"] = False
+        assert accepted(api.create(job, user=ALICE))
+
+        selector = ["-n", api.namespace, "get", "pods", "-l", "app=plain", "-o", "name"]
+        api.until("Pod made", lambda: api.run(*selector).stdout != "")
+        api.run("-n", api.namespace, "delete", "job", "plain", "--cascade=foreground", "--wait=false", check=True)
+        api.run("-n", api.namespace, "delete", "pods", "-l", "app=plain", "--force", "--grace-period=0")
+        api.until("nothing left", lambda: api.run(*selector).stdout == "")
 
 
 class TestNamespaces:
