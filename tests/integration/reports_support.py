@@ -9,6 +9,8 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +73,20 @@ class World:
     directory: Directory
     book: ReportBook
     codes: list[int] = field(default_factory=list)
+    certificate_age: list[timedelta] = field(default_factory=list)
 
     def url(self, attempt: int = 1, *, namespace: str | None = None, name: str = TASK) -> str:
         path = f"/v1/namespaces/{namespace or self.namespace}/longtasks/{name}/attempts/{attempt}/report"
         return f"https://localhost:{self.port}{path}"
 
+    @cached_property
     def trust(self) -> ssl.SSLContext:
-        """Return what a worker trusts: our CA and nothing else."""
+        """What a worker trusts: our CA and nothing else."""
         return ssl.create_default_context(cadata=self.certificate.ca_bundle())
 
     async def post(self, token: str | None, url: str = "", *, data: Any = b'{"sequence": 1}', **more: Any) -> Answer:
         headers = more.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token is not None else {})
-        connector = aiohttp.TCPConnector(ssl=self.trust())
+        connector = aiohttp.TCPConnector(ssl=self.trust)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session,
             session.request(
@@ -146,11 +150,17 @@ async def a_namespace(kube: Kube) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def a_world(kubeconfig: Path, *, verifier_kube: type[Kube] = Kube) -> AsyncIterator[World]:
-    """Run a report server with a namespace of its own; the task `wordcount` is at attempt 1."""
+async def a_world(kubeconfig: Path, *, verifier_kube: type[Kube] = Kube, age_days: int = 0) -> AsyncIterator[World]:
+    """Run a report server with a namespace of its own; the task `wordcount` is at attempt 1.
+
+    The certificate was made *age_days* ago.
+    """
     credentials = load_credentials({"KUBECONFIG": str(kubeconfig)})
     async with Kube(credentials) as kube, verifier_kube(credentials) as asking, a_namespace(kube) as namespace:
-        certificate = ServingCertificate(kube, namespace=namespace, host="localhost", days=365)
+        age = [timedelta(days=age_days)]  # a test may change it
+        certificate = ServingCertificate(
+            kube, namespace=namespace, host="localhost", days=365, now=lambda: datetime.now(UTC) - age[0]
+        )
         await certificate.ensure()
         directory, book, port, codes = Directory(), ReportBook(), free_port(), list[int]()
         directory.tasks[namespace, TASK] = LiveTask(uid=TASK_UID, attempt=1)
@@ -165,7 +175,7 @@ async def a_world(kubeconfig: Path, *, verifier_kube: type[Kube] = Kube) -> Asyn
         running = asyncio.create_task(server.run())
         await server.listener.ready.wait()
         try:
-            yield World(kube, namespace, certificate, server, port, directory, book, codes)
+            yield World(kube, namespace, certificate, server, port, directory, book, codes, age)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from longtask_operator.adapters.kube import Kube, resource_path
+from longtask_operator.adapters.signing_keys import SigningKeys
 from longtask_operator.api.report import MAX_BODY_BYTES
 from longtask_operator.core.report_access import LiveTask
 from longtask_operator.engines.report_rates import BURST
@@ -243,6 +244,14 @@ class Reviewer(Kube):
 
     def _headers(self, content_type: str | None = None) -> dict[str, str]:
         return super()._headers(content_type) | {"Impersonate-User": "reports-reviewer"}
+
+
+async def test_the_keys_of_the_api_server_are_read_so_that_garbage_costs_it_nothing(world: World) -> None:
+    head = (await world.token(await world.a_pod())).partition(".")[0]
+    key_id = json.loads(base64.urlsafe_b64decode(head + "=="))["kid"]
+    keys = SigningKeys(world.kube)
+    assert await keys.find(key_id) is not None
+    assert not keys.are_refused
 
 
 class TestKeysThatAreNotShown:

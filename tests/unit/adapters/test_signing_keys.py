@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ class Server:
     async def get(self, path: str) -> dict[str, Any]:
         assert path == "/openid/v1/jwks"
         self.asked += 1
+        await asyncio.sleep(0)
         return self.answer()
 
     def fail(self, error: ApiError) -> None:
@@ -54,6 +56,12 @@ def keys(server: Server) -> SigningKeys:
 
 async def test_known_keys_are_asked_for_once(server: Server, keys: SigningKeys) -> None:
     assert [(await keys.find("one")) is not None for _ in range(5)] == [True] * 5
+    assert server.asked == 1
+
+
+async def test_who_comes_while_the_keys_are_being_read_waits_for_them(server: Server, keys: SigningKeys) -> None:
+    found = await asyncio.gather(*(keys.find("one") for _ in range(5)))
+    assert [key is not None for key in found] == [True] * 5
     assert server.asked == 1
 
 

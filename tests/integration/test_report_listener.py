@@ -1,0 +1,135 @@
+"""Peers that dawdle, flood or break off: their number, their time and what they may cost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from longtask_operator.engines.report_listener import LIFE_SECONDS, MAX_CONNECTIONS
+from tests.integration.reports_support import World, a_world
+
+pytestmark = pytest.mark.integration
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.fixture
+async def world(control_plane: Any) -> AsyncIterator[World]:
+    async with a_world(control_plane.kubeconfig) as world:
+        yield world
+
+
+async def connect(world: World, *, tls: bool = True) -> Streams:
+    trust = world.trust if tls else None
+    return await asyncio.open_connection("localhost", world.port, ssl=trust)
+
+
+async def raw(world: World, request: bytes) -> bytes:
+    """Return all that the server answers to *request* until it closes the connection."""
+    reader, writer = await connect(world)
+    writer.write(request)
+    answer = b""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        async with asyncio.timeout(LIFE_SECONDS + 3):
+            answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def quiet(world: World) -> None:
+    """Wait until no connection is open."""
+    async with asyncio.timeout(LIFE_SECONDS + 3):
+        while world.server.listener.connections:  # noqa: ASYNC110 - seen from outside
+            await asyncio.sleep(0.05)
+
+
+async def test_a_silent_peer_is_sent_away_whatever_it_has_said(world: World) -> None:
+    async def wait(sent: bytes | None) -> bytes:
+        reader, writer = await connect(world, tls=sent is not None)
+        writer.write(sent or b"")
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            return await reader.read()
+        return b""
+
+    started = time.monotonic()
+    peers = [None, b"", b"POST /v1/namesp", b"POST / HTTP/1.1\r\nHost: x\r\nX-A: "]
+    async with asyncio.timeout(LIFE_SECONDS + 3):
+        assert await asyncio.gather(*(wait(sent) for sent in peers)) == [b""] * len(peers)
+    assert time.monotonic() - started > LIFE_SECONDS - 1
+    await quiet(world)
+
+
+async def test_a_slow_body_is_not_waited_for(world: World) -> None:
+    token = await world.token(await world.a_pod())
+    head = f"POST {world.url().partition(str(world.port))[2]} HTTP/1.1\r\nHost: localhost\r\n"
+    head += f"Authorization: Bearer {token}\r\nContent-Length: 100\r\n\r\n"
+    assert b" 408 " in await raw(world, head.encode() + b'{"seq')
+    await quiet(world)
+
+
+async def test_one_connection_carries_one_request(world: World) -> None:
+    answer = await raw(world, b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n" * 3)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b" 404 " in answer
+    await quiet(world)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(b"\x00\x01\x02\r\n\r\n", id="binary"),
+        pytest.param(b"POST / HTTP/9.9\r\n\r\n", id="version"),
+        pytest.param(b"GET " + b"/a" * 5000 + b" HTTP/1.1\r\n\r\n", id="long-line"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 10_000 + b"\r\n", id="ten-thousand-fields"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", id="long-field"),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", id="length"),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", id="two-lengths"),
+    ],
+)
+async def test_broken_http_is_refused_without_a_word_in_the_log(
+    world: World, request_: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await raw(world, request_)
+    assert b" 400 " in answer or answer == b""
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+    await quiet(world)
+    assert (await world.post(await world.token(await world.a_pod()))).status == 200
+
+
+async def test_a_length_beyond_the_limit_is_refused_before_anything_is_read(world: World) -> None:
+    path = world.url().partition(str(world.port))[2]
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {10**9}\r\n\r\n"
+    assert b" 413 " in await raw(world, head.encode())
+
+
+async def test_reports_come_through_while_all_places_are_taken_by_idle_peers(world: World) -> None:
+    token = await world.token(await world.a_pod())
+    idle = [await connect(world, tls=index % 2 == 0) for index in range(2 * MAX_CONNECTIONS)]
+    try:
+        assert world.server.listener.connections <= MAX_CONNECTIONS
+        assert (await world.post(token)).status == 200
+        assert world.server.listener.connections <= MAX_CONNECTIONS
+    finally:
+        for _, writer in idle:
+            writer.close()
+    await quiet(world)
+
+
+async def test_a_burst_of_reports_is_taken_whole(world: World) -> None:
+    pods = [await world.a_pod() for _ in range(40)]
+    tokens = [await world.token(pod) for pod in pods]
+    for token in tokens:
+        assert (await world.post(token, data=b'{"sequence": 0}')).status == 200
+    bodies = [b'{"sequence": %d, "done": %d}' % (n, n) for n in range(1, 6)]
+    answers = await asyncio.gather(*(world.post(token, data=body) for token in tokens for body in bodies))
+    assert len(answers) > MAX_CONNECTIONS
+    assert [answer.body for answer in answers if answer.status != 200] == []
+    known = [world.book.latest(pod.uid) for pod in pods]
+    assert [latest[0].done for latest in known if latest] == [5] * len(pods)
+    await quiet(world)
