@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devcluster import binaries, bringup, components, machine, pki, process, teardown
+from devcluster import (
+    binaries,
+    bringup,
+    builder,
+    components,
+    images,
+    machine,
+    node,
+    pki,
+    process,
+    requirements,
+    teardown,
+)
 from devcluster import plan as plans
 from devcluster.console import Progress
 from devcluster.errors import DevclusterError
@@ -83,6 +96,19 @@ class Cluster:
         running = process.recorded(self.paths, component)
         return running.pid if running else None
 
+    def load_image(self, image: Path | str) -> list[str]:
+        """Bring an image archive, or an image that Docker or buildah holds, to the node; returns the images' names."""
+        if not self.plan.real:
+            raise DevclusterError(
+                f"The nodes of cluster {self.name!r} run no containers; bring it up with --nodes real."
+            )
+        if Path(image).is_file() or str(image).endswith(".tar"):
+            return images.load(self.paths, Path(image))
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "image.tar"
+            builder.export(str(image), archive)
+            return images.load(self.paths, archive)
+
     def down(self) -> None:
         """Remove the cluster and everything that belongs to it."""
         down(self.name)
@@ -148,12 +174,12 @@ def describe(cluster: Cluster) -> dict[str, Any]:
 
 def _reuse(paths: ClusterPaths, spec: Spec, progress: Progress) -> Cluster | None:
     cluster = get(spec.name)
-    if cluster and healthy(cluster):
-        if cluster.plan.spec == spec:
+    if cluster and bringup.was_up(paths):
+        if cluster.plan.spec != spec:
+            command = f"python -m devcluster down --name {spec.name}"
+            raise DevclusterError(f"A cluster {spec.name!r} with other settings is there; end it with `{command}`.")
+        if healthy(cluster) or _repaired(cluster, progress):
             return cluster
-        raise DevclusterError(
-            f"A cluster {spec.name!r} with other settings runs; end it with `python -m devcluster down --name {spec.name}`."
-        )
     if paths.root.exists():
         progress.expect(1)
         with progress.step("Removing what is left of an earlier cluster"):
@@ -161,17 +187,40 @@ def _reuse(paths: ClusterPaths, spec: Spec, progress: Progress) -> Cluster | Non
     return None
 
 
+def _repaired(cluster: Cluster, progress: Progress) -> bool:
+    """Start again what has ended; not possible once the node's namespaces are gone, as after a restart of the machine."""
+    if cluster.plan.real and not process.recorded(cluster.paths, node.HOLDER):
+        return False
+    programs = binaries.ensure(components.tools(cluster.plan), progress)
+    bringup.start(cluster.paths, cluster.plan, programs, progress)
+    return True
+
+
 def _create(paths: ClusterPaths, spec: Spec, progress: Progress) -> Cluster:
-    plan = plans.choose(spec, machine.networks_in_use())
-    programs = binaries.ensure(components.tools(plan), progress)
-    paths.root.mkdir(parents=True)
-    paths.plan.write_text(plan.to_json())
+    requirements.check(spec.validate().kind, progress)
+    programs = binaries.ensure(components.tools_for(spec.nodes), progress)
+    progress.expect(1)
     try:
+        with progress.step("Writing keys and configuration"):
+            plan = _prepare(paths, spec)
         bringup.start(paths, plan, programs, progress)
     except BaseException:
         teardown.stop(paths)
         raise
+    bringup.mark_up(paths)
     return Cluster(paths=paths, plan=plan, binaries=programs)
+
+
+def _prepare(paths: ClusterPaths, spec: Spec) -> Plan:
+    # until the interface exists, another `up` would choose the same addresses
+    with machine.network_lock():
+        plan = plans.choose(spec, machine.networks_in_use())
+        paths.root.mkdir(parents=True)
+        paths.plan.write_text(plan.to_json())
+        bringup.write_files(paths, plan)
+        if plan.real:
+            bringup.open_node(paths, plan)
+    return plan
 
 
 @contextmanager

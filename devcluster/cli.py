@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from devcluster import api, binaries, bringup, components, families
+from devcluster import api, base_image, binaries, bringup, builder, cache, components, families
 from devcluster.console import on_terminal
 from devcluster.errors import DevclusterError
 from devcluster.paths import ClusterPaths
@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _cluster_commands(commands)
+    _image_commands(commands)
     _binary_commands(commands)
     return parser
 
@@ -74,6 +75,30 @@ def _cluster_commands(commands: Any) -> None:
     parser = _of_cluster(commands, "logs", _logs, "print the log of one component, or the end of all logs")
     parser.add_argument("component", nargs="?", help="component, as `status` names it")
     parser.add_argument("--follow", action="store_true", help="go on printing new lines until interrupted")
+
+
+def _image_commands(commands: Any) -> None:
+    parser = _of_cluster(commands, "load-image", _load_image, "bring an image into a cluster")
+    parser.add_argument("image", metavar="ARCHIVE|NAME", help="image archive, or name of an image that the builder has")
+    parser = _command(commands, "build-image", _build_image, "build an image archive with Docker, else with buildah")
+    parser.add_argument("--tag", required=True, help="name of the image")
+    parser.add_argument("--file", type=Path, metavar="DOCKERFILE", help="Dockerfile (default: the one in the context)")
+    parser.add_argument(
+        "--build-arg", action="append", default=[], metavar="KEY=VALUE", help="argument for the Dockerfile; repeatable"
+    )
+    parser.add_argument(
+        "--from-archive",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="ARCHIVE",
+        help="archive of an image that FROM names; repeatable",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="archive to write")
+    parser.add_argument("context", type=Path, help="folder that COPY and ADD read from")
+    _command(commands, "base-image", _base_image, f"make {base_image.IMAGE} once and print the path of its archive")
+    parser = _command(commands, "prune-cache", _prune_cache, "delete cached files that the present pins do not use")
+    parser.add_argument("--all", action="store_true", help="delete all of them: the next run makes everything anew")
 
 
 def _binary_commands(commands: Any) -> None:
@@ -138,6 +163,36 @@ def _logs(options: argparse.Namespace) -> int | None:
         raise DevclusterError(f"There is no component {options.component!r}; this cluster has {known}.")
     follow = ["--follow"] if options.follow else []
     return subprocess.run(["tail", "--lines=+1", *follow, str(paths.log(options.component))], check=False).returncode
+
+
+def _load_image(options: argparse.Namespace) -> None:
+    for image in _existing(options.name).load_image(options.image):
+        print(image)
+
+
+def _build_image(options: argparse.Namespace) -> None:
+    values = [argument.partition("=") for argument in options.build_arg]
+    if wrong := [name for name, equals, _ in values if not equals or not name]:
+        raise DevclusterError(f"--build-arg {wrong[0]!r} is not KEY=VALUE; write it like --build-arg BASE=debian.")
+    order = builder.Order(
+        tag=options.tag,
+        context=options.context,
+        output=options.output,
+        dockerfile=options.file,
+        arguments={name: value for name, _, value in values},
+        parents=options.from_archive,
+    )
+    builder.build(order, on_terminal())
+    print(options.output)
+
+
+def _base_image(_: argparse.Namespace) -> None:
+    print(base_image.ensure(on_terminal()))
+
+
+def _prune_cache(options: argparse.Namespace) -> None:
+    for path in cache.prune(options.all):
+        print(f"deleted {path}")
 
 
 def _binary(options: argparse.Namespace) -> None:

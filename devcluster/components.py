@@ -36,9 +36,11 @@ def components(plan: Plan) -> tuple[str, ...]:
 
 
 def start(paths: ClusterPaths, plan: Plan, component: str, binaries: Mapping[str, Path]) -> None:
-    """Start one component; raises DevclusterError for a name that the cluster does not have."""
+    """Start one component unless it runs; raises DevclusterError for a name that the cluster does not have."""
     if component not in components(plan):
         raise DevclusterError(f"There is no component {component!r}; this cluster has {', '.join(components(plan))}.")
+    if process.recorded(paths, component):
+        return
     if component == node.HOLDER:
         process.start(paths, component, node.holder(paths))
         return

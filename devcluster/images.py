@@ -1,0 +1,37 @@
+"""Images as archive files: brought into a cluster's node, and the few the cluster itself needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from devcluster import archive, node
+from devcluster.errors import DevclusterError
+from devcluster.families import family_of
+from devcluster.paths import ClusterPaths, cache_root
+from devcluster.process import run, wait_for
+
+
+def load(paths: ClusterPaths, image_archive: Path) -> list[str]:
+    """Import an image archive into the node's containerd; returns the names of the images in it."""
+    if not image_archive.is_file():
+        raise DevclusterError(f"There is no image archive at {image_archive}; build one with `build-image` first.")
+    ctr = ["ctr", f"--address={paths.containerd_socket}", "--namespace=k8s.io"]
+    wait_for(
+        paths.containerd_socket.exists, 30, "containerd does not listen; see `python -m devcluster logs containerd`"
+    )
+    answer = run([*ctr, "images", "import", str(image_archive)])
+    return [line.split()[1] for line in answer.splitlines() if line.startswith("unpacking ")]
+
+
+def pause_archive(program: Path) -> Path:
+    """Archive of the image whose one process holds a pod's namespaces, made once per version."""
+    target = pause_cached()
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        archive.write_program_image(target, program, node.PAUSE_IMAGE)
+    return target
+
+
+def pause_cached() -> Path:
+    """Where that archive lies."""
+    return cache_root() / "images" / f"{family_of('pause').key()}-{archive.FORMAT}.tar"
