@@ -1,0 +1,230 @@
+"""The auditor finds every kind of violation that is planted into a clean history, and none in the clean one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.auditor import Auditor, Expected
+from tests.support.auditor_history import Change
+
+UID, NS, NAME = "aaaaaa-1", "team", "task"
+LEDGER = "longtask-ledger-tenant-team"
+Json = dict[str, Any]
+History = list[Change]
+
+
+def change(kind: str, name: str, body: Json | None, namespace: str = NS) -> Change:
+    return Change(revision=0, kind=kind, namespace=namespace, name=name, body=copy.deepcopy(body))
+
+
+def task(**status: Any) -> Change:
+    body = {"metadata": {"name": NAME, "namespace": NS, "uid": UID}, "status": status}
+    return change("LongTask", NAME, body)
+
+
+def ledger(*lines: tuple[str, int]) -> Change:
+    text = "".join(f"{uid} {attempt} 1 250 512\n" for uid, attempt in lines)
+    return change("ConfigMap", LEDGER, {"metadata": {"name": LEDGER}, "data": {"attempts": text}}, "longtask-system")
+
+
+def job(attempt: int, uid: str = UID) -> Change:
+    meta = {"name": f"task-{attempt}", "namespace": NS, "uid": f"job-{attempt}", "labels": labels(attempt, uid)}
+    return change("Job", f"task-{attempt}", {"metadata": meta})
+
+
+def labels(attempt: int, uid: str = UID) -> dict[str, str]:
+    return {"longtask.dev/task-uid": uid, "longtask.dev/attempt": str(attempt)}
+
+
+def pod(attempt: int, phase: str, *, exit_code: int | None = None, suffix: str = "x", held: bool = True) -> Change:
+    name = f"task-{attempt}-{suffix}"
+    state: Json = {"running": {}} if exit_code is None else {"terminated": {"exitCode": exit_code}}
+    meta: Json = {"name": name, "namespace": NS, "uid": name, "labels": labels(attempt)}
+    meta["finalizers"] = ["longtask.dev/accounting"] if held else []
+    status = {"phase": phase, "containerStatuses": [{"name": "task", "state": state}]}
+    return change("Pod", name, {"metadata": meta, "spec": {"nodeName": "node-1"}, "status": status})
+
+
+def ended(number: int, cause: str, exit_code: int | None) -> Json:
+    return {"number": number, "run": 1, "cause": cause, "exitCode": exit_code, "completionTime": f"T{number}"}
+
+
+FAILED_ONCE = ended(1, "Application", 3)
+COMPLETED = ended(2, "Completed", 0)
+FINISHED = [{"type": "Finished", "status": "True"}]
+
+
+def succeeded(**changes: Any) -> Change:
+    status = {
+        "phase": "Succeeded",
+        "run": 1,
+        "attempt": 2,
+        "attempts": [FAILED_ONCE, COMPLETED],
+        "attemptTotals": {"application": 1, "completed": 1},
+        "completionTime": "T",
+        "result": {"value": {"n": 1}},
+        "conditions": FINISHED,
+    }
+    return task(**{**status, **changes})
+
+
+def running(attempt: int, *ends: Json, **more: Any) -> Change:
+    return task(phase="Running", run=1, attempt=attempt, attempts=[*ends, {"number": attempt, "run": 1}], **more)
+
+
+def backoff() -> Change:
+    return task(phase="Backoff", run=1, attempt=1, attempts=[FAILED_ONCE], attemptTotals={"application": 1})
+
+
+# A task that fails once and then succeeds; the positions are named for the plants below.
+STEPS = (
+    "created",
+    "admitted 1",
+    "job 1",
+    "pod 1 runs",
+    "running 1",
+    "pod 1 over",
+    "backoff",
+    "pod 1 let go",
+    "released 1",
+    "admitted 2",
+    "job 2",
+    "pod 2 runs",
+    "running 2",
+    "pod 2 over",
+    "succeeded",
+    "pod 2 let go",
+    "released 2",
+)
+
+
+def clean() -> dict[str, Change]:
+    changes = (
+        task(),
+        ledger((UID, 1)),
+        job(1),
+        pod(1, "Running"),
+        running(1, progress={"done": 5}),
+        pod(1, "Failed", exit_code=3),
+        backoff(),
+        pod(1, "Failed", exit_code=3, held=False),
+        ledger(),
+        ledger((UID, 2)),
+        job(2),
+        pod(2, "Running"),
+        running(2, FAILED_ONCE, progress={"done": 1}),
+        pod(2, "Succeeded", exit_code=0),
+        succeeded(),
+        pod(2, "Succeeded", exit_code=0, held=False),
+        ledger(),
+    )
+    return dict(zip(STEPS, changes, strict=True))
+
+
+def audit(history: History, **expected: Expected) -> set[str]:
+    wanted = {f"{NS}/{name}": value for name, value in expected.items()}
+    found = Auditor().replay(history).finish(wanted)
+    return {violation.rule for violation in found}
+
+
+def after(step: str, *more: Change) -> Callable[[], History]:
+    """Return the clean history with *more* put in after *step*."""
+    at = STEPS.index(step) + 1
+    return lambda: [*list(clean().values())[:at], *more, *list(clean().values())[at:]]
+
+
+def instead(step: str, *others: Change) -> Callable[[], History]:
+    """Return the clean history with *others* in the place of *step*."""
+    return lambda: [other for name, found in clean().items() for other in (others if name == step else (found,))]
+
+
+def test_a_clean_history_has_no_violation() -> None:
+    expected = Expected(phase="Succeeded", causes=("Application", "Completed"), result={"n": 1})
+    assert audit(list(clean().values()), task=expected) == set()
+
+
+def test_a_redriven_run_may_change_what_was_terminal() -> None:
+    again = task(phase="Queued", run=2, attempt=2, attempts=[FAILED_ONCE, COMPLETED], attemptTotals={"x": 2})
+    assert audit([*clean().values(), again]) == {"Unfinished"}
+
+
+PLANTS: dict[str, tuple[Callable[[], History], str]] = {
+    "two pods of two attempts live": (after("running 2", pod(1, "Running", suffix="late")), "OneLivePod"),
+    "two pods of one attempt": (after("running 1", pod(1, "Failed", exit_code=3, suffix="twin")), "PodPerAttempt"),
+    "attempt number used again": (
+        after("backoff", change("Job", "task-1", None), ledger((UID, 1)), job(1), ledger()),
+        "AttemptReused",
+    ),
+    "attempt number left out": (instead("job 2", ledger((UID, 3)), job(3)), "AttemptGap"),
+    "job before its ledger entry": (instead("admitted 2"), "LedgerFirst"),
+    "ledger entry of another attempt": (instead("admitted 2", ledger((UID, 1))), "LedgerFirst"),
+    "released while the pod runs": (after("running 2", ledger()), "EarlyRelease"),
+    "recorded as ended while the pod runs": (instead("pod 1 over"), "EndedAlive"),
+    "phase changes after the end": (after("succeeded", succeeded(phase="Failed")), "TerminalChanged"),
+    "completion time changes after the end": (after("succeeded", succeeded(completionTime="U")), "TerminalChanged"),
+    "result changes after the end": (after("succeeded", succeeded(result=None)), "TerminalChanged"),
+    "status is wiped": (after("succeeded", task()), "TerminalChanged"),
+    "an end is rewritten": (
+        instead("succeeded", succeeded(attempts=[ended(1, "Lost", 3), COMPLETED])),
+        "EndRewritten",
+    ),
+    "status.attempt falls": (after("running 2", running(1)), "AttemptFell"),
+    "status names an attempt without a Job": (after("running 2", running(7)), "AttemptWithoutJob"),
+    "progress falls within an attempt": (after("running 1", running(1, progress={"done": 4})), "ProgressFell"),
+    "wrong exit code": (
+        instead("backoff", task(phase="Backoff", run=1, attempt=1, attempts=[ended(1, "Application", 4)])),
+        "ExitCode",
+    ),
+    "completed with a wrong exit code": (
+        instead("backoff", task(phase="Backoff", run=1, attempt=1, attempts=[ended(1, "Completed", 3)])),
+        "ExitCode",
+    ),
+    "lost although the container told": (
+        instead("backoff", task(phase="Backoff", run=1, attempt=1, attempts=[ended(1, "Lost", 3)])),
+        "OutcomeLost",
+    ),
+    "never finished": (instead("succeeded"), "Unfinished"),
+    "a job without a recorded end": (instead("succeeded", succeeded(attempts=[FAILED_ONCE])), "Unaccounted"),
+    "counts that do not add up": (instead("succeeded", succeeded(attemptTotals={"completed": 1})), "Counts"),
+    "finalizer left": (instead("pod 2 let go"), "LeftFinalizer"),
+    "ledger entry left": (instead("released 2"), "LeftLedgerEntry"),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_violation_is_found(plant: str) -> None:
+    history, rule = PLANTS[plant]
+    assert rule in audit(history())
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Expected(phase="Failed"),
+        Expected(phase="Succeeded", causes=("Completed",)),
+        Expected(phase="Succeeded", result={"n": 2}),
+    ],
+)
+def test_an_end_other_than_the_script_predicts_is_found(wanted: Expected) -> None:
+    assert audit(list(clean().values()), task=wanted) == {"Expected"}
+
+
+def test_a_task_that_vanished_is_found() -> None:
+    gone = change("LongTask", NAME, None)
+    assert audit([*clean().values(), gone], task=Expected(phase="Succeeded")) == {"LostTask"}
+
+
+def test_what_a_deleted_task_leaves_is_found() -> None:
+    leaves = [*list(clean().values())[:-3], change("LongTask", NAME, None)]
+    assert audit(leaves) == {"LeftFinalizer", "LeftLedgerEntry"}
+
+
+def test_objects_without_our_labels_are_left_alone() -> None:
+    stranger = {"metadata": {"name": "web", "namespace": NS, "uid": "w"}, "status": {"phase": "Running"}}
+    other = change("ConfigMap", "settings", {"metadata": {"name": "settings"}, "data": {"attempts": "not a ledger"}})
+    history = [change("Pod", "web", stranger), change("Job", "web", stranger), other, change("Pod", "web", None)]
+    assert audit([*clean().values(), *history]) == set()
