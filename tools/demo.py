@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -70,9 +69,13 @@ def demo(console: Console, name: str, *, images_only: bool) -> int:
 
 def down(console: Console, name: str) -> int:
     """Remove the devcluster of the demo, or from another cluster the release and the namespaces of the examples."""
-    if devcluster.get(name) or not _is_given():
+    if devcluster.get(name):
         devcluster.down(name)
         console.print(f"devcluster {name} is gone")
+        return 0
+    if not stack.has_other_cluster():
+        devcluster.down(name)  # what a crash may have left
+        console.print(f"there is no devcluster {name}; nothing to remove")
         return 0
     target = stack.choose_target(Progress(sys.stderr), name=name)
     kubectl = stack.kubectl_command(target)
@@ -196,10 +199,6 @@ def _finished(task: dict[str, Any]) -> bool:
 def _status(task: dict[str, Any]) -> dict[str, Any]:
     status: dict[str, Any] = task.get("status") or {}
     return status
-
-
-def _is_given() -> bool:
-    return bool(os.environ.get("KUBECONFIG") or os.environ.get("CONTEXT"))
 
 
 def _kubectl(command: list[str], *arguments: str, text: str | None = None) -> str:

@@ -102,6 +102,12 @@ def choose_target(progress: Progress, environ: Mapping[str, str] = os.environ, *
     return Target(kind="devcluster", name=name, kubeconfig=cluster.kubeconfig)
 
 
+def has_other_cluster(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a cluster that is not ours would be used."""
+    given = bool(environ.get("KUBECONFIG") or environ.get("CONTEXT"))
+    return given or (_docker_answers() and any(shutil.which(kind) for kind in ("kind", "k3d")))
+
+
 def kubectl_command(target: Target) -> list[str]:
     """Return the kubectl command line for *target*."""
     program = shutil.which("kubectl") or "kubectl"

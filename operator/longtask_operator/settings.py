@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     termination_grace_seconds: int = Field(
         30, description="Time between SIGTERM and SIGKILL of an attempt.", ge=1, le=3600
     )
-    ephemeral_storage_limit: str = Field("1Gi", description="Limit of /tmp and $HOME together, each attempt.")
+    ephemeral_storage_limit: str = Field("1Gi", description="Limit of /tmp, and again of $HOME, of each attempt.")
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
         "IfNotPresent", description="Pull policy of task images."
     )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from longtask_operator.api.reasons import Cause
 from longtask_operator.core.observe import Ended, PodView
-from longtask_operator.core.outcome import Outcome, log_tail, parse_outcome
+from longtask_operator.core.outcome import Outcome, log_tail, parse_outcome, parse_progress_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class AttemptEnd:
     message: str = ""
     log_tail: str | None = None
     outcome: Outcome | None = None
+    counted: tuple[int, int | None] | None = None  #: done and total, as the worker or our sidecar said last
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -36,6 +37,8 @@ def classify_pod(pod: PodView, stop: Cause | None) -> AttemptEnd:
     container ended before the pod's deletion began.
     """
     ended = pod.ended
+    if ended is None and pod.abandoned and pod.running_since:
+        return lost("the pod was force-deleted and did not say how it ended")
     if ended is None:
         return _without_container(pod, stop)
     outcome = parse_outcome(ended.message)
@@ -43,6 +46,7 @@ def classify_pod(pod: PodView, stop: Cause | None) -> AttemptEnd:
         cause=_cause_of_exit(pod, ended, outcome, stop),
         exit_code=ended.exit_code,
         outcome=outcome,
+        counted=_counted(outcome, pod),
         log_tail=None if outcome else log_tail(ended.message),
         started=ended.started,
         finished=ended.finished,
@@ -53,6 +57,12 @@ def classify_pod(pod: PodView, stop: Cause | None) -> AttemptEnd:
 def lost(message: str) -> AttemptEnd:
     """Return the end of an attempt whose pod is gone without having said how it ended."""
     return AttemptEnd(cause=Cause.LOST, message=message)
+
+
+def _counted(outcome: Outcome | None, pod: PodView) -> tuple[int, int | None] | None:
+    if outcome and outcome.done is not None:
+        return outcome.done, outcome.total
+    return parse_progress_line(pod.sidecar_message)
 
 
 def _without_container(pod: PodView, stop: Cause | None) -> AttemptEnd:

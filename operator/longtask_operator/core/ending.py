@@ -49,8 +49,6 @@ def _after_failure(seen: Observed, attempt: Attempt, status: LongTaskStatus, end
 
 
 def _last_progress(seen: Observed, status: LongTaskStatus, end: AttemptEnd) -> Progress | None:
-    """Return the progress to keep: the worker's last word, from its termination message, its report or the mirror."""
+    """Return the progress to keep: the worker's last word, from a termination message, its report or the mirror."""
     known = seen.progress or status.progress
-    if end.outcome and end.outcome.done is not None:
-        return final_progress(known, end.outcome.done, end.outcome.total)
-    return known
+    return final_progress(known, *end.counted) if end.counted else known

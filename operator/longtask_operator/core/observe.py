@@ -7,8 +7,8 @@ below this module knows how a pod's status is spelt.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from longtask_operator.api.names import (
@@ -34,6 +34,9 @@ _TELLING_WAITS = frozenset(
         "ErrImageNeverPull",
     }
 )
+
+
+_ABANDON_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +95,23 @@ class PodView:
     disruption: str  #: reason of a true DisruptionTarget condition
     has_sidecar: bool
     sidecar_message: str
+    abandoned: bool = False  #: see `abandoned_at`
 
     @property
     def is_terminal(self) -> bool:
         """Whether no container of it runs or will ever run: one deleted before it had a node never gets one."""
-        return self.phase in ("Succeeded", "Failed") or (self.deleted_at is not None and self.node is None)
+        never_bound = self.deleted_at is not None and self.node is None
+        return self.phase in ("Succeeded", "Failed") or never_bound or self.abandoned
+
+    @property
+    def abandoned_at(self) -> datetime | None:
+        """When a force-deleted pod counts as gone, though our finalizer still shows it.
+
+        A kubelet that lives ends it and says so long before; without one nobody ever will.
+        """
+        if self.deleted_at is None or self.grace_seconds > 0 or self.phase in ("Succeeded", "Failed"):
+            return None
+        return self.deleted_at + _ABANDON_AFTER
 
     @property
     def is_over(self) -> bool:
@@ -161,6 +176,12 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
         has_sidecar=any(c.get("name") == SIDECAR_CONTAINER for c in spec.get("initContainers") or []),
         sidecar_message=str((sidecar.get("terminated") or {}).get("message") or "")[:4096],
     )
+
+
+def judged_at(pod: PodView, now: datetime) -> PodView:
+    """Return *pod* as it counts at *now*: abandoned, if it was force-deleted and nobody ended it since."""
+    moment = pod.abandoned_at
+    return replace(pod, abandoned=True) if moment and now >= moment else pod
 
 
 def _container(statuses: Any, name: str) -> Mapping[str, Any]:

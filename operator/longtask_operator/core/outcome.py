@@ -7,6 +7,7 @@ the kubelet put there (`FallbackToLogsOnError`), and never an outcome.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from longtask_operator.api.longtask import Result
 MAX_MESSAGE_BYTES = 4096
 MAX_RESULT_BYTES = 3072
 LOG_TAIL_BYTES = 2048
+_PROGRESS_LINE = re.compile(r"^\s*(?P<done>[0-9]{1,18})\s*/\s*(?P<total>[0-9]{1,18})(\s|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,12 @@ def parse_outcome(text: str) -> Outcome | None:
         done=_count(data.get("done")),
         total=_count(data.get("total")),
     )
+
+
+def parse_progress_line(text: str) -> tuple[int, int] | None:
+    """Return done and total of a line `done/total message`, as the sidecar leaves it, or None if it is none."""
+    match = _PROGRESS_LINE.match(text)
+    return (int(match["done"]), int(match["total"])) if match else None
 
 
 def log_tail(text: str) -> str | None:

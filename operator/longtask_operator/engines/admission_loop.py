@@ -18,10 +18,11 @@ from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import Candidate, HeldBack, Verdict, plan_admissions
 from longtask_operator.core.ledger import LedgerEntry
-from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.ledgers import Ledger, Ledgers
 
 RELEASE_DELAY = 0.2
 _RETRY_DELAY = 0.5
+_REPAIR_SECONDS = 30.0
 log = structlog.get_logger("longtask.admission")
 
 
@@ -85,7 +86,7 @@ class AdmissionLoop:
         """Plan and write once for one ledger; on a fault read it again and come back."""
         work, ledger = self._work.pop(tenant), self._ledgers.ledger(tenant)
         if ledger.broken:
-            self._hold_all(work, f"the ledger {ledger.name} cannot be read: {ledger.broken}")
+            await self._await_repair(tenant, work, ledger)
             return
         verdicts = plan_admissions(work.candidates.values(), ledger.entries)
         admitted = [verdict.candidate for verdict in verdicts if verdict.held_back is None]
@@ -98,6 +99,22 @@ class AdmissionLoop:
             return
         self._tell(verdicts)
         self._keep_waiting(tenant, verdicts)
+
+    async def _await_repair(self, tenant: str, work: _Work, ledger: Ledger) -> None:
+        """Hold everybody back while a ledger cannot be read, keep what is to be written, and look again later."""
+        self._hold_all(work, f"the ledger {ledger.name} cannot be read: {ledger.broken}")
+        self._put_back(tenant, work)
+        asyncio.get_running_loop().call_later(_REPAIR_SECONDS, self._wake.set)
+        try:
+            await self._ledgers.reload(tenant)
+        except ApiError as error:
+            log.warning("the ledger was not read; trying again", tenant=tenant, error=str(error))
+
+    def _put_back(self, tenant: str, work: _Work) -> None:
+        newer = self._work[tenant]
+        newer.candidates = work.candidates | newer.candidates
+        newer.kept = work.kept | newer.kept
+        newer.released |= work.released
 
     def _tell(self, verdicts: list[Verdict]) -> None:
         for verdict in verdicts:
@@ -123,10 +140,7 @@ class AdmissionLoop:
 
     async def _recover(self, tenant: str, work: _Work, error: ApiError) -> None:
         """Put *work* back and read the ledger again: the write may have been executed, or another was."""
-        newer = self._work[tenant]
-        newer.candidates = work.candidates | newer.candidates
-        newer.kept = work.kept | newer.kept
-        newer.released |= work.released
+        self._put_back(tenant, work)
         if isinstance(error, Conflict | AlreadyExists):
             self._metrics.ledger_conflicted()
             log.info("the ledger was written by another; reading it again", tenant=tenant)

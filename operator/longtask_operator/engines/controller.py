@@ -209,6 +209,9 @@ class Controller:
         if seen.progress and not seen.mirror_due and seen.progress != seen.task.status.progress:
             # What was not worth a write, or found no budget, is looked at again without a report.
             self.queue.add_after(key, self._mirror_wait(key) or self.context.progress_interval / 2)
+        for moment in (pod.abandoned_at for pod in seen.pods if not pod.abandoned):
+            if moment:
+                self.queue.add_after(key, max(0.0, (moment - seen.now).total_seconds()) + 0.1)
         if decision.again_at is not None:
             self.queue.add_after(key, max(0.0, (decision.again_at - seen.now).total_seconds()))
 

@@ -8,7 +8,7 @@ from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.longtask import LongTask, Progress
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.current import Observed
-from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.core.tenancy import tenant_of
 from longtask_operator.engines.context import Context
@@ -32,7 +32,8 @@ class Gatherer:
         """Return the Jobs that this very object controls, and the pods of its attempts."""
         caches = self._context.caches
         jobs = tuple(job for job in caches.jobs.group(record.key) if record.uid == job.task_uid == job.owner_uid)
-        pods = tuple(pod for pod in caches.pods.group(record.key) if pod.task_uid == record.uid)
+        now = self._context.clock.now()
+        pods = tuple(judged_at(pod, now) for pod in caches.pods.group(record.key) if pod.task_uid == record.uid)
         return jobs, pods
 
     def observe(

@@ -1,8 +1,9 @@
 """Takes TLS connections, few at a time and none for long.
 
 A connection costs some 300 KB while it lives, so their number is bounded and more wait in
-the kernel's queue. One carries one request and is closed. When all places are taken by
-peers that dawdle, the one that has dawdled longest has to go.
+the kernel's queue. One carries one request and is closed. When all places are taken, an
+address that holds more than its fair share and dawdles loses some: one pod that floods
+the server keeps nobody else out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import structlog
 from aiohttp import web
@@ -22,13 +25,17 @@ from aiohttp.web_protocol import RequestHandler
 MAX_CONNECTIONS = 128
 #: A connection's whole life, from accept to close, in seconds: as long as a worker waits for its answer.
 LIFE_SECONDS = 5.0
-#: What a connection may take however many others wait, in seconds.
-PATIENCE_SECONDS = 3.0
+#: Connections of one address that count as fair, and how long others may take once all places are taken.
+FAIR_SHARE = 8
+PATIENCE_SECONDS = 1.0
 _GOODBYE_SECONDS = 1.0
 _BACKLOG = 4096
 _MAX_FIELD_BYTES = 8190
 _MAX_FIELDS = 32
 
+#: When a connection was accepted (loop time), and from which address.
+Peer = tuple[float, str]
+T = TypeVar("T")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 log = structlog.get_logger("longtask.reports")
 #: A peer's broken HTTP is answered with 400; anyone could fill the log with it.
@@ -41,7 +48,7 @@ class Listener:
 
     def __init__(self, handler: Handler, context: ssl.SSLContext, *, port: int) -> None:
         self._handler, self._context, self._port = handler, context, port
-        self._peers: dict[asyncio.Task[None], float] = {}  #: oldest first
+        self._peers: dict[asyncio.Task[None], Peer] = {}  #: oldest first
         self.ready = asyncio.Event()  #: set while connections are accepted
 
     @property
@@ -58,28 +65,24 @@ class Listener:
                 while True:
                     await self._make_room()
                     try:
-                        peer, _ = await loop.sock_accept(server)
+                        peer, address = await loop.sock_accept(server)
                     except OSError as error:  # no file descriptors left, or the peer has gone already
                         log.warning("report connection not accepted", error=str(error))
                         await asyncio.sleep(0.1)
                         continue
                     task = asyncio.create_task(self._serve(http, peer))
-                    self._peers[task] = loop.time()
+                    self._peers[task] = (loop.time(), address[0])
                     task.add_done_callback(self._peers.pop)
             finally:
                 self.ready.clear()
                 await self._close()
 
     async def _make_room(self) -> None:
-        """Wait until a place is free; one that has been taken for too long is cleared."""
-        loop = asyncio.get_running_loop()
+        """Wait until a place is free; a flooding address is made to give one back."""
         while len(self._peers) >= MAX_CONNECTIONS:
-            oldest, since = next(iter(self._peers.items()))
-            patience = since + PATIENCE_SECONDS - loop.time()
-            if patience <= 0:
-                log.debug("all report connections taken; the oldest is dropped")
-                oldest.cancel()
-            await asyncio.wait(self._peers, timeout=max(patience, 0.01), return_when=asyncio.FIRST_COMPLETED)
+            if dawdler := pick_dawdler(self._peers, asyncio.get_running_loop().time()):
+                dawdler.cancel()
+            await asyncio.wait(self._peers, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
 
     async def _serve(self, http: _Http, peer: socket.socket) -> None:
         """Serve one connection to its end. A peer's faults are its own and are not logged."""
@@ -146,6 +149,15 @@ class _Http(web.Server):
         super().connection_lost(handler, exc)
         if gone := self._expected.get(handler):
             gone.set()
+
+
+def pick_dawdler(peers: Mapping[T, Peer], now: float) -> T | None:
+    """Return the oldest of *peers* (oldest first) from the address that holds most, or None if all is fair."""
+    address, count = Counter(address for _, address in peers.values()).most_common(1)[0]
+    if count <= FAIR_SHARE:
+        return None
+    oldest, since = next((key, since) for key, (since, origin) in peers.items() if origin == address)
+    return oldest if now - since >= PATIENCE_SECONDS else None
 
 
 def _listening_socket(port: int) -> socket.socket:
