@@ -56,7 +56,7 @@ def _arguments(paths: ClusterPaths, plan: Plan, component: str) -> list[str]:
         case "kube-apiserver":
             return controlplane.api_server(paths, plan)
         case "kube-controller-manager":
-            return controlplane.controller_manager(paths)
+            return controlplane.controller_manager(paths, plan)
         case "kube-scheduler":
             return controlplane.scheduler(paths)
         case "kwok":

@@ -69,7 +69,7 @@ def _kubelet_access(paths: ClusterPaths, plan: Plan) -> list[str]:
     ]
 
 
-def controller_manager(paths: ClusterPaths) -> list[str]:
+def controller_manager(paths: ClusterPaths, plan: Plan) -> list[str]:
     """Arguments of the controller manager; every controller has its own service account."""
     return [
         f"--kubeconfig={paths.component_kubeconfig('kube-controller-manager')}",
@@ -82,6 +82,8 @@ def controller_manager(paths: ClusterPaths) -> list[str]:
         f"--cluster-cidr={POD_CIDR}",
         "--secure-port=0",
         "--concurrent-job-syncs=20",
+        # thousands of fake nodes would do nothing but renew leases
+        *(["--node-monitor-grace-period=8760h"] if plan.nodes.kind == "fake" else []),
         *_CLIENT_RATE,
     ]
 

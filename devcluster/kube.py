@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
-import urllib.error
-import urllib.request
+import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from devcluster import pki
 from devcluster.errors import DevclusterError
@@ -36,11 +37,10 @@ class Kube:
     """A small synchronous client; every method raises DevclusterError for an answer above 399."""
 
     def __init__(self, url: str, authority: Path, token: str) -> None:
-        self._url = url
-        self._token = token
-        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(authority)))
-        # no proxy: the cluster is on this machine, whatever the environment says
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls)
+        self._address = urlsplit(url).netloc
+        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "devcluster"}
+        self._tls = ssl.create_default_context(cafile=str(authority))
+        self._kept = threading.local()  # a connection per thread, kept open: TLS costs more than most requests
 
     @classmethod
     def of(cls, paths: ClusterPaths, plan: Plan) -> Kube:
@@ -50,8 +50,8 @@ class Kube:
     def ready(self) -> bool:
         """Whether the API server answers and says that it is ready."""
         try:
-            return self._send("GET", "/readyz", None, "", timeout=2) == b"ok"
-        except (OSError, DevclusterError):
+            return self._send("GET", "/readyz", None, "text/plain") == b"ok"
+        except DevclusterError:
             return False
 
     def get(self, path: str) -> dict[str, Any] | None:
@@ -73,20 +73,26 @@ class Kube:
         query = "?fieldManager=devcluster&force=true"
         self._send("PATCH", path + query, json.dumps(document).encode(), "application/apply-patch+yaml")
 
-    def _send(self, method: str, path: str, body: bytes | None, content_type: str, timeout: float = 30) -> bytes:
-        request = urllib.request.Request(self._url + path, data=body, method=method)
-        request.add_header("Authorization", f"Bearer {self._token}")
-        request.add_header("User-Agent", "devcluster")
-        if body is not None:
-            request.add_header("Content-Type", content_type)
+    def _send(self, method: str, path: str, body: bytes | None, content_type: str) -> bytes:
+        connection = self._connection()
         try:
-            with self._opener.open(request, timeout=timeout) as response:
-                answer: bytes = response.read()
-                return answer
-        except urllib.error.HTTPError as error:
-            problem = NotFoundError if error.code == 404 else DevclusterError
-            text = error.read().decode(errors="replace")[:300]
-            raise problem(f"The API server answered {error.code} to {method} {path}: {text}") from None
+            connection.request(method, path, body=body, headers={**self._headers, "Content-Type": content_type})
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as problem:
+            del self._kept.connection
+            raise DevclusterError(f"The API server at {self._address} does not answer: {problem}") from None
+        if response.status >= 400:
+            error = NotFoundError if response.status == 404 else DevclusterError
+            text = answer.decode(errors="replace")[:300]
+            raise error(f"The API server answered {response.status} to {method} {path}: {text}")
+        return answer
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        if not hasattr(self._kept, "connection"):
+            self._kept.connection = http.client.HTTPSConnection(self._address, context=self._tls, timeout=30)
+        connection: http.client.HTTPSConnection = self._kept.connection
+        return connection
 
 
 class NotFoundError(DevclusterError):

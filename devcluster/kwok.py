@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from devcluster.kube import Kube, cluster_role
@@ -21,20 +22,21 @@ def arguments(paths: ClusterPaths, plan: Plan) -> list[str]:
         "--manage-all-nodes=false",
         f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
         f"--server-address={LOOPBACK}:{plan.kwok_port}",
-        "--node-lease-duration-seconds=40",
+        "--node-lease-duration-seconds=0",  # the controller manager waits for no sign of life either
+        "--v=WARN",
         "--enable-crds=",
     ]
 
 
 def create_nodes(kube: Kube, count: int) -> None:
     """Create or update that many nodes, `fake-0001` and so on."""
-    for number in range(1, count + 1):
-        name = f"fake-{number:04d}"
-        kube.apply(f"/api/v1/nodes/{name}", node(name))
+    names = [f"fake-{number:04d}" for number in range(1, count + 1)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda name: kube.apply(f"/api/v1/nodes/{name}", node(name)), names))
 
 
 def node(name: str) -> dict[str, Any]:
-    """One fake node, large enough that the scheduler's limits are pods rather than CPU."""
+    """One fake node, ready from the start and large enough that its limit is pods rather than CPU."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -43,7 +45,12 @@ def node(name: str) -> dict[str, Any]:
             "annotations": {_ANNOTATION: "fake"},
             "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "kwok"},
         },
-        "status": {"allocatable": _CAPACITY, "capacity": _CAPACITY},
+        "status": {
+            "allocatable": _CAPACITY,
+            "capacity": _CAPACITY,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Fake", "message": "kwok cares for its pods"}],
+            "addresses": [{"type": "Hostname", "address": name}],
+        },
     }
 
 
@@ -65,7 +72,7 @@ def stages_json() -> str:
 
 
 def stages() -> list[dict[str, Any]]:
-    """What happens to nodes and pods.
+    """What happens to pods.
 
     Unlike with kwok's own stages a deleted pod first ends, as it would on a kubelet, and finalizers are left to their
     owners: a pod with our finalizer stays until the operator has read its outcome.
@@ -76,7 +83,8 @@ def stages() -> list[dict[str, Any]]:
     running = _is(".status.phase", "In", "Running")
     ended = ("Succeeded", "Failed")
     return [
-        _stage("node-initialize", "Node", [_is(_READY, "NotIn", "True")], {"statusTemplate": _NODE_STATUS}),
+        # never due, as the nodes are ready from the start; but kwok looks at no node without a stage for nodes
+        _stage("node-ready", "Node", [_is(_READY, "NotIn", "True")], {"statusTemplate": "phase: Running"}),
         _stage("pod-ready", "Pod", [alive, _is(".status.phase", "In", "Pending")], {"statusTemplate": _pod_running()}),
         _stage("pod-complete", "Pod", [alive, running, of_job], {"statusTemplate": _pod_ended(0)}, milliseconds=1000),
         _stage(
@@ -107,24 +115,6 @@ def _stage(
     if milliseconds:
         spec["delay"] = {"durationMilliseconds": milliseconds}
     return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": name}, "spec": spec}
-
-
-_NODE_STATUS = """
-{{ $now := Now }}
-conditions:
-{{ range NodeConditions }}
-- lastHeartbeatTime: {{ $now | Quote }}
-  lastTransitionTime: {{ $now | Quote }}
-  message: {{ .message | Quote }}
-  reason: {{ .reason | Quote }}
-  status: {{ .status | Quote }}
-  type: {{ .type | Quote }}
-{{ end }}
-addresses:
-- {address: {{ NodeIP | Quote }}, type: InternalIP}
-- {address: {{ NodeName | Quote }}, type: Hostname}
-phase: Running
-"""
 
 
 def _pod_running() -> str:
@@ -176,6 +166,9 @@ def _pod_ended(exit_code: int) -> str:
     return f"""
 {{{{ $now := Now | Quote }}}}
 {{{{ $start := or .status.startTime Now | Quote }}}}
+conditions:
+- {{lastTransitionTime: {{{{ $now }}}}, status: "False", type: Ready, reason: Pod{phase}}}
+- {{lastTransitionTime: {{{{ $now }}}}, status: "False", type: ContainersReady, reason: Pod{phase}}}
 containerStatuses:
 {{{{ range .spec.containers }}}}{status}
 initContainerStatuses:
