@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--down", action="store_true", help="remove what the demo started")
     parser.add_argument("--images-only", action="store_true", help="only build the images")
     arguments = parser.parse_args()
-    console = Console(stderr=False)
+    console = Console(width=None if sys.stdout.isatty() else 140)
     try:
         if arguments.down:
             return down(console, arguments.name)
@@ -91,17 +91,37 @@ def down(console: Console, name: str) -> int:
 
 def watch(console: Console, kubectl: list[str]) -> bool:
     """Show the tasks until all have finished; return whether all succeeded."""
-    until = time.monotonic() + TIMEOUT_SECONDS
-    with Live(console=console, refresh_per_second=4, transient=False) as live:
-        while time.monotonic() < until:
-            tasks = _tasks(kubectl)
+    tasks: list[dict[str, Any]] = []
+    with Live(console=console, refresh_per_second=4, auto_refresh=console.is_terminal) as live:
+        said: dict[str, str] = {}
+        for tasks in _looks(kubectl):
             live.update(table(tasks))
-            if tasks and all(_finished(task) for task in tasks):
-                break
-            time.sleep(0.5)
-        else:
-            console.print(f"not finished after {TIMEOUT_SECONDS} s; see `kubectl describe lt -A`")
+            if not console.is_terminal:
+                _say_changes(console, tasks, said)
+    if not all(_finished(task) for task in tasks):
+        console.print(f"not finished after {TIMEOUT_SECONDS} s; see `kubectl describe lt -A`")
     return all(_status(task).get("phase") == "Succeeded" for task in tasks)
+
+
+def _looks(kubectl: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the tasks twice a second until all have finished, or the time is over."""
+    until = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < until:
+        tasks = _tasks(kubectl)
+        yield tasks
+        if tasks and all(_finished(task) for task in tasks):
+            return
+        time.sleep(0.5)
+
+
+def _say_changes(console: Console, tasks: list[dict[str, Any]], said: dict[str, str]) -> None:
+    """Print a line for each task of which something changed: what a log file can show of a live view."""
+    for task in tasks:
+        status, name = _status(task), task["metadata"]["name"]
+        line = f"{status.get('phase') or 'Pending':<10} {(status.get('progress') or {}).get('display') or ''}"
+        if said.get(name) != line:
+            said[name] = line
+            console.print(f"  {name:<16} {line}", highlight=False)
 
 
 def table(tasks: list[dict[str, Any]]) -> Table:
@@ -130,15 +150,13 @@ def _bar(status: dict[str, Any]) -> Text:
     if percent is None:
         return Text(progress.get("display") or "")
     full = _BAR * percent // 100
-    return Text("█" * full + "░" * (_BAR - full), style="green") + Text(
-        f" {percent:3d}%  {progress.get('display') or ''}"
-    )
+    return Text("█" * full + "░" * (_BAR - full), style="green") + Text(f" {percent:3d}%")
 
 
 def _result(status: dict[str, Any]) -> str:
     result = (status.get("result") or {}).get("value")
     text = json.dumps(result, ensure_ascii=False) if result is not None else ""
-    return text if len(text) <= 44 else text[:43] + "…"
+    return text if len(text) <= 36 else text[:35] + "…"
 
 
 def _apply_examples(kubectl: list[str]) -> None:
@@ -159,11 +177,13 @@ def _apply_examples(kubectl: list[str]) -> None:
 
 
 def _say_next(console: Console, target: stack.Target, seconds: float) -> None:
-    kubectl = " ".join(stack.kubectl_command(target)[:1])
+    kubectl = Path(stack.kubectl_command(target)[0])
     console.print(
         f"\nDone in {seconds:.0f} s. The cluster keeps running; [bold]make down[/bold] removes it. Try next:\n"
     )
     console.print(f"  export KUBECONFIG={target.kubeconfig}", soft_wrap=True)
+    if kubectl.is_absolute() and kubectl.parent != Path("/usr/bin"):
+        console.print(f"  export PATH={kubectl.parent}:$PATH", soft_wrap=True)
     for line in (
         "get lt -A -o wide",
         "describe lt wordcount -n analytics",
@@ -172,7 +192,7 @@ def _say_next(console: Console, target: stack.Target, seconds: float) -> None:
         'patch lt wordcount -n analytics --type merge -p \'{"spec":{"redrive":"again"}}\'',
         "logs -n longtask-system deploy/longtask-operator",
     ):
-        console.print(f"  {kubectl} {line}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"  kubectl {line}", soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ answers, else a devcluster of our own. Every step is repeatable; a second run us
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -196,9 +197,17 @@ def _container_cluster(kind: str, name: str) -> Target:
 
 
 def _build(image: Image, digest: str) -> Path:
+    """Return the archive of *image*, built unless it is in the cache; one process builds, others wait for it."""
     archive = cache_root() / "images" / f"{image.name}-{digest}.tar"
-    if archive.exists():
-        return archive
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with archive.with_name(f"{image.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            _build_now(image, archive)
+    return archive
+
+
+def _build_now(image: Image, archive: Path) -> None:
     context = _BUILD / image.name
     _run(
         [
@@ -217,13 +226,11 @@ def _build(image: Image, digest: str) -> Path:
         command += ["--from-archive", str(_build(parent, source_digest(parent)))]
     elif not _docker_answers():
         command += ["--build-arg", f"BASE={BASE}"]
-    archive.parent.mkdir(parents=True, exist_ok=True)
     for old in archive.parent.glob(f"{image.name}-*.tar"):
         old.unlink()
     unfinished = archive.with_suffix(".part")
     _devcluster(*command, "--output", str(unfinished), str(context), quiet=True)
     unfinished.rename(archive)
-    return archive
 
 
 def _bring(target: Target, image: Image, archive: Path, digest: str) -> None:
