@@ -92,7 +92,7 @@ async def _supervise(
         loop.call_soon_threadsafe(take_event, context, kind, body)
 
     kopf_thread = KopfThread(on_event, context.kube, credentials)
-    health = Health(context.metrics, informers.all, lambda: elector.is_leader)
+    health = Health(context.metrics, informers.all, lambda: elector.is_leader, kopf_thread.trouble)
     server = await serve_http(settings.http_port, context.metrics, health.unhealthy, health.unready)
     background = [
         asyncio.create_task(informers.tasks.run(watch=False), name="informer longtasks"),

@@ -20,8 +20,14 @@ _BEAT_SECONDS = 1.0
 class Health:
     """Judges the process from its own heartbeat and the age of its caches."""
 
-    def __init__(self, metrics: Metrics, informers: Sequence[Informer[Any]], is_leader: Callable[[], bool]) -> None:
-        self._metrics, self._informers, self._is_leader = metrics, informers, is_leader
+    def __init__(
+        self,
+        metrics: Metrics,
+        informers: Sequence[Informer[Any]],
+        is_leader: Callable[[], bool],
+        trouble: Callable[[], str],
+    ) -> None:
+        self._metrics, self._informers, self._is_leader, self._trouble = metrics, informers, is_leader, trouble
         self._beat = time.monotonic()
 
     async def run(self) -> None:
@@ -44,4 +50,4 @@ class Health:
             if not informer.synced.is_set():
                 return "a cache is not filled yet"
         age = max(informer.age for informer in self._informers[1:])
-        return f"no word from the API server for {age:.0f} s" if age > _DEAF_SECONDS else ""
+        return f"no word from the API server for {age:.0f} s" if age > _DEAF_SECONDS else self._trouble()

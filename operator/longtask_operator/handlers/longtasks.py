@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ from longtask_operator.api.names import GROUP, LONGTASK_PLURAL, VERSION
 #: Called in Kopf's thread with the type (ADDED, MODIFIED, DELETED or None for listed) and the object.
 OnEvent = Callable[[str | None, dict[str, Any]], None]
 _RESTART_SECONDS = 2.0
+#: Kopf running so long without an end is well; failing for so long is not.
+_TROUBLE_SECONDS = 30.0
 log = structlog.get_logger("longtask.kopf")
 
 
@@ -101,6 +104,9 @@ class KopfThread:
         self._stop = threading.Event()
         self._may_start: Callable[[], bool] = lambda: True
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
+        self._started = 0.0
+        self._failing_since: float | None = None  #: of the failures in a row
+        self._error = ""
 
     def start(self, may_start: Callable[[], bool] = lambda: True) -> None:
         """Start the thread; Kopf itself runs only while *may_start* says so: it never finds a kind that comes later."""
@@ -109,6 +115,12 @@ class KopfThread:
         # It warns that signals are not its own in this thread; they are meant for the main one.
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
         self._thread.start()
+
+    def trouble(self) -> str:
+        """Return why no changes of LongTasks arrive, if Kopf has failed again and again, or an empty string."""
+        now, since = time.monotonic(), self._failing_since
+        failing = since is not None and now - since > _TROUBLE_SECONDS and now - self._started < _TROUBLE_SECONDS
+        return f"Kopf does not run: {self._error}" if failing else ""
 
     def stop(self, timeout: float = 5.0) -> None:
         """Ask Kopf to end and wait for it."""
@@ -121,10 +133,14 @@ class KopfThread:
             if not self._may_start():
                 self._stop.wait(_RESTART_SECONDS)
                 continue
+            self._started = time.monotonic()
             try:
                 asyncio.run(self._operate())
             except Exception as error:
-                log.warning("kopf ended; starting it again", error=f"{type(error).__name__}: {error}")
+                self._error = f"{type(error).__name__}: {error}"
+                log.warning("kopf ended; starting it again", error=self._error)
+            if self._failing_since is None or time.monotonic() - self._started > _TROUBLE_SECONDS:
+                self._failing_since = time.monotonic()
             self._stop.wait(_RESTART_SECONDS)
 
     async def _operate(self) -> None:
