@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,14 +123,14 @@ def up(
     spec = Spec(name=name, nodes=nodes, audit_policy=audit_policy, keep_history=keep_history)
     spec.validate()
     paths = ClusterPaths.of(name)
-    with _locked(paths):
+    with process.lock(paths.lock):
         return _reuse(paths, spec, progress or Progress()) or _create(paths, spec, progress or Progress())
 
 
 def down(name: str) -> None:
     """Remove a cluster, or what a crash left of one; does nothing when there is none."""
     paths = ClusterPaths.of(name)
-    with _locked(paths):
+    with process.lock(paths.lock):
         teardown.remove(paths)
         paths.lock.unlink(missing_ok=True)
 
@@ -221,14 +218,3 @@ def _prepare(paths: ClusterPaths, spec: Spec) -> Plan:
         if plan.real:
             bringup.open_node(paths, plan)
     return plan
-
-
-@contextmanager
-def _locked(paths: ClusterPaths) -> Iterator[None]:
-    """Hold the cluster's lock: one `up` or `down` of a name at a time."""
-    paths.lock.parent.mkdir(parents=True, exist_ok=True)
-    with paths.lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if not paths.lock.exists() or paths.lock.stat().st_ino != os.fstat(handle.fileno()).st_ino:
-            raise DevclusterError("The cluster was removed while this command waited for it; run the command again.")
-        yield

@@ -5,14 +5,12 @@ Compiled programs lie in the cache below a key of version and digest, so a chang
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from devcluster import golang
@@ -20,6 +18,7 @@ from devcluster.console import Progress
 from devcluster.errors import DevclusterError
 from devcluster.families import Family, family_of, states_version
 from devcluster.paths import cache_root
+from devcluster.process import lock
 
 _PACKAGE_LINE = re.compile(r"[\w.-]+(/[\w.+-]+)*")
 
@@ -61,7 +60,7 @@ def build(tool: str, progress: Progress) -> Path:
     """Compile one program into the cache and return its path; a build of the same by someone else is waited for."""
     target = cached(tool)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.parent / ".lock"):
+    with lock(target.parent / ".lock"):
         if not target.exists():
             unfinished = target.with_name(f".{tool}.{os.getpid()}")
             try:
@@ -70,13 +69,6 @@ def build(tool: str, progress: Progress) -> Path:
             finally:
                 unfinished.unlink(missing_ok=True)
     return target
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def build_command(go: str, tool: str, output: Path) -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from devcluster import base_image, requirements
 from devcluster.console import Progress
 from devcluster.errors import DevclusterError
 from devcluster.paths import cache_root
-from devcluster.process import run
+from devcluster.process import lock, run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,7 @@ def build(order: Order, progress: Progress) -> None:
         order.output.parent.mkdir(parents=True, exist_ok=True)
         unfinished = order.output.with_name(f".{order.output.name}.{os.getpid()}")
         try:
-            with _one_at_a_time():
+            with lock(cache_root() / ".builder.lock"):
                 make(order, dockerfile, parents, unfinished)
             unfinished.rename(order.output)
         finally:
@@ -103,11 +101,3 @@ def buildah_command() -> list[str]:
         return command
     fresh = 'mkdir -p "$0" && mount -t tmpfs tmpfs "$0" && exec "$@"'
     return ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-c", fresh, str(storage / "run"), *command]
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    cache_root().mkdir(parents=True, exist_ok=True)
-    with (cache_root() / ".builder.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

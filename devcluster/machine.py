@@ -5,8 +5,8 @@ Everything carries the cluster's machine name, so it is found again without any 
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -29,9 +29,7 @@ _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 @contextmanager
 def network_lock() -> Iterator[None]:
     """One choice of addresses at a time."""
-    state_root().mkdir(parents=True, exist_ok=True)
-    with (state_root() / ".network.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with process.lock(state_root() / ".network.lock"):
         yield
 
 
@@ -121,13 +119,7 @@ def remove(paths: ClusterPaths) -> None:
 
 
 def _firewall_readable() -> bool:
-    return shutil.which("iptables-save") is not None and Path("/proc/self/uid_map").exists() and _is_root()
-
-
-def _is_root() -> bool:
-    import os
-
-    return os.geteuid() == 0
+    return shutil.which("iptables-save") is not None and os.geteuid() == 0
 
 
 def _remove_rules(comment: str) -> None:

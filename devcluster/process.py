@@ -6,12 +6,14 @@ and by a mark in its environment that all its children inherit. The mark finds w
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,10 +134,31 @@ def wait_for(ready: Callable[[], bool], seconds: float, otherwise: str, *, poll:
         time.sleep(poll)
 
 
-def run(argv: Sequence[str], *, stdin: str | None = None, check: bool = True) -> str:
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock file, also on behalf of every command that `run` starts meanwhile.
+
+    A command that outlives a killed `up` so keeps the lock, and the `down` that follows waits for it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
+            raise DevclusterError("The cluster was removed while this command waited for it; run the command again.")
+        _held.add(handle.fileno())
+        try:
+            yield
+        finally:
+            _held.discard(handle.fileno())
+
+
+_held: set[int] = set()
+
+
+def run(argv: Sequence[str], *, check: bool = True) -> str:
     """Run a short command and return its output; its error text becomes a DevclusterError."""
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, pass_fds=tuple(_held))
     except FileNotFoundError:
         raise DevclusterError(f"The program {argv[0]} is missing; install it and try again.") from None
     if check and done.returncode != 0:

@@ -1,4 +1,4 @@
-"""Removes every trace of a cluster; needs no record of it, only the path of its folder, so it also works after a crash."""
+"""Removes every trace of a cluster. Needs no record, only the path of its folder, so it also works after a crash."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from devcluster.paths import ClusterPaths
 def remove(paths: ClusterPaths) -> None:
     """End the cluster's processes and pods, give back what it took from the machine, delete its folder."""
     stop(paths)
-    shutil.rmtree(paths.root, ignore_errors=False) if paths.root.exists() else None
+    if paths.root.exists():
+        shutil.rmtree(paths.root)
 
 
 def stop(paths: ClusterPaths) -> None:
     """End everything that runs, but keep the folder with its logs."""
-    # the containers first: without a runtime nobody starts new ones, and the control plane is not asked
-    process.end(process.marked(paths), grace=0)
+    # The runtime and its shims first: afterwards nobody starts a container any more. Looking again until nobody is
+    # found catches what was being started meanwhile.
+    while found := process.marked(paths):
+        process.end(found, grace=0)
     machine.remove(paths)
