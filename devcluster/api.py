@@ -81,12 +81,15 @@ class Cluster:
             bringup.await_api(self.paths, self.plan)
 
     def stop_component(self, component: str, *, kill: bool = False) -> None:
-        """End a component, by SIGTERM or at once by SIGKILL; nothing starts it again but `start_component` or `up`."""
+        """End a component, by SIGTERM or at once by SIGKILL; nothing starts it again but `start_component` or `up`.
+
+        An API server with open watches would take a minute to end: after 5 s it is killed.
+        """
         if component not in components.components(self.plan):
             raise DevclusterError(f"This cluster has no component {component!r}; see `python -m devcluster status`.")
         running = process.recorded(self.paths, component)
         if running:
-            process.end([running], grace=0 if kill else 30)
+            process.end([running], grace=0 if kill else 5)
 
     def component_pid(self, component: str) -> int | None:
         """Process id of a component, None when it does not run."""
@@ -96,9 +99,7 @@ class Cluster:
     def load_image(self, image: Path | str) -> list[str]:
         """Bring an image archive, or an image that Docker or buildah holds, to the node; returns the images' names."""
         if not self.plan.real:
-            raise DevclusterError(
-                f"The nodes of cluster {self.name!r} run no containers; bring it up with --nodes real."
-            )
+            raise DevclusterError(f"Cluster {self.name!r} runs no containers; bring it up with --nodes real.")
         if Path(image).is_file() or str(image).endswith(".tar"):
             return images.load(self.paths, Path(image))
         with tempfile.TemporaryDirectory() as folder:
@@ -185,7 +186,7 @@ def _reuse(paths: ClusterPaths, spec: Spec, progress: Progress) -> Cluster | Non
 
 
 def _repaired(cluster: Cluster, progress: Progress) -> bool:
-    """Start again what has ended; not possible once the node's namespaces are gone, as after a restart of the machine."""
+    """Start again what has ended; impossible once the node's namespaces are gone, as after a restart of the machine."""
     if cluster.plan.real and not process.recorded(cluster.paths, node.HOLDER):
         return False
     programs = binaries.ensure(components.tools(cluster.plan), progress)

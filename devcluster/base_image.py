@@ -1,4 +1,4 @@
-"""The base image of machines without a registry: Debian with all of Python's standard library, made by mmdebstrap once."""
+"""The base image of machines without a registry: Debian with Python's whole standard library, made once."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     except DevclusterError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # the reader has seen enough, as in `logs | head`; the interpreter would complain again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 1
@@ -62,7 +67,7 @@ def _cluster_commands(commands: Any) -> None:
     parser.add_argument(
         "--nodes",
         default="real",
-        help="real: one node that runs pods (root on Linux); none: control plane only; fake:N: N kwok nodes (default: real)",
+        help="real: a node that runs pods, as root; none: control plane only; fake:N: N kwok nodes (default: %(default)s)",
     )
     parser.add_argument("--audit-policy", metavar="FILE", help="audit policy of your own for the API server")
     parser.add_argument(

@@ -9,7 +9,7 @@ from devcluster.paths import ClusterPaths
 from devcluster.plan import LOOPBACK, POD_CIDR, SERVICE_CIDR, Plan
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
-# Load tests create thousands of objects: the defaults (20 and 30 requests a second) would measure the client's throttle.
+# Load tests create thousands of objects: the defaults (20, at most 30 a second) would measure the client's throttle.
 _CLIENT_RATE = ["--kube-api-qps=300", "--kube-api-burst=600"]
 
 

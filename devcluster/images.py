@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from devcluster import archive, node
@@ -21,6 +22,16 @@ def load(paths: ClusterPaths, image_archive: Path) -> list[str]:
     )
     answer = run([*ctr, "images", "import", str(image_archive)])
     return [line.split()[1] for line in answer.splitlines() if line.startswith("unpacking ")]
+
+
+def _listens(path: Path) -> bool:
+    # the file alone says nothing: a killed runtime leaves it
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def pause_archive(program: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a cluster with real pods takes from the machine: one interface, three firewall rules, one cgroup; and gives back.
+"""What a cluster with real pods takes from the machine: an interface, three firewall rules, a cgroup; and gives back.
 
 Everything carries the cluster's machine name, so it is found again without any record.
 """

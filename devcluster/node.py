@@ -1,4 +1,4 @@
-"""The one real node: a network and a mount namespace of its own, with containerd, kubelet, kube-proxy and CoreDNS inside.
+"""The one real node: containerd, kubelet, kube-proxy and CoreDNS in a network and a mount namespace of its own.
 
 All that a node leaves on a machine (interfaces, firewall rules, mounts, files below /run and /var) exists only in these
 namespaces and ends with them. A process that sleeps, the holder, keeps them open.
@@ -190,7 +190,7 @@ def kubelet_config(paths: ClusterPaths, plan: Plan) -> str:
 
 
 def corefile(paths: ClusterPaths, resolver: Path) -> str:
-    """Configuration of CoreDNS: the cluster's names, and the machine's resolver for the rest where it can be reached."""
+    """Configuration of CoreDNS: the cluster's names, and the machine's resolver for the rest if it can be reached."""
     forward = f"    forward . {resolver}\n" if reachable_resolver(resolver.read_text()) else ""
     return f""".:53 {{
     errors

@@ -32,7 +32,7 @@ def _xdg(variable: str, fallback: str) -> Path:
 class ClusterPaths:
     """The files of one cluster, and the names on the machine that are derived from their place.
 
-    Every name is a function of the folder's path: `down` finds all of them even when `up` died before it wrote anything.
+    Every name follows from the folder's path: `down` finds them all even when `up` died before it wrote anything.
     """
 
     root: Path

@@ -1,7 +1,7 @@
 """Starting and ending the cluster's own processes, and never another one.
 
-A process is known by its pid together with its start time, recorded by the process itself before it becomes the component,
-and by a mark in its environment that all its children inherit. The mark finds what a crash left unrecorded.
+A process is known by its pid and start time, recorded by the process itself before it becomes the component, and by
+a mark in its environment that all its children inherit. The mark finds what a crash left unrecorded.
 """
 
 from __future__ import annotations
