@@ -281,10 +281,14 @@ def is_live(pod: Json) -> bool:
 
 
 def exit_code_of(pod: Json) -> int | None:
-    """Return the exit code of the task container, or None while it has none."""
+    """Return the exit code of the task container, or None while it has none.
+
+    The kubelet makes one up, 137, for a container that never ran or that it lost.
+    """
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         terminated = (container.get("state") or {}).get("terminated")
-        if container.get("name") == "task" and terminated is not None:
+        made_up = terminated is not None and terminated.get("reason") == "ContainerStatusUnknown"
+        if container.get("name") == "task" and terminated is not None and not made_up:
             return int(terminated.get("exitCode") or 0)
     return None
 

@@ -1,0 +1,68 @@
+"""What the end-to-end tests share: a client, and scenarios that are played all at once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.stage import Detached, Stage, run_detached
+from tests.support.live import Client
+
+#: The installed operator first, then those that put local ones in its place; the verbs used are counted last.
+ORDER = (
+    "test_auditor",
+    "test_lifecycle",
+    "test_inputs",
+    "test_disturbed",
+    "test_deletion",
+    "test_operator_down",
+    "test_take_over",
+    "test_outages",
+    "test_chaos",
+    "test_rbac",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the modules of this folder by ORDER; the places of all other tests stay."""
+    ours = [index for index, item in enumerate(items) if item.path.parent == Path(__file__).parent]
+    ordered = sorted((items[index] for index in ours), key=lambda item: ORDER.index(item.path.stem))
+    for index, item in zip(ours, ordered, strict=True):
+        items[index] = item
+
+
+@pytest.fixture(scope="session")
+def client(cluster: Any) -> Client:
+    """Requests as the administrator."""
+    return Client(cluster.kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def new_stage(cluster: Any, client: Client) -> Iterator[Callable[..., Stage]]:
+    """Make namespaces that go when the module is done."""
+    stages: list[Stage] = []
+
+    def make(prefix: str = "e2e", **labels: str) -> Stage:
+        stages.append(Stage.open(cluster, client, f"{prefix}-{uuid.uuid4().hex[:6]}", labels))
+        return stages[-1]
+
+    yield make
+    for stage in stages:
+        stage.close()
+
+
+@pytest.fixture(scope="module")
+def stage(new_stage: Callable[..., Stage]) -> Stage:
+    """A namespace of the module's own."""
+    return new_stage()
+
+
+@pytest.fixture(scope="module")
+def detached(cluster: Any, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detached]:
+    """The cluster without the installed operator; local ones take its place for a module."""
+    with run_detached(cluster, client, tmp_path_factory.mktemp("operators")) as found:
+        yield found

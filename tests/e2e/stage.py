@@ -1,0 +1,189 @@
+"""A namespace in which scenarios are played at the same time, and a cluster whose operator is ours to kill."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support import operator_process
+from tests.support.auditor import Auditor, Expected, Violation
+from tests.support.auditor_history import current_revision, read_history, versions
+from tests.support.live import Client, Json, Tasks, await_
+from tests.support.operator_process import NAMESPACE, OperatorProcess
+
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/longtask-operator"
+#: Ends at once on SIGTERM; a plain `sleep` as process 1 would ignore it.
+STOPPABLE = "trap 'exit 143' TERM; sleep {seconds} & wait $!"
+
+
+def stoppable(seconds: int = 300) -> str:
+    """Return a script that works for *seconds*, or until SIGTERM."""
+    return STOPPABLE.format(seconds=seconds)
+
+
+def says(result: Any) -> str:
+    """Return a script that leaves *result* as its outcome and succeeds."""
+    return f"printf '%s' '{json.dumps({'longtask': 1, 'result': result})}' > /dev/termination-log"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One namespace; *since* is etcd's revision when it was made."""
+
+    cluster: Any
+    client: Client
+    tasks: Tasks
+    since: int
+
+    @classmethod
+    def open(cls, cluster: Any, client: Client, name: str, labels: Mapping[str, str]) -> Stage:
+        since = current_revision(cluster.etcd_endpoint)
+        meta = {"name": name, "labels": dict(labels)}
+        client.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+        tasks = Tasks(client, name)
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        await_("the default ServiceAccount", lambda: client.find(account), 30)
+        return cls(cluster, client, tasks, since)
+
+    @property
+    def namespace(self) -> str:
+        return self.tasks.namespace
+
+    def close(self) -> None:
+        path = f"/api/v1/namespaces/{self.namespace}"
+        if self.client.find(path):
+            self.client.request("DELETE", path)
+
+    def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> Any:
+        return self.cluster.kubectl("-n", self.namespace, *args, input=input, check=check)
+
+    def statuses(self, name: str) -> list[Json]:
+        """Return every status that the task ever had, from etcd's history."""
+        history = read_history(self.cluster.etcd_endpoint, since=self.since, namespaces=[self.namespace])
+        return [body.get("status") or {} for body in versions(history, "LongTask", self.namespace, name)]
+
+    def ledger(self) -> str:
+        """Return the lines of the tenant's ledger."""
+        found = self.client.find(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{self.ledger_name}")
+        return str(((found or {}).get("data") or {}).get("attempts") or "")
+
+    @property
+    def ledger_name(self) -> str:
+        return f"longtask-ledger-tenant-{self.namespace}"
+
+    def audit(self, expected: Mapping[str, Expected] | None = None) -> list[Violation]:
+        """Replay all that happened here and return what was broken; *expected* by the task's name."""
+        await_(lambda: f"an empty ledger, not {self.ledger()!r}", lambda: not self.ledger().strip(), 30)
+        await_("pods let go of", lambda: not self.held_pods(), 30)
+        wanted = {f"{self.namespace}/{name}": end for name, end in (expected or {}).items()}
+        history = read_history(self.cluster.etcd_endpoint, since=self.since, namespaces=[self.namespace, NAMESPACE])
+        ours = [c for c in history if c.namespace == self.namespace or c.name == self.ledger_name]
+        assert any(c.kind == "Job" for c in ours), "the history holds no Job: the audit would be empty"
+        return Auditor().replay(ours).finish(wanted)
+
+    def held_pods(self) -> list[str]:
+        pods = self.client.items(f"/api/v1/namespaces/{self.namespace}/pods")
+        return [
+            pod["metadata"]["name"]
+            for pod in pods
+            if "longtask.dev/accounting" in (pod["metadata"].get("finalizers") or [])
+        ]
+
+
+#: A scenario is played by a thread of its own and returns what its tests look at.
+Scenario = Callable[[Stage], Any]
+
+
+class Played:
+    """Scenarios in progress; `of` waits for one and raises what it raised."""
+
+    def __init__(self, futures: Mapping[str, Future[Any]]) -> None:
+        self._futures = dict(futures)
+
+    def of(self, scenario: Scenario, seconds: float = 150) -> Any:
+        return self._futures[scenario.__name__].result(seconds)
+
+    def wait(self) -> None:
+        """Wait for all, whatever comes of them."""
+        for future in self._futures.values():
+            future.exception(150)
+
+
+@contextmanager
+def played(stage: Stage, *scenarios: Scenario) -> Iterator[Played]:
+    """Play *scenarios* at the same time."""
+    with ThreadPoolExecutor(len(scenarios)) as pool:
+        yield Played({scenario.__name__: pool.submit(scenario, stage) for scenario in scenarios})
+
+
+@dataclass(slots=True)
+class Detached:
+    """Starts local operators and ends those that are left."""
+
+    cluster: Any
+    client: Client
+    kubeconfig: Path
+    directory: Path
+    started: list[OperatorProcess] = field(default_factory=list)
+
+    def start(self, identity: str = "local", **settings: str) -> OperatorProcess:
+        """Start an operator; *settings* by their names in lower case."""
+        env = {
+            "LONGTASK_OPERATOR_REPORT_HOST": host_address(self.cluster),
+            **{f"LONGTASK_OPERATOR_{key.upper()}": value for key, value in settings.items()},
+        }
+        self.started.append(operator_process.start(self.kubeconfig, env, directory=self.directory, identity=identity))
+        return self.started[-1]
+
+    def end_all(self) -> None:
+        for operator in self.started:
+            operator.end()
+        self.started.clear()
+
+
+@contextmanager
+def run_detached(cluster: Any, client: Client, directory: Path) -> Iterator[Detached]:
+    """Take the installed operator away, and put it back at the end."""
+    kubeconfig = operator_process.operator_kubeconfig(cluster, directory / "kubeconfig")
+    scale(client, 0)
+    found = Detached(cluster, client, kubeconfig, directory)
+    try:
+        yield found
+    finally:
+        found.end_all()
+        scale(client, 1)
+
+
+def scale(client: Client, replicas: int) -> None:
+    """Scale the installed operator and wait until that is so."""
+    client.request("PATCH", DEPLOYMENT, {"spec": {"replicas": replicas}}, form="application/merge-patch+json")
+    pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
+
+    def done() -> bool:
+        running = client.items(pods, labelSelector="app.kubernetes.io/component=operator")
+        status = client.request("GET", DEPLOYMENT).get("status") or {}
+        return len(running) == replicas and (status.get("readyReplicas") or 0) == replicas
+
+    await_(f"{replicas} replicas of the installed operator", done, 90)
+
+
+def host_address(cluster: Any) -> str:
+    """Return the address of this machine as pods reach it: that of the route to the API server."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        server = cluster.etcd_endpoint.removeprefix("http://").partition(":")[0]
+        probe.connect((server, 9))
+        return str(probe.getsockname()[0])
+
+
+def seconds_between(first: str, second: str) -> float:
+    """Return the seconds from one time of a status to another."""
+    form = "%Y-%m-%dT%H:%M:%S"
+    one, two = (time.mktime(time.strptime(text[:19], form)) for text in (first, second))
+    return two - one
