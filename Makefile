@@ -35,8 +35,8 @@ format: .venv/ready  ## Rewrite the code in the project's style
 
 generate: .venv/ready  ## Write all generated files anew
 	$(PY) tools/generate.py
-	cp crds/*.yaml charts/longtask/files/crds/
 	$(PY) tools/chart_docs.py
+	$(PY) gitops/argo-cd/build.py
 
 images: .venv/ready  ## Build the images that changed, into the cache
 	@$(PY) tools/demo.py --images-only

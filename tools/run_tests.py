@@ -20,6 +20,7 @@ LINT: list[tuple[str, list[str]]] = [
     ("types", [str(BIN / "mypy")]),
     ("generated files", [sys.executable, "tools/generate.py", "--check"]),
     ("chart reference", [sys.executable, "tools/chart_docs.py", "--check"]),
+    ("Argo CD snippet", [sys.executable, "gitops/argo-cd/build.py", "--check"]),
 ]
 PARTS: dict[str, list[tuple[str, list[str]]]] = {
     "lint": LINT,
