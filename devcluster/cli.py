@@ -67,7 +67,7 @@ def _cluster_commands(commands: Any) -> None:
     parser.add_argument(
         "--nodes",
         default="real",
-        help="real: a node that runs pods, as root; none: control plane only; fake:N: N kwok nodes (default: %(default)s)",
+        help="real: a node that runs pods, as root; none: no node; fake:N: N kwok nodes (default: %(default)s)",
     )
     parser.add_argument("--audit-policy", metavar="FILE", help="audit policy of your own for the API server")
     parser.add_argument(

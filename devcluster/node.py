@@ -131,6 +131,7 @@ state = "/run/containerd/state"
   sandbox_image = "{PAUSE_IMAGE}"
   restrict_oom_score_adj = true
   tolerate_missing_hugetlb_controller = true
+  disable_apparmor = true
   [{cri}.cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{paths.node}/cni"
