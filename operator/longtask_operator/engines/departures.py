@@ -61,6 +61,7 @@ class Departures:
             self._context.caches.tasks.put(observe_task(live))
             return False
         self._confirmed.add(uid)
+        self._departed[key].add(uid)  # its ledger entry is released last, when no child tells of it any more
         return True
 
     async def _release(self, key: str, uid: str, jobs: tuple[JobView, ...], pods: tuple[PodView, ...]) -> None:

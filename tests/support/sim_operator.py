@@ -1,0 +1,283 @@
+"""The operator's real engines in a simulation: the test executes, answers or loses each of its requests.
+
+Nothing of the operator is replaced but its HTTP client, its report server and its clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+import structlog
+
+from longtask_operator.adapters.errors import ApiError, NotFound, Unavailable
+from longtask_operator.adapters.events import EventPoster
+from longtask_operator.adapters.informer import Informer
+from longtask_operator.adapters.kube import Kube, resource_path
+from longtask_operator.adapters.metrics import Metrics
+from longtask_operator.adapters.namespaces import observe_namespace
+from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.api.names import API_VERSION
+from longtask_operator.core.observe import observe_job, observe_pod
+from longtask_operator.engines.admission_loop import AdmissionLoop
+from longtask_operator.engines.announce import Announcer
+from longtask_operator.engines.apply import Applier
+from longtask_operator.engines.context import Clock, Context, new_caches
+from longtask_operator.engines.controller import Controller, Parts
+from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.leader import Leader
+from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.reporting import Reporting
+from longtask_operator.engines.wiring import Wiring, take_event
+from longtask_operator.engines.workqueue import WorkQueue
+from tests.builders import JOB_POLICY, POLICY, START
+from tests.support.sim_api import Broken, Json, Request, SimApi
+
+METRICS = Metrics(version="simulation", max_tenants=10)
+KINDS = ("longtasks", "jobs", "pods", "namespaces")
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time stands still until it is told to pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elapsed = 0.0
+
+    def time(self) -> float:
+        """Return the virtual time."""
+        return self.elapsed
+
+    def now(self) -> datetime:
+        """Return the same as a date."""
+        return datetime.fromtimestamp(START.timestamp() + self.elapsed, tz=START.tzinfo)
+
+    def settle(self) -> None:
+        """Run whatever can run without time passing."""
+        while True:
+            self.call_soon(self.stop)
+            self.run_forever()
+            if not self._ready and not self._due():  # type: ignore[attr-defined]
+                return
+
+    def next_timer(self) -> float | None:
+        """Return the time of the next timer, or None."""
+        timers = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+        return min(timers, default=None)
+
+    def _due(self) -> bool:
+        when = self.next_timer()
+        return when is not None and when <= self.elapsed
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A request that waits: first to be executed, then to be answered."""
+
+    request: Request
+    reply: asyncio.Future[Json]
+    answer: Json | None = None
+    error: ApiError | None = None
+    executed: bool = False
+
+    def execute(self, api: SimApi) -> None:
+        """Let the API server execute the request; the answer stays under way."""
+        if self.executed:
+            return
+        self.executed = True
+        try:
+            self.answer = api.handle(self.request)
+        except ApiError as error:
+            self.error = error
+
+    def deliver(self) -> None:
+        """Let the answer arrive."""
+        if self.reply.done():
+            return
+        if self.error:
+            self.reply.set_exception(self.error)
+        else:
+            self.reply.set_result(self.answer or {})
+
+    def lose(self) -> None:
+        """Let the connection break, whether the request was executed or not."""
+        if not self.reply.done():
+            self.reply.set_exception(Unavailable(0, "ConnectionLost", str(self.request)))
+
+
+@dataclass(slots=True)
+class SimKube:
+    """Stands in for `Kube`: the same methods, requests instead of HTTP."""
+
+    pending: list[Pending] = field(default_factory=list)
+    may_write: bool = True
+
+    async def _send(self, method: str, path: str, body: Any = None) -> Json:
+        if method != "GET" and not self.may_write:
+            raise Unavailable(0, "NotLeading", path)
+        request = Pending(Request(method, path, body), asyncio.get_running_loop().create_future())
+        self.pending.append(request)
+        return await request.reply
+
+    async def get(self, path: str, **_: str) -> Json:
+        return await self._send("GET", path)
+
+    async def list_pages(self, path: str, params: Mapping[str, str] | None = None) -> AsyncIterator[Json]:
+        yield await self._send("GET", path)
+
+    async def create(self, path: str, body: Json) -> Json:
+        if path.endswith("/events"):
+            return {}
+        return await self._send("POST", path, body)
+
+    async def replace(self, path: str, body: Json) -> Json:
+        return await self._send("PUT", path, body)
+
+    async def merge_patch(self, path: str, body: Json) -> Json:
+        return await self._send("PATCH", path, body)
+
+    async def json_patch(self, path: str, operations: list[Json]) -> Json:
+        return await self._send("PATCH", path, operations)
+
+    async def delete(self, path: str, *, uid: str, propagation: str = "Background") -> None:
+        try:
+            await self._send("DELETE", path, {"preconditions": {"uid": uid}})
+        except NotFound:
+            return
+
+
+class _NoReports:
+    """Stands in for the report server."""
+
+    async def prepare(self) -> None:
+        return
+
+    async def lead(self) -> None:
+        await asyncio.Event().wait()
+
+
+class SimOperator:
+    """One process of the operator; it leads from the start."""
+
+    def __init__(self, api: SimApi, loop: VirtualLoop) -> None:
+        self._api, self._loop = api, loop
+        self.kube = SimKube()
+        kube = cast(Kube, self.kube)
+        self.context = Context(
+            kube=kube,
+            caches=new_caches(),
+            metrics=METRICS,
+            clock=Clock(now=loop.now, jitter=lambda: 0.5),
+            policy=POLICY,
+            job_policy=JOB_POLICY,
+            unlabelled="Own",
+            progress_interval=10,
+        )
+        self.inbox: dict[str, deque[tuple[str, Json]]] = {kind: deque() for kind in KINDS}
+        self.informers = self._informers(kube)
+        api.watchers.append(self._notice)
+        leader = self._build(kube)
+        self._stop = asyncio.Event()
+        self._main = loop.create_task(leader.lead(list(self.informers.values()), self._stop))
+
+    def _informers(self, kube: Kube) -> dict[str, Informer[Any]]:
+        caches = self.context.caches
+
+        def informer(group_version: str, plural: str, store: Any, observe: Callable[..., Any]) -> Informer[Any]:
+            return Informer(kube, resource_path(group_version, plural), store, observe, relist_seconds=600)
+
+        return {
+            "longtasks": informer(API_VERSION, "longtasks", caches.tasks, observe_task),
+            "jobs": informer("batch/v1", "jobs", caches.jobs, observe_job),
+            "pods": informer("v1", "pods", caches.pods, observe_pod),
+            "namespaces": informer("v1", "namespaces", caches.namespaces, observe_namespace),
+        }
+
+    def _build(self, kube: Kube) -> Leader:
+        """Put the engines together as `build_leader` does, without the report server."""
+        context, events = self.context, EventPoster(kube, "simulation")
+        queue, self.ledgers, book = WorkQueue(), Ledgers(kube, "longtask-system"), ReportBook()
+        admission = AdmissionLoop(self.ledgers, context.metrics, queue.add)
+        applier = Applier(context, admission, lambda: "CA")
+        departures = Departures(context, self.ledgers, applier, admission)
+        parts = Parts(
+            gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20)),
+            applier=applier,
+            admission=admission,
+            announcer=Announcer(context.metrics, events),
+            departures=departures,
+            book=book,
+            events=events,
+        )
+        controller = Controller(context=context, queue=queue, parts=parts)
+        self.wiring = Wiring(context, queue, departures, book, controller.forget)
+        self.wiring.attach()
+        return Leader(controller, self.ledgers, self.wiring, cast(Reporting, _NoReports()), workers=2)
+
+    @property
+    def requests(self) -> list[Pending]:
+        """The requests that have no answer yet."""
+        self.kube.pending = [pending for pending in self.kube.pending if not pending.reply.done()]
+        return self.kube.pending
+
+    def deliver(self, plural: str) -> None:
+        """Let the next watch event of a kind arrive."""
+        if not self.inbox[plural]:
+            return
+        kind, body = self.inbox[plural].popleft()
+        if plural == "longtasks":
+            take_event(self.context, kind, body)
+        else:
+            self.informers[plural]._apply({"type": kind, "object": body})
+
+    def relist(self, plural: str) -> None:
+        """Begin a full list of a kind; it works on requests like everything else."""
+        task = self._loop.create_task(self.informers[plural].relist())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def crash(self) -> list[Pending]:
+        """Kill the process; return what it had sent and may still be executed."""
+        self._api.watchers.remove(self._notice)
+        left = [pending for pending in self.requests if not pending.executed and pending.request.method != "GET"]
+        self.kube.may_write = False
+        self._main.cancel()
+        self._loop.settle()
+        for pending in self.kube.pending:
+            pending.reply.cancel()
+        self._loop.settle()
+        return left
+
+    def check_alive(self) -> None:
+        """Raise Broken if the process ended by itself."""
+        if self._main.done():
+            raise Broken(f"the operator ended: {self._main}")
+
+    def _notice(self, plural: str, kind: str, body: Json) -> None:
+        if plural in self.inbox:
+            self.inbox[plural].append((kind, body))
+
+
+class LogTrap:
+    """Swallows the log and keeps unexpected exceptions."""
+
+    def __init__(self) -> None:
+        self.unexpected: list[str] = []
+        self._before = structlog.get_config()
+        structlog.configure(processors=[self._take], cache_logger_on_first_use=False)
+
+    def close(self) -> None:
+        """Put the configuration back."""
+        structlog.configure(**self._before)
+
+    def _take(self, logger: Any, method: str, event: Any) -> Any:
+        if event.get("exc_info"):
+            self.unexpected.append(f"{event['event']}\n{traceback.format_exc()}")
+        raise structlog.DropEvent
