@@ -1,0 +1,108 @@
+"""The API server restarts, hangs or forbids: the operator says what is wrong and goes on by itself when it is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.stage import Detached, Stage, says
+from tests.support.auditor import Expected
+from tests.support.operator_process import OperatorProcess
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+#: Longer than any outage here, so that the process need not end: the lease outlives it.
+PATIENT = {"lease_duration_seconds": "30", "lease_renew_deadline_seconds": "25", "lease_retry_seconds": "1"}
+BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+
+
+@pytest.fixture
+def at_work(detached: Detached, new_stage: Callable[..., Stage]) -> Iterator[tuple[OperatorProcess, Stage]]:
+    """An operator and tasks that end before, in and after an outage."""
+    operator = detached.start("patient", **PATIENT).until_leading()
+    stage = new_stage("outage")
+    for number in range(8):
+        stage.tasks.create(f"task-{number}", f"sleep {1 + 2 * number}; " + says({"n": number}))
+    script = "test $LONGTASK_ATTEMPT -ge 3; " + says({})
+    stage.tasks.create("retried", script, retry={"backoff": {"initialSeconds": 3, "factor": 1}})
+    stage.tasks.until_phase("task-4", "Running")
+    try:
+        yield operator, stage
+    finally:
+        detached.end_all()
+
+
+def check_goes_on(operator: OperatorProcess, stage: Stage) -> None:
+    """The same process does all that was begun, and what is new."""
+    stage.tasks.create("after", says({"after": True}))
+    wanted = {f"task-{n}": Expected(phase="Succeeded", causes=("Completed",), result={"n": n}) for n in range(8)}
+    wanted["retried"] = Expected(phase="Succeeded", causes=("Application", "Application", "Completed"))
+    wanted["after"] = Expected(phase="Succeeded", causes=("Completed",))
+    for name in wanted:
+        stage.tasks.until_finished(name)
+    assert stage.audit(wanted) == []
+    assert operator.runs()
+
+
+def test_the_api_server_restarts_while_tasks_run(cluster: Any, at_work: tuple[OperatorProcess, Stage]) -> None:
+    operator, stage = at_work
+    cluster.stop_component("kube-apiserver", kill=True)
+    operator.until("told", lambda: operator.says("the API server does not answer"))
+    cluster.start_component("kube-apiserver")
+    operator.until("recovered", lambda: operator.says("recovered"))
+    check_goes_on(operator, stage)
+
+
+def test_the_api_server_hangs_for_eight_seconds(cluster: Any, at_work: tuple[OperatorProcess, Stage]) -> None:
+    operator, stage = at_work
+    pid = cluster.component_pid("kube-apiserver")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(8)  # the length of the outage is what is tested
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    check_goes_on(operator, stage)
+
+
+def test_permissions_are_revoked_for_ten_seconds(at_work: tuple[OperatorProcess, Stage]) -> None:
+    operator, stage = at_work
+    binding = stage.client.request("GET", f"{BINDINGS}/longtask-operator")
+    stage.client.request("DELETE", f"{BINDINGS}/longtask-operator")
+    try:
+        stage.tasks.create("forbidden", says({"waited": True}))
+        operator.until("told", lambda: any("forbid" in line.lower() for line in everything(operator)))
+        time.sleep(10)  # the length of the outage is what is tested
+    finally:
+        meta = {
+            key: binding["metadata"][key] for key in ("name", "labels", "annotations") if key in binding["metadata"]
+        }
+        body = {key: binding[key] for key in ("apiVersion", "kind", "roleRef", "subjects")}
+        stage.client.request("POST", BINDINGS, {**body, "metadata": meta})
+    assert stage.tasks.until_finished("forbidden")["result"]["value"] == {"waited": True}
+    check_goes_on(operator, stage)
+
+
+def everything(operator: OperatorProcess) -> list[str]:
+    return [str(line) for line in operator.lines() if line.get("level") in ("warning", "error")]
+
+
+def test_an_outage_that_outlasts_the_lease_ends_the_process_and_the_next_one_goes_on(
+    cluster: Any, detached: Detached, new_stage: Callable[..., Stage]
+) -> None:
+    operator = detached.start("impatient").until_leading()
+    stage = new_stage("long-outage")
+    stage.tasks.create("through", "sleep 12; " + says({"through": True}))
+    stage.tasks.until_phase("through", "Running")
+    cluster.stop_component("kube-apiserver", kill=True)
+    try:
+        assert operator.process.wait(30) == 1
+        assert operator.says("the lease is lost")
+    finally:
+        cluster.start_component("kube-apiserver")
+    detached.start("next").until_leading()
+    assert stage.tasks.until_finished("through")["result"]["value"] == {"through": True}
+    assert stage.audit({"through": Expected(phase="Succeeded", causes=("Completed",))}) == []
