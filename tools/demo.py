@@ -127,8 +127,9 @@ def _say_changes(console: Console, tasks: list[dict[str, Any]], said: dict[str, 
 def table(tasks: list[dict[str, Any]]) -> Table:
     """Return the tasks as a table with progress bars."""
     shown = Table(title="LongTasks", title_justify="left", expand=False)
-    for column in ("tenant", "task", "phase", "progress", "attempt", "size", "result"):
-        shown.add_column(column, no_wrap=True)
+    widths = {"tenant": 8, "task": 14, "phase": 9, "progress": _BAR + 5, "attempt": 7, "size": 10, "result": 8}
+    for column, width in widths.items():
+        shown.add_column(column, no_wrap=True, min_width=width)
     for task in tasks:
         status = _status(task)
         phase = status.get("phase") or "Pending"

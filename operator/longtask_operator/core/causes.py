@@ -73,7 +73,11 @@ def _without_container(pod: PodView, stop: Cause | None) -> AttemptEnd:
     if pod.disruption or pod.reason == "Evicted":
         return AttemptEnd(cause=Cause.DISRUPTION, message=pod.message or f"the pod was disrupted: {pod.disruption}")
     if pod.deleted_at:
-        return AttemptEnd(cause=Cause.DISRUPTION, message="the pod was deleted before the task container started")
+        return AttemptEnd(
+            cause=Cause.DISRUPTION, message="the pod was deleted before its container could say how it ends"
+        )
+    if pod.end_unknown:
+        return lost("the node does not know how the task container ended")
     return AttemptEnd(
         cause=Cause.NEVER_STARTED, message=pod.message or pod.waiting or "the task container never started"
     )

@@ -36,6 +36,8 @@ _TELLING_WAITS = frozenset(
 )
 
 
+#: What the kubelet says of a container that it does not find: never started, or forgotten with the node.
+_UNKNOWN_END = "ContainerStatusUnknown"
 _ABANDON_AFTER = timedelta(seconds=60)
 
 
@@ -92,6 +94,7 @@ class PodView:
     running_since: datetime | None  #: of the task container
     waiting: str  #: why the task container waits, where that tells people something
     ended: Ended | None  #: of the task container
+    end_unknown: bool  #: the task container is over and nobody knows how
     disruption: str  #: reason of a true DisruptionTarget condition
     has_sidecar: bool
     sidecar_message: str
@@ -172,6 +175,7 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
         running_since=parse_optional_time((task.get("running") or {}).get("startedAt")),
         waiting=_waiting(task, sidecar, status),
         ended=_ended(task),
+        end_unknown=(task.get("terminated") or {}).get("reason") == _UNKNOWN_END,
         disruption=_disruption(status),
         has_sidecar=any(c.get("name") == SIDECAR_CONTAINER for c in spec.get("initContainers") or []),
         sidecar_message=str((sidecar.get("terminated") or {}).get("message") or "")[:4096],
@@ -194,7 +198,7 @@ def _container(statuses: Any, name: str) -> Mapping[str, Any]:
 
 def _ended(state: Mapping[str, Any]) -> Ended | None:
     terminated = state.get("terminated")
-    if not terminated:
+    if not terminated or terminated.get("reason") == _UNKNOWN_END:
         return None
     return Ended(
         exit_code=int(terminated.get("exitCode") or 0),

@@ -42,12 +42,12 @@ def with_sizing(status: LongTaskStatus, size: Size, source: SizeSource) -> LongT
 
 
 def with_end(status: LongTaskStatus, attempt: Attempt, end: AttemptEnd, *, now: datetime) -> LongTaskStatus:
-    """Return *status* with *attempt* ended by *end* and counted once."""
+    """Return *status* with *attempt* ended by *end* and counted once; why it was stopped stays its message."""
     update: dict[str, Any] = {
         "cause": str(end.cause),
         "completion_time": format_time(end.finished or now),
         "exit_code": end.exit_code,
-        "message": end.message[:1024] or None,
+        "message": (attempt.message if attempt.cause == end.cause else None) or end.message[:1024] or None,
         "log_tail": end.log_tail,
     }
     if end.started and not attempt.start_time:

@@ -90,7 +90,11 @@ def _stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus
 
 def _stop(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, cause: Cause) -> Decision:
     """Record why, then stop: what was recorded survives a crash, and explains the exit that follows."""
-    recorded = _attempt_record(seen, attempt, status).model_copy(update={"cause": str(cause)})
+    why = next((pod.waiting for pod in attempt.pods if pod.waiting), "")
+    recorded = _attempt_record(seen, attempt, status)
+    if recorded.cause is None:
+        message = f"{STOPPING[cause]}: {why}" if why else STOPPING[cause]
+        recorded = recorded.model_copy(update={"cause": str(cause), "message": message[:1024]})
     reason, phase = (Reason.CANCELLING, Phase.CANCELLING) if cause is Cause.CANCELLED else (cause, Phase.RUNNING)
     if phase is Phase.RUNNING and not recorded.start_time:
         phase = Phase.STARTING

@@ -45,6 +45,7 @@ class AdmissionLoop:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._work: dict[str, _Work] = defaultdict(_Work)
         self._held_back: dict[str, HeldBack] = {}
+        self._in_flight: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
 
     def submit(self, candidate: Candidate) -> None:
@@ -59,6 +60,11 @@ class AdmissionLoop:
         self._held_back.pop(uid, None)
         if tenant in self._work:
             self._work[tenant].candidates.pop(uid, None)
+
+    def concerns(self, uid: str, tenant: str) -> bool:
+        """Return whether a write that admits the task is under way or still to come."""
+        waiting = tenant in self._work and uid in self._work[tenant].candidates
+        return waiting or uid in self._in_flight
 
     def keep(self, tenant: str, entry: LedgerEntry) -> None:
         """Put the entry of an attempt that lives back into the ledger."""
@@ -90,13 +96,16 @@ class AdmissionLoop:
             return
         verdicts = plan_admissions(work.candidates.values(), ledger.entries)
         admitted = [verdict.candidate for verdict in verdicts if verdict.held_back is None]
+        added = [*work.kept.values(), *(candidate.entry for candidate in admitted)]
+        self._in_flight = frozenset(entry.uid for entry in added)
         try:
-            added = [*work.kept.values(), *(candidate.entry for candidate in admitted)]
             if await self._ledgers.write(tenant, added=added, released=work.released):
                 self._metrics.ledger_written()
         except ApiError as error:
             await self._recover(tenant, work, error)
             return
+        finally:
+            self._in_flight = frozenset()
         self._tell(verdicts)
         self._keep_waiting(tenant, verdicts)
 

@@ -14,6 +14,7 @@ from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.core.jobs import JobPolicy
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.reconcile import Policy
+from longtask_operator.core.tenancy import tenant_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,11 @@ class Context:
     job_policy: JobPolicy
     unlabelled: str
     progress_interval: float
+
+    def tenant(self, namespace: str) -> str | None:
+        """Return the tenant of *namespace* as its labels say now, or None if it has none."""
+        view = self.caches.namespaces.get("", namespace)
+        return tenant_of(namespace, view.labels if view else {}, unlabelled=self.unlabelled)
 
 
 def new_caches() -> Caches:

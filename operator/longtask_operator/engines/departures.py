@@ -24,17 +24,17 @@ class Departures:
 
     def __init__(self, context: Context, ledgers: Ledgers, applier: Applier, admission: AdmissionLoop) -> None:
         self._context, self._ledgers, self._applier, self._admission = context, ledgers, applier, admission
-        self._departed: dict[str, set[str]] = defaultdict(set)  #: key -> uids seen to go
+        self._departed: dict[str, dict[str, str]] = defaultdict(dict)  #: key -> uids seen to go, with their tenants
         self._confirmed: set[str] = set()
 
-    def noticed(self, record: TaskRecord) -> None:
-        """Remember that *record* went from the cache."""
-        self._departed[record.key].add(record.uid)
+    def noticed(self, record: TaskRecord, tenant: str) -> None:
+        """Remember that *record* of *tenant* went from the cache."""
+        self._departed[record.key][record.uid] = tenant
 
     async def let_go(self, key: str, record: TaskRecord | None) -> None:
         """Let go of what tasks of this name other than *record* left behind. Raises ApiError."""
         jobs, pods = self._context.caches.jobs.group(key), self._context.caches.pods.group(key)
-        present = {job.task_uid for job in jobs} | {pod.task_uid for pod in pods} | self._departed.get(key, set())
+        present = {job.task_uid for job in jobs} | {pod.task_uid for pod in pods} | set(self._departed.get(key, ()))
         for uid in present - ({record.uid} if record else set()):
             if await self._is_gone(key, uid):
                 await self._release(key, uid, jobs, pods)
@@ -61,16 +61,19 @@ class Departures:
             self._context.caches.tasks.put(observe_task(live))
             return False
         self._confirmed.add(uid)
-        self._departed[key].add(uid)  # its ledger entry is released last, when no child tells of it any more
+        self._departed[key].setdefault(uid, "")  # its ledger entry is released last, when no child tells of it any more
         return True
 
     async def _release(self, key: str, uid: str, jobs: tuple[JobView, ...], pods: tuple[PodView, ...]) -> None:
-        entry, tenant = self._ledgers.entry(uid), self._ledgers.tenant_of(uid) or ""
+        """Let go of one task; it is remembered until nothing of it can come any more, a late admission included."""
+        tenant = self._ledgers.tenant_of(uid) or self._departed[key].get(uid, "")
+        self._admission.withdraw(uid, tenant)
+        entry = self._ledgers.entry(uid)
         its_jobs = [job for job in jobs if job.task_uid == uid]
         its_pods = [pod for pod in pods if pod.task_uid == uid]
         await self._applier.act(release_children(its_jobs, its_pods, entry, tenant), None)
-        if not its_jobs and not its_pods:
-            self._departed[key].discard(uid)
+        if not its_jobs and not its_pods and not self._admission.concerns(uid, tenant):
+            self._departed[key].pop(uid, None)
             self._confirmed.discard(uid)
-            if not self._departed[key]:
-                del self._departed[key]
+        if not self._departed[key]:
+            del self._departed[key]

@@ -10,7 +10,6 @@ from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.current import Observed
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
-from longtask_operator.core.tenancy import tenant_of
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import WriteBudget
@@ -22,11 +21,6 @@ class Gatherer:
 
     def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook, budget: WriteBudget) -> None:
         self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
-
-    def tenant(self, namespace: str) -> str | None:
-        """Return the tenant of *namespace* as its labels say now, or None if it has none."""
-        view = self._context.caches.namespaces.get("", namespace)
-        return tenant_of(namespace, view.labels if view else {}, unlabelled=self._context.unlabelled)
 
     def children(self, record: TaskRecord) -> tuple[tuple[JobView, ...], tuple[PodView, ...]]:
         """Return the Jobs that this very object controls, and the pods of its attempts."""
@@ -55,7 +49,7 @@ class Gatherer:
         )
         return Observed(
             task=task,
-            tenant=task.status.tenant or self.tenant(record.namespace),
+            tenant=task.status.tenant or self._context.tenant(record.namespace),
             entry=self._ledgers.entry(record.uid),
             jobs=jobs,
             pods=pods,

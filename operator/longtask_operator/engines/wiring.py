@@ -46,7 +46,7 @@ class Wiring:
         self._count(before, -1)
         self._count(after, +1)
         if before and (after is None or after.uid != before.uid):
-            self._departures.noticed(before)
+            self._departures.noticed(before, before.tenant or self._context.tenant(before.namespace) or "")
             self._forget(before.uid)
             self._context.metrics.deleted(before.tenant)
         changed = after or before
@@ -80,6 +80,6 @@ def take_event(context: Context, kind: str | None, body: dict[str, Any]) -> None
     """Put a watch event of a LongTask into the cache."""
     if kind == "DELETED":
         meta = body["metadata"]
-        context.caches.tasks.remove(meta["namespace"], meta["name"], meta["uid"])
+        context.caches.tasks.remove(meta["namespace"], meta["name"], meta["uid"], int(meta["resourceVersion"]))
     else:
         context.caches.tasks.put(observe_task(body))
