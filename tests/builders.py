@@ -118,6 +118,7 @@ def a_pod(**changes: Any) -> PodView:
         running_since=None,
         waiting="",
         ended=None,
+        end_unknown=False,
         disruption="",
         has_sidecar=False,
         sidecar_message="",

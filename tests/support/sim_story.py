@@ -237,7 +237,8 @@ class Story(RuleBasedStateMachine):
             if operator not in leading:
                 operator.crash()
         self.operators = leading or [SimOperator(self.api, self.loop)]
-        for _ in range(600):
+        self.loop.settle()
+        for _ in range(250):
             while self.answer_all():
                 self.nothing_unexpected()
             if move := next(self.world.moves(), None):

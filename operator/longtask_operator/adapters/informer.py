@@ -93,7 +93,7 @@ class Informer(Generic[V]):
             return
         if event["type"] == "DELETED":
             meta = body["metadata"]
-            self._store.remove(meta.get("namespace", ""), meta["name"], meta["uid"])
+            self._store.remove(meta.get("namespace", ""), meta["name"], meta["uid"], int(meta["resourceVersion"]))
         elif (view := self._observe(body)) is not None:
             self._store.put(view)
 

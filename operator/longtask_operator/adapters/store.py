@@ -7,6 +7,7 @@ that a decision never starts from a view older than what we wrote.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
@@ -26,6 +27,8 @@ class Versioned(Protocol):
 
 
 V = TypeVar("V", bound=Versioned)
+#: Above every resourceVersion.
+FOR_EVER = sys.maxsize
 #: Called with the view before and after a change; None where there is none.
 Listener = Callable[[V | None, V | None], None]
 
@@ -37,7 +40,7 @@ class Store(Generic[V]):
         self._views: dict[tuple[str, str], V] = {}
         self._groups: dict[str, dict[tuple[str, str], V]] = defaultdict(dict)
         self._group_of = group_of
-        self._removed: dict[str, int] = {}  #: uid -> version: a late event must not bring it back
+        self._removed: dict[str, int] = {}  #: uid -> version: a late event or an older list must not bring it back
         self.listeners: list[Listener[V]] = []
 
     def __len__(self) -> int:
@@ -64,7 +67,7 @@ class Store(Generic[V]):
         before = self._views.get(key)
         if before and before.version >= view.version:
             return False
-        if self._removed.get(view.uid, -1) >= 0:
+        if view.version <= self._removed.get(view.uid, -1):
             return False
         self._forget_group(key, before)
         self._views[key] = view
@@ -72,11 +75,15 @@ class Store(Generic[V]):
         self._tell(before, view)
         return True
 
-    def remove(self, namespace: str, name: str, uid: str) -> None:
-        """Drop the object of that *uid*; another one of the same name stays."""
+    def remove(self, namespace: str, name: str, uid: str, version: int = FOR_EVER) -> None:
+        """Drop the object of that *uid*; another one of the same name stays.
+
+        *version* is the resourceVersion of the removal. One that only left the selection of a watch may
+        come back above it; without a version the object is known to be gone.
+        """
         key = (namespace, name)
         before = self._views.get(key)
-        self._remember_removed(uid, before.version if before else 0)
+        self._remember_removed(uid, version)
         if before and before.uid == uid:
             del self._views[key]
             self._forget_group(key, before)
@@ -87,11 +94,10 @@ class Store(Generic[V]):
         listed = set()
         for view in views:
             listed.add((view.namespace, view.name))
-            self._removed.pop(view.uid, None)
             self.put(view)
         for key, view in list(self._views.items()):
             if key not in listed and view.version <= list_version:
-                self.remove(view.namespace, view.name, view.uid)
+                self.remove(view.namespace, view.name, view.uid, list_version)
 
     def _forget_group(self, key: tuple[str, str], before: V | None) -> None:
         if before is None:

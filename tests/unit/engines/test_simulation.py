@@ -42,3 +42,16 @@ def test_a_task_that_goes_before_an_operator_starts_leaves_no_ledger_entry() -> 
         settle(state)
 
     tell(story)
+
+
+def test_a_list_older_than_a_deletion_does_not_bring_the_task_back() -> None:
+    def story(state: Story) -> None:
+        state.begin(spec={})
+        state.execute(0)  # the first list has been read, its answer is under way
+        state.delete_task(0)
+        state.deliver("longtasks", 0)
+        state.deliver("longtasks", 0)
+        settle(state)
+        assert state.api.of("jobs") == []
+
+    tell(story)
