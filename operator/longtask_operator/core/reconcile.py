@@ -35,6 +35,8 @@ from longtask_operator.core.steer import steer
 
 #: A wait for admission shorter than this is not worth a write.
 QUIET_WAIT = timedelta(seconds=2)
+#: How long letting go of a finished task's attempts usually takes at most.
+LETTING_GO = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +163,11 @@ def _settled(seen: Observed, status: LongTaskStatus, leftovers: tuple[Action, ..
     meta, ttl = seen.task.metadata, seen.task.spec.ttl_seconds_after_finished
     observed = status.model_copy(update={"observed_generation": meta.generation})
     expiry = expires_at(parse_time(status.completion_time or meta.creation_timestamp), ttl)
-    if expiry is None or leftovers:
+    if expiry is None:
         return Decision(status=observed, then=leftovers)
+    if leftovers:
+        # Nothing tells when the ledger has let go, so look again.
+        return Decision(status=observed, then=leftovers, again_at=max(expiry, seen.now + LETTING_GO))
     if is_tracked(meta.labels, meta.annotations):
         return Decision(status=observed, notices=_ttl_ignored(seen))
     if seen.now >= expiry:
