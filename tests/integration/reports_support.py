@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -77,7 +76,7 @@ class World:
 
     def url(self, attempt: int = 1, *, namespace: str | None = None, name: str = TASK) -> str:
         path = f"/v1/namespaces/{namespace or self.namespace}/longtasks/{name}/attempts/{attempt}/report"
-        return f"https://localhost:{self.port}{path}"
+        return f"https://127.0.0.1:{self.port}{path}"
 
     @cached_property
     def trust(self) -> ssl.SSLContext:
@@ -86,7 +85,7 @@ class World:
 
     async def post(self, token: str | None, url: str = "", *, data: Any = b'{"sequence": 1}', **more: Any) -> Answer:
         headers = more.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token is not None else {})
-        connector = aiohttp.TCPConnector(ssl=self.trust)
+        connector = aiohttp.TCPConnector(ssl=self.trust, local_addr=(more.pop("source", "127.0.0.1"), 0))
         async with (
             aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session,
             session.request(
@@ -162,10 +161,10 @@ async def a_world(kubeconfig: Path, *, verifier_kube: type[Kube] = Kube, age_day
             kube, namespace=namespace, host="localhost", days=365, now=lambda: datetime.now(UTC) - age[0]
         )
         await certificate.ensure()
-        directory, book, port, codes = Directory(), ReportBook(), free_port(), list[int]()
+        directory, book, codes = Directory(), ReportBook(), list[int]()
         directory.tasks[namespace, TASK] = LiveTask(uid=TASK_UID, attempt=1)
         server = ReportServer(
-            port=port,
+            port=0,
             directory=directory,
             verifier=TokenVerifier(asking),
             book=book,
@@ -175,14 +174,7 @@ async def a_world(kubeconfig: Path, *, verifier_kube: type[Kube] = Kube, age_day
         running = asyncio.create_task(server.run())
         await server.listener.ready.wait()
         try:
-            yield World(kube, namespace, certificate, server, port, directory, book, codes, age)
+            yield World(kube, namespace, certificate, server, server.listener.port, directory, book, codes, age)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

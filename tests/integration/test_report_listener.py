@@ -25,9 +25,9 @@ async def world(control_plane: Any) -> AsyncIterator[World]:
         yield world
 
 
-async def connect(world: World, *, tls: bool = True) -> Streams:
+async def connect(world: World, *, tls: bool = True, source: str = "127.0.0.1") -> Streams:
     trust = world.trust if tls else None
-    return await asyncio.open_connection("localhost", world.port, ssl=trust)
+    return await asyncio.open_connection("127.0.0.1", world.port, ssl=trust, local_addr=(source, 0))
 
 
 async def raw(world: World, request: bytes) -> bytes:
@@ -108,12 +108,14 @@ async def test_a_length_beyond_the_limit_is_refused_before_anything_is_read(worl
     assert b" 413 " in await raw(world, head.encode())
 
 
-async def test_reports_come_through_while_all_places_are_taken_by_idle_peers(world: World) -> None:
+async def test_a_pod_that_takes_all_places_keeps_nobody_out(world: World) -> None:
     token = await world.token(await world.a_pod())
-    idle = [await connect(world, tls=index % 2 == 0) for index in range(2 * MAX_CONNECTIONS)]
+    idle = [await connect(world, tls=index % 2 == 0, source="127.0.0.9") for index in range(2 * MAX_CONNECTIONS)]
     try:
         assert world.server.listener.connections <= MAX_CONNECTIONS
+        started = time.monotonic()
         assert (await world.post(token)).status == 200
+        assert time.monotonic() - started < LIFE_SECONDS
         assert world.server.listener.connections <= MAX_CONNECTIONS
     finally:
         for _, writer in idle:
@@ -123,11 +125,13 @@ async def test_reports_come_through_while_all_places_are_taken_by_idle_peers(wor
 
 async def test_a_burst_of_reports_is_taken_whole(world: World) -> None:
     pods = [await world.a_pod() for _ in range(40)]
-    tokens = [await world.token(pod) for pod in pods]
-    for token in tokens:
+    senders = {await world.token(pod): f"127.0.1.{number}" for number, pod in enumerate(pods, 1)}
+    for token in senders:
         assert (await world.post(token, data=b'{"sequence": 0}')).status == 200
     bodies = [b'{"sequence": %d, "done": %d}' % (n, n) for n in range(1, 6)]
-    answers = await asyncio.gather(*(world.post(token, data=body) for token in tokens for body in bodies))
+    answers = await asyncio.gather(
+        *(world.post(token, data=body, source=source) for token, source in senders.items() for body in bodies)
+    )
     assert len(answers) > MAX_CONNECTIONS
     assert [answer.body for answer in answers if answer.status != 200] == []
     known = [world.book.latest(pod.uid) for pod in pods]

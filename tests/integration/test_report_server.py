@@ -346,7 +346,7 @@ class TestRequests:
     )
     async def test_no_other_path_leads_anywhere(self, world: World, path: str) -> None:
         token = await world.token(await world.a_pod())
-        assert (await world.post(token, f"https://localhost:{world.port}{path}")).status == 404
+        assert (await world.post(token, f"https://127.0.0.1:{world.port}{path}")).status == 404
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
     async def test_reports_are_posted(self, world: World, method: str) -> None:

@@ -27,7 +27,7 @@ MAX_CONNECTIONS = 128
 LIFE_SECONDS = 5.0
 #: Connections of one address that count as fair, and how long others may take once all places are taken.
 FAIR_SHARE = 8
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 2.0
 _GOODBYE_SECONDS = 1.0
 _BACKLOG = 4096
 _MAX_FIELD_BYTES = 8190
@@ -47,7 +47,8 @@ class Listener:
     """Serves *handler* on *port*, all addresses, with the certificate that *context* holds at the time."""
 
     def __init__(self, handler: Handler, context: ssl.SSLContext, *, port: int) -> None:
-        self._handler, self._context, self._port = handler, context, port
+        self._handler, self._context = handler, context
+        self.port = port  #: 0: a free one, known once ready
         self._peers: dict[asyncio.Task[None], Peer] = {}  #: oldest first
         self.ready = asyncio.Event()  #: set while connections are accepted
 
@@ -59,7 +60,8 @@ class Listener:
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError if the port is taken."""
         loop, http = asyncio.get_running_loop(), _Http(self._handler)
-        with _listening_socket(self._port) as server:
+        with _listening_socket(self.port) as server:
+            self.port = server.getsockname()[1]
             self.ready.set()
             try:
                 while True:
