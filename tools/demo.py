@@ -157,7 +157,7 @@ def _bar(status: dict[str, Any]) -> Text:
 def _result(status: dict[str, Any]) -> str:
     result = (status.get("result") or {}).get("value")
     text = json.dumps(result, ensure_ascii=False) if result is not None else ""
-    return text if len(text) <= 36 else text[:35] + "…"
+    return text if len(text) <= 20 else text[:19] + "…"
 
 
 def _apply_examples(kubectl: list[str]) -> None:
