@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
+# The machine's own certificates: behind a company proxy the bundled ones do not do.
+export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
 .PHONY: help demo down test test-unit test-integration test-e2e lint format generate check-generated images lock clean-cache
