@@ -61,8 +61,14 @@ def stage(new_stage: Callable[..., Stage]) -> Stage:
     return new_stage()
 
 
-@pytest.fixture(scope="module")
-def detached(cluster: Any, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detached]:
-    """The cluster without the installed operator; local ones take its place for a module."""
+@pytest.fixture(scope="session")
+def _detached(cluster: Any, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detached]:
     with run_detached(cluster, client, tmp_path_factory.mktemp("operators")) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def detached(_detached: Detached) -> Iterator[Detached]:
+    """The cluster without the installed operator; local ones take its place."""
+    yield _detached
+    _detached.end_all()

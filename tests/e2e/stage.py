@@ -142,9 +142,15 @@ class Detached:
         self.started.append(operator_process.start(self.kubeconfig, env, directory=self.directory, identity=identity))
         return self.started[-1]
 
+    def leading(self, identity: str, **settings: str) -> OperatorProcess:
+        """Return an operator of that name that leads, after ending all others; they give their lease back."""
+        self.end_all()
+        return self.start(identity, **settings).until_leading()
+
     def end_all(self) -> None:
         for operator in self.started:
-            operator.end()
+            if operator.runs():
+                operator.terminate()
         self.started.clear()
 
 
@@ -157,7 +163,8 @@ def run_detached(cluster: Any, client: Client, directory: Path) -> Iterator[Deta
     try:
         yield found
     finally:
-        found.end_all()
+        for operator in found.started:
+            operator.end()
         scale(client, 1)
 
 

@@ -20,7 +20,7 @@ GRACE = 5
 def down(detached: Detached, new_stage: Callable[..., Stage]) -> dict[str, Any]:
     """Start tasks with an operator, kill it, disturb them all, note what follows, and start another operator."""
     stage = new_stage("down")
-    operator = detached.start("first").until_leading()
+    operator = detached.leading("first")
     tasks = stage.tasks
     tasks.create("deleted", stoppable())
     # Ignores SIGTERM: only the end of the grace period ends it.

@@ -52,7 +52,7 @@ class Client:
             body=body,
             auth_settings=["BearerToken"],
         )
-        answer = self._client.call_api(*arguments, _request_timeout=30)
+        answer = self._client.call_api(*arguments, _request_timeout=60)
         text: bytes = answer.read()  # type: ignore[no-untyped-call]
         found: Json = json.loads(text) if text else {}
         if answer.status >= 300:
