@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,10 @@ class Forbidden(ApiError):  # noqa: N818
     """403: no permission, or refused by quota, policy or Pod Security; *message* says which."""
 
 
+class NoPermission(Forbidden):
+    """403 by RBAC: what we may do is not enough; nothing is wrong with the object."""
+
+
 class Invalid(ApiError):  # noqa: N818
     """422 or 400: the object is refused as it is; the same request will be refused again."""
 
@@ -48,6 +53,9 @@ class Unavailable(ApiError):  # noqa: N818
         super().__init__(status, reason, message)
         self.retry_after = retry_after
 
+
+#: How the API server says that RBAC is why; admission (quota, policy, Pod Security) never says it.
+_RBAC_REFUSAL = re.compile(r"User \".*\" cannot [a-z]+ resource ")
 
 _BY_STATUS: dict[int, type[ApiError]] = {
     404: NotFound,
@@ -65,6 +73,8 @@ def error_of(status: int, body: Mapping[str, Any], retry_after: str | None = Non
     if status == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
         return kind(status, reason, message, body.get("details"))
+    if status == 403 and _RBAC_REFUSAL.search(message):
+        return NoPermission(status, reason, message, body.get("details"))
     if status in _BY_STATUS:
         return _BY_STATUS[status](status, reason, message, body.get("details"))
     if status == 429 or status >= 500 or status == 401:

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from longtask_operator.adapters.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from longtask_operator.adapters.errors import AlreadyExists, Conflict, Forbidden, Invalid, NoPermission, NotFound
 from longtask_operator.adapters.kube import Json, resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
 from longtask_operator.api.errors import SpecError
@@ -137,6 +137,8 @@ class Applier:
             )
         except AlreadyExists:
             created = await self._adopt(seen.task, body["metadata"]["name"])
+        except NoPermission:
+            raise
         except (Forbidden, Invalid, SpecError) as error:
             raise Refused(error.message) from error
         self._take_in_job(created)

@@ -29,12 +29,14 @@ from longtask_operator.engines.announce import Announcer
 from longtask_operator.engines.apply import Applier, Refused
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.faults import FaultLog
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.workqueue import WorkQueue
 
 _FIRST_REFUSAL_WAIT, _LAST_REFUSAL_WAIT = 1.0, 60.0
 _DRAIN_SECONDS = 10.0
+_LONGEST_OUTAGE_WAIT = 10.0
 log = structlog.get_logger("longtask.controller")
 
 
@@ -78,6 +80,7 @@ class Controller:
     queue: WorkQueue
     parts: Parts
     _memories: dict[str, _Memory] = field(default_factory=dict)
+    _faults: FaultLog = field(default_factory=FaultLog)
 
     async def run(self, workers: int, stop: asyncio.Event) -> None:
         """Work until *stop* is set; keys being processed then are finished first."""
@@ -104,7 +107,7 @@ class Controller:
             except (Conflict, NotFound):
                 await self._read_again(key)
             except ApiError as error:
-                log.warning("reconcile failed; trying again", key=key, error=str(error), retry_in=self.queue.retry(key))
+                self._faults.report(key, error, self.queue.retry(key, longest=_LONGEST_OUTAGE_WAIT))
             except Exception:
                 log.exception("reconcile failed unexpectedly; trying again", key=key, retry_in=self.queue.retry(key))
             finally:
@@ -224,7 +227,7 @@ class Controller:
                 await self.parts.applier.refresh(record)
             self.queue.add(key)
         except ApiError as error:
-            log.warning("not read again; trying later", key=key, error=str(error), retry_in=self.queue.retry(key))
+            self._faults.report(key, error, self.queue.retry(key, longest=_LONGEST_OUTAGE_WAIT))
 
     def report_came(self, key: str) -> None:
         """Come back to a task of which a report came: at once, or when its progress may be written again."""

@@ -24,6 +24,7 @@ class WorkQueue:
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
         self._failures: dict[str, int] = {}
+        self._retry_at: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._arrived = asyncio.Event()
         self._closed = False
@@ -48,16 +49,25 @@ class WorkQueue:
             heapq.heappush(self._heap, (when, key))
             self._set_timer()
 
-    def retry(self, key: str) -> float:
-        """Make *key* ready after a backoff that grows with its failures in a row; return the wait in seconds."""
+    def retry(self, key: str, *, longest: float = _LAST_RETRY) -> float:
+        """Make *key* ready after a backoff that grows with its failures in a row; return the wait in seconds.
+
+        A failure before the last wait was over (an event had made the key ready) counts as the same one.
+        """
+        now = asyncio.get_running_loop().time()
+        pending = self._retry_at.get(key, 0.0) - now
+        if pending > 0:
+            return pending
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        wait = min(_LAST_RETRY, _FIRST_RETRY * 2.0 ** min(failures - 1, 20)) * random.uniform(0.75, 1.25)
+        wait = min(longest, _FIRST_RETRY * 2.0 ** min(failures - 1, 20)) * random.uniform(0.75, 1.0)
+        self._retry_at[key] = now + wait
         self.add_after(key, wait)
         return wait
 
     def succeeded(self, key: str) -> None:
         """Forget the failures of *key*."""
         self._failures.pop(key, None)
+        self._retry_at.pop(key, None)
 
     def close(self) -> None:
         """Let everyone who waits for a key go with None."""
