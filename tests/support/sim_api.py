@@ -62,6 +62,7 @@ class SimApi:
     on_job: Callable[[Json], None] = lambda job: None
     version: int = 100
     writes: list[Request] = field(default_factory=list)
+    gone: set[Key] = field(default_factory=set)  #: what was there once
     _uids: int = 0
 
     def of(self, plural: str) -> list[Json]:
@@ -96,6 +97,12 @@ class SimApi:
         patch = _from_json_patch(request.body) if isinstance(request.body, list) else copy_of(request.body)
         return self._patch(plural, before, patch, match["sub"])
 
+    def is_second_create(self, request: Request) -> bool:
+        """Return whether *request* creates what was there before and is gone."""
+        match = _PATH.match(request.path)
+        assert match, request
+        return request.method == "POST" and (match["plural"], match["ns"], request.body["metadata"]["name"]) in self.gone
+
     def put(self, plural: str, body: Json) -> Json:
         """Store *body* as a new version, tell the watchers, and drop it if nothing holds it any more."""
         self.version += 1
@@ -123,7 +130,9 @@ class SimApi:
         """Take the object away at once, whatever holds it."""
         meta = body["metadata"]
         self.version += 1
-        gone = self.objects.pop((plural, meta.get("namespace", ""), meta["name"]))
+        key = (plural, meta.get("namespace", ""), meta["name"])
+        gone = self.objects.pop(key)
+        self.gone.add(key)
         last = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
         self._emit(plural, "DELETED", last)
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.sim_api import Broken, Json, is_finished
 from tests.support.sim_operator import KINDS, LogTrap, Pending, SimOperator, VirtualLoop
-from tests.support.sim_world import World, is_terminal
+from tests.support.sim_world import ENDS, World, is_terminal
 
 NAMES = ("a", "b")
 SPECS: list[dict[str, Any]] = [
@@ -36,6 +36,9 @@ EDITS: list[dict[str, Any]] = [
     {"deadlineSeconds": None},
     {"ttlSecondsAfterFinished": 0},
 ]
+MISCHIEF = [
+    "apply", "delete task", "delete job", "orphan job", "delete pod", "force-delete pod", "pod vanishes", "second pod",
+]  # fmt: skip
 index = st.integers(min_value=0, max_value=50)
 
 
@@ -91,65 +94,34 @@ class Story(RuleBasedStateMachine):
     def tasks(self) -> list[Json]:
         return self.api.of("longtasks")
 
-    # Rules: the operator's requests and caches.
+    # Rules: the natural course.
 
-    @initialize(spec=st.sampled_from(SPECS))
-    def begin(self, spec: dict[str, Any]) -> None:
+    @initialize(spec=st.sampled_from(SPECS), steps=st.integers(0, 12), end=st.sampled_from(list(ENDS)))
+    def begin(self, spec: dict[str, Any], steps: int = 0, end: str = "success") -> None:
         self.world.apply("a", **spec)
+        self.advance(steps, end)
 
-    @rule(rounds=st.integers(1, 12))
+    @rule(steps=st.integers(1, 10), end=st.sampled_from(list(ENDS)))
+    def advance(self, steps: int, end: str) -> None:
+        """Let the cluster and the operator do one thing after the other, and time pass when both only wait."""
+        for _ in range(steps):
+            while self.answer_all():
+                pass
+            if not self.natural_move(end):
+                self.pass_time()
+
+    @rule(rounds=st.integers(1, 6))
     def work(self, rounds: int) -> None:
+        """Let the operator alone go on."""
         for _ in range(rounds):
             if not self.answer_all():
                 return
 
     @rule(number=index)
-    def execute(self, number: int) -> None:
-        if request := self.pick(self.requests(), number):
-            request.execute(self.api)
-
-    @rule(number=index)
-    def answer(self, number: int) -> None:
-        if request := self.pick(self.requests(), number):
-            request.execute(self.api)
-            request.deliver()
-
-    @rule(number=index)
-    def lose(self, number: int) -> None:
-        if request := self.pick(self.requests(), number):
-            request.lose()
-
-    @rule(kind=st.sampled_from(KINDS), number=index)
-    def deliver(self, kind: str, number: int) -> None:
-        operator = self.pick(self.operators, number)
-        if operator:
-            operator.deliver(kind)
-
-    @rule(kind=st.sampled_from(KINDS), number=index)
-    def relist(self, kind: str, number: int) -> None:
-        operator = self.pick(self.operators, number)
-        if operator:
-            operator.relist(kind)
-
-    @rule(number=index)
-    def crash(self, number: int) -> None:
-        if operator := self.pick(self.operators, number):
-            self.operators.remove(operator)
-            self.late += operator.crash()
-
-    @precondition(lambda self: len(self.operators) < 2)
-    @rule()
-    def start_operator(self) -> None:
-        """Another operator takes the lead; the one before must not write any more, but does not know."""
-        for operator in self.operators:
-            operator.kube.may_write = False
-        self.operators.append(SimOperator(self.api, self.loop))
-
-    @rule(number=index)
-    def execute_late(self, number: int) -> None:
-        if request := self.pick(self.late, number):
-            self.late.remove(request)
-            request.execute(self.api)
+    def move(self, number: int) -> None:
+        """Let the cluster alone do any one thing."""
+        if chosen := self.pick(list(self.world.moves()), number):
+            chosen[1]()
 
     @rule(seconds=st.sampled_from([0.3, 2, 2, 11, 61, 700]))
     def wait(self, seconds: float) -> None:
@@ -157,65 +129,109 @@ class Story(RuleBasedStateMachine):
         if seconds > 60:
             self.late.clear()
 
-    # Rules: the cluster and its users.
+    def natural_move(self, end: str) -> bool:
+        """Do the first thing that the cluster would do, and end containers as *end* says."""
+        moves = list(self.world.moves())
+        wanted = next((move for name, move in moves if name.endswith(f": {end}")), None)
+        if not moves:
+            return False
+        (wanted if wanted and moves[0][0].startswith("end ") else moves[0][1])()
+        return True
 
-    @rule(number=index)
-    def move(self, number: int) -> None:
-        if chosen := self.pick(list(self.world.moves()), number):
-            chosen[1]()
+    def pass_time(self) -> bool:
+        """Let time pass until the next timer; return whether there is one."""
+        when = self.loop.next_timer()
+        if when is None:
+            return False
+        self.loop.elapsed = max(self.loop.elapsed, when)
+        self.loop.settle()
+        return True
 
-    @rule(number=index)
-    def move_on(self, number: int) -> None:
-        """Let the cluster and the operator do one thing after the other for a while."""
-        for _ in range(4):
-            while self.answer_all():
-                pass
-            if chosen := self.pick(list(self.world.moves()), number):
-                chosen[1]()
+    # Rules: the operator's requests and caches, one at a time.
 
-    @rule(name=st.sampled_from(NAMES), spec=st.sampled_from(SPECS))
-    def apply(self, name: str, spec: dict[str, Any]) -> None:
-        if all(task["metadata"]["name"] != name for task in self.tasks()):
-            self.world.apply(name, **spec)
+    @precondition(lambda self: bool(self.requests()))
+    @rule(number=index, reply=st.sampled_from(["later", "at once", "lost", "not sent"]))
+    def execute(self, number: int, reply: str = "at once") -> None:
+        request = self.pick(self.requests(), number)
+        if reply != "not sent":
+            request.execute(self.api)
+        if reply == "at once":
+            request.deliver()
+        elif reply != "later":
+            request.lose()
+
+    @rule(kind=st.sampled_from(KINDS), number=index)
+    def deliver(self, kind: str, number: int = 0) -> None:
+        operator = self.pick(self.operators, number)
+        if operator:
+            operator.deliver(kind)
+
+    @rule(kind=st.sampled_from(["crash", "failover", "restart", "relist", "late request"]), number=index)
+    def fault(self, kind: str, number: int = 0) -> None:
+        if kind == "failover":
+            self.start_operator()
+        elif kind == "late request":
+            self.execute_late(number)
+        elif operator := self.pick(self.operators, number):
+            if kind == "relist":
+                operator.relist(KINDS[number % len(KINDS)])
+                return
+            self.operators.remove(operator)
+            self.late += operator.crash()
+            if kind == "restart":
+                self.start_operator()
+
+    def start_operator(self) -> None:
+        """Another operator takes the lead; the one before must not write any more, but does not know."""
+        for operator in self.operators[:-1]:
+            self.late += operator.crash()
+        self.operators = self.operators[-1:]
+        for operator in self.operators:
+            operator.kube.may_write = False
+        self.operators.append(SimOperator(self.api, self.loop))
+        self.loop.settle()
+
+    def execute_late(self, number: int) -> None:
+        """A request of an operator that is no more reaches the API server.
+
+        Not so late that it creates a Job again that was deleted meanwhile: nothing could tell.
+        """
+        if request := self.pick(self.late, number):
+            self.late.remove(request)
+            if not self.api.is_second_create(request.request):
+                request.execute(self.api)
+
+    # Rules: users.
 
     @rule(number=index, edit=st.sampled_from(EDITS))
     def edit(self, number: int, edit: dict[str, Any]) -> None:
         if task := self.pick(self.tasks(), number):
             self.world.edit(task, **edit)
 
-    @rule(number=index)
-    def change_image_when_finished(self, number: int) -> None:
+    @rule(number=index, value=st.integers(1, 9), image=st.booleans())
+    def redrive(self, number: int, value: int, image: bool) -> None:
+        """Ask for a new run of a finished task, perhaps with another image."""
+        if task := self.pick([task for task in self.tasks() if is_finished(task)], number):
+            change = {"image": task["spec"]["image"] + "i"} if image else {}
+            self.world.edit(task, redrive=str(value), cancel=None, suspend=None, **change)
+
+    @rule(kind=st.sampled_from(MISCHIEF), number=index, name=st.sampled_from(NAMES), spec=st.sampled_from(SPECS))
+    def mischief(self, kind: str, number: int = 0, name: str = "b", spec: dict[str, Any] | None = None) -> None:
         task = self.pick(self.tasks(), number)
-        if task and is_finished(task):
-            self.world.edit(task, image=task["spec"]["image"] + "i")
-
-    @rule(number=index)
-    def delete_task(self, number: int) -> None:
-        if task := self.pick(self.tasks(), number):
+        job, pod = self.pick(self.api.of("jobs"), number), self.pick(self.api.of("pods"), number)
+        if kind == "apply" and all(task["metadata"]["name"] != name for task in self.tasks()):
+            self.world.apply(name, **(spec or {}))
+        elif kind == "delete task" and task:
             self.api.delete(task, "longtasks")
-
-    @rule(number=index, orphan=st.booleans())
-    def delete_job(self, number: int, orphan: bool) -> None:
-        if job := self.pick(self.api.of("jobs"), number):
-            if orphan:
-                self.world.orphan(job)
-            else:
-                self.api.delete(job, "jobs")
-
-    @rule(number=index, grace=st.sampled_from([30, 0]))
-    def delete_pod(self, number: int, grace: int) -> None:
-        if pod := self.pick(self.api.of("pods"), number):
-            self.api.delete(pod, "pods", grace)
-
-    @rule(number=index)
-    def pod_vanishes(self, number: int) -> None:
-        if pod := self.pick(self.api.of("pods"), number):
+        elif kind == "delete job" and job:
+            self.api.delete(job, "jobs")
+        elif kind == "orphan job" and job:
+            self.world.orphan(job)
+        elif kind in ("delete pod", "force-delete pod") and pod:
+            self.api.delete(pod, "pods", 30 if kind == "delete pod" else 0)
+        elif kind == "pod vanishes" and pod:
             self.world.vanish(pod)
-
-    @rule(number=index)
-    def job_controller_errs(self, number: int) -> None:
-        job = self.pick([job for job in self.api.of("jobs") if "status" not in job], number)
-        if job and self.world.pods_of(job):
+        elif kind == "second pod" and job and "status" not in job and self.world.pods_of(job):
             self.world.create_pod(job, duplicate=True)
 
     # Invariants.
@@ -230,8 +246,8 @@ class Story(RuleBasedStateMachine):
 
     def come_to_rest(self) -> None:
         """Let all faults end and everything take its natural course."""
-        for request in self.late:
-            request.execute(self.api)
+        while self.late:
+            self.execute_late(0)
         leading = [operator for operator in self.operators if operator.kube.may_write]
         for operator in self.operators:
             if operator not in leading:
@@ -241,14 +257,8 @@ class Story(RuleBasedStateMachine):
         for _ in range(250):
             while self.answer_all():
                 self.nothing_unexpected()
-            if move := next(self.world.moves(), None):
-                move[1]()
-                continue
-            when = self.loop.next_timer()
-            if when is None:
+            if not self.natural_move("success") and not self.pass_time():
                 return
-            self.loop.elapsed = max(self.loop.elapsed, when)
-            self.loop.settle()
         raise Broken("no rest")
 
     def check_rest(self) -> None:

@@ -161,4 +161,6 @@ class AdmissionLoop:
         except ApiError as again:
             log.warning("the ledger was not read; trying again", tenant=tenant, error=str(again))
             await asyncio.sleep(_RETRY_DELAY)
+        for candidate in work.candidates.values():
+            self._on_change(candidate.key)  # also of tasks that went meanwhile: they may stand in the ledger now
         self._wake.set()

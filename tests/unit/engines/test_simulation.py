@@ -16,7 +16,7 @@ from tests.support.sim_story import Story, tell
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 TestStory = Story.TestCase
 TestStory.settings = settings(
-    max_examples=7500 if THOROUGH else 150,
+    max_examples=int(os.environ.get("EX", "7500")) if THOROUGH else 150,
     stateful_step_count=60 if THOROUGH else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -36,8 +36,8 @@ def test_a_task_that_goes_before_an_operator_starts_leaves_no_ledger_entry() -> 
     def story(state: Story) -> None:
         state.begin(spec={})
         settle(state)
-        state.crash(0)
-        state.delete_task(0)
+        state.fault("crash")
+        state.mischief("delete task")
         state.start_operator()
         settle(state)
 
@@ -47,11 +47,26 @@ def test_a_task_that_goes_before_an_operator_starts_leaves_no_ledger_entry() -> 
 def test_a_list_older_than_a_deletion_does_not_bring_the_task_back() -> None:
     def story(state: Story) -> None:
         state.begin(spec={})
-        state.execute(0)  # the first list has been read, its answer is under way
-        state.delete_task(0)
-        state.deliver("longtasks", 0)
-        state.deliver("longtasks", 0)
+        state.execute(0, "later")  # the first list has been read, its answer is under way
+        state.mischief("delete task")
+        state.deliver("longtasks")
+        state.deliver("longtasks")
         settle(state)
         assert state.api.of("jobs") == []
+
+    tell(story)
+
+
+def test_a_task_that_goes_while_its_admission_is_in_doubt_leaves_no_ledger_entry() -> None:
+    def story(state: Story) -> None:
+        state.begin({}, steps=7, end="error")
+        state.wait(11)
+        state.loop.settle()
+        state.wait(2)  # the backoff is over; nothing but the ledger's answer will wake the task
+        state.loop.settle()
+        assert [pending.request.method for pending in state.requests()] == ["PUT", "PATCH"]
+        state.execute(0, "lost")
+        state.mischief("delete task")
+        settle(state)
 
     tell(story)
