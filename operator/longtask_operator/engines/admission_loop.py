@@ -17,7 +17,7 @@ from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import Candidate, HeldBack, Verdict, plan_admissions
-from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.ledger import LedgerEntry, with_changes
 from longtask_operator.engines.ledgers import Ledger, Ledgers
 
 RELEASE_DELAY = 0.2
@@ -49,31 +49,38 @@ class AdmissionLoop:
         self._wake = asyncio.Event()
 
     def submit(self, candidate: Candidate) -> None:
-        """Let *candidate* wait for admission; the newest of a task counts."""
-        waiting = self._work[candidate.tenant].candidates
-        if waiting.get(candidate.entry.uid) != candidate:
-            waiting[candidate.entry.uid] = candidate
+        """Let *candidate* wait for admission; the newest of a task counts, whatever tenant it had."""
+        uid, work = candidate.entry.uid, self._work[candidate.tenant]
+        if work.candidates.get(uid) != candidate:
+            self._drop_candidate(uid)
+            work.candidates[uid] = candidate
+            work.released.discard((uid, candidate.entry.attempt))
             self._wake.set()
 
     def withdraw(self, uid: str, tenant: str) -> None:
         """Forget a task that waits no more."""
         self._held_back.pop(uid, None)
-        if tenant in self._work:
-            self._work[tenant].candidates.pop(uid, None)
+        self._drop_candidate(uid)
+
+    def _drop_candidate(self, uid: str) -> None:
+        for work in self._work.values():
+            work.candidates.pop(uid, None)
 
     def concerns(self, uid: str, tenant: str) -> bool:
         """Return whether a write that admits the task is under way or still to come."""
-        waiting = tenant in self._work and uid in self._work[tenant].candidates
-        return waiting or uid in self._in_flight
+        return uid in self._in_flight or any(uid in work.candidates for work in self._work.values())
 
     def keep(self, tenant: str, entry: LedgerEntry) -> None:
         """Put the entry of an attempt that lives back into the ledger."""
         self._work[tenant].kept[entry.uid] = entry
+        self._work[tenant].released.discard((entry.uid, entry.attempt))
         self._wake.set()
 
     def release(self, tenant: str, uid: str, attempt: int) -> None:
-        """Take an attempt out of the ledger, soon."""
-        self._work[tenant].released.add((uid, attempt))
+        """Take an attempt out of the ledger in which it stands, soon; *tenant* counts where it stands in none."""
+        work = self._work[self._ledgers.tenant_of(uid) or tenant]
+        work.released.add((uid, attempt))
+        work.kept.pop(uid, None)
         asyncio.get_running_loop().call_later(RELEASE_DELAY, self._wake.set)
 
     def held_back(self, uid: str) -> HeldBack | None:
@@ -94,7 +101,7 @@ class AdmissionLoop:
         if ledger.broken:
             await self._await_repair(tenant, work, ledger)
             return
-        verdicts = plan_admissions(work.candidates.values(), ledger.entries)
+        verdicts = plan_admissions(work.candidates.values(), with_changes(ledger.entries, released=work.released))
         admitted = [verdict.candidate for verdict in verdicts if verdict.held_back is None]
         added = [*work.kept.values(), *(candidate.entry for candidate in admitted)]
         self._in_flight = frozenset(entry.uid for entry in added)
@@ -114,10 +121,16 @@ class AdmissionLoop:
         self._hold_all(work, f"the ledger {ledger.name} cannot be read: {ledger.broken}")
         self._put_back(tenant, work)
         asyncio.get_running_loop().call_later(_REPAIR_SECONDS, self._wake.set)
+        await self._reload(tenant)
+
+    async def _reload(self, tenant: str) -> bool:
+        """Read the ledger again; return whether that succeeded."""
         try:
             await self._ledgers.reload(tenant)
         except ApiError as error:
             log.warning("the ledger was not read; trying again", tenant=tenant, error=str(error))
+            return False
+        return True
 
     def _put_back(self, tenant: str, work: _Work) -> None:
         newer = self._work[tenant]
@@ -148,7 +161,7 @@ class AdmissionLoop:
         self._tell([Verdict(candidate=candidate, held_back=held_back) for candidate in work.candidates.values()])
 
     async def _recover(self, tenant: str, work: _Work, error: ApiError) -> None:
-        """Put *work* back and read the ledger again: the write may have been executed, or another was."""
+        """Put *work* back and read the ledger until it is known: the write may have been executed, or another was."""
         self._put_back(tenant, work)
         if isinstance(error, Conflict | AlreadyExists):
             self._metrics.ledger_conflicted()
@@ -156,10 +169,7 @@ class AdmissionLoop:
         else:
             log.warning("the ledger was not written; trying again", tenant=tenant, error=str(error))
             await asyncio.sleep(_RETRY_DELAY)
-        try:
-            await self._ledgers.reload(tenant)
-        except ApiError as again:
-            log.warning("the ledger was not read; trying again", tenant=tenant, error=str(again))
+        while not await self._reload(tenant):  # noqa: ASYNC110 - the API server changes it
             await asyncio.sleep(_RETRY_DELAY)
         for candidate in work.candidates.values():
             self._on_change(candidate.key)  # also of tasks that went meanwhile: they may stand in the ledger now

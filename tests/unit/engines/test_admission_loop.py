@@ -1,0 +1,267 @@
+"""The admission loop on a model of the API server: each test executes and answers its requests itself."""
+
+from __future__ import annotations
+
+from asyncio.events import _set_running_loop
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from longtask_operator.adapters.kube import Kube
+from longtask_operator.api.reasons import QueueReason
+from longtask_operator.core.admission import Candidate
+from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry, format_entries
+from longtask_operator.engines.admission_loop import AdmissionLoop
+from longtask_operator.engines.ledgers import Ledgers
+from tests.builders import SMALLEST, START
+from tests.support.sim_api import SimApi
+from tests.support.sim_operator import METRICS, LogTrap, SimKube, VirtualLoop
+
+NAMESPACE = "longtask-system"
+
+
+class Bench:
+    """An admission loop that runs, and what it told."""
+
+    def __init__(self) -> None:
+        self.trap = LogTrap()
+        self.loop = VirtualLoop()
+        self.api = SimApi(now=self.loop.now)
+        self.kube = SimKube()
+        self.ledgers = Ledgers(cast(Kube, self.kube), NAMESPACE)
+        self.told: list[str] = []
+        self.admission = self.call(lambda: AdmissionLoop(self.ledgers, METRICS, self.told.append))
+        self.task = self.loop.create_task(self.admission.run())
+
+    def call(self, function: Any) -> Any:
+        """Call *function* as if inside the loop, which does not go on meanwhile."""
+        _set_running_loop(self.loop)
+        try:
+            return function()
+        finally:
+            _set_running_loop(None)
+
+    def submit(self, uid: str, attempt: int = 1, tenant: str = "team-a", generation: int = 1) -> None:
+        entry = LedgerEntry(uid=uid, attempt=attempt, generation=generation, size=SMALLEST)
+        candidate = Candidate(key=f"ns/{uid}", tenant=tenant, priority=0, queued_at=START, entry=entry)
+        self.call(lambda: self.admission.submit(candidate))
+
+    def keep(self, uid: str, attempt: int = 1) -> None:
+        entry = LedgerEntry(uid=uid, attempt=attempt, generation=1, size=SMALLEST)
+        self.call(lambda: self.admission.keep("team-a", entry))
+
+    def release(self, uid: str, attempt: int = 1, tenant: str = "team-a") -> None:
+        self.call(lambda: self.admission.release(tenant, uid, attempt))
+
+    def withdraw(self, uid: str) -> None:
+        self.call(lambda: self.admission.withdraw(uid, "team-a"))
+
+    def step(self, reply: str = "ok") -> None:
+        """Execute the oldest request, and answer it or lose the answer."""
+        self.loop.settle()
+        request = next(pending for pending in self.kube.pending if not pending.reply.done())
+        if reply != "not sent":
+            request.execute(self.api)
+        if reply == "ok":
+            request.deliver()
+        else:
+            request.lose()
+        self.loop.settle()
+
+    def run(self, seconds: float = 60) -> None:
+        """Answer everything for some time."""
+        end = self.loop.elapsed + seconds
+        while True:
+            self.loop.settle()
+            if any(not pending.reply.done() for pending in self.kube.pending):
+                self.step()
+                continue
+            when = self.loop.next_timer()
+            if when is None or when > end:
+                self.loop.elapsed = end
+                return
+            self.loop.elapsed = when
+
+    def ledger(self, tenant: str = "team-a") -> list[str]:
+        """Return `uid attempt` of each line that the API server holds."""
+        config = self.api.objects.get(("configmaps", NAMESPACE, f"longtask-ledger-tenant-{tenant}"))
+        lines = config["data"]["attempts"].splitlines() if config else []
+        return [" ".join(line.split()[:2]) for line in lines]
+
+    def store_ledger(self, text: str, tenant: str = "team-a") -> None:
+        """Write a ledger as somebody else would."""
+        name = f"longtask-ledger-tenant-{tenant}"
+        config = self.api.objects.get(("configmaps", NAMESPACE, name))
+        if config:
+            self.api.put("configmaps", {**config, "data": {"attempts": text}})
+        else:
+            self.api.new("configmaps", NAMESPACE, {"metadata": {"name": name}, "data": {"attempts": text}})
+
+    def load(self) -> None:
+        task = self.loop.create_task(self.ledgers.load())
+        self.step()
+        assert task.done()
+
+    def close(self) -> None:
+        self.task.cancel()
+        self.loop.settle()
+        self.loop.close()
+        self.trap.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+def test_what_waits_when_a_write_begins_shares_it(bench: Bench) -> None:
+    for uid in "abc":
+        bench.submit(uid)
+    bench.run()
+    assert bench.ledger() == ["a 1", "b 1", "c 1"]
+    assert len(bench.api.writes) == 1
+    assert sorted(bench.told) == ["ns/a", "ns/b", "ns/c"]
+
+
+def test_a_release_waits_for_company_and_names_its_attempt(bench: Bench) -> None:
+    bench.submit("a")
+    bench.run()
+    bench.release("a", attempt=2)
+    bench.run()
+    assert bench.ledger() == ["a 1"]
+    bench.release("a")
+    bench.submit("b")
+    bench.run()
+    assert bench.ledger() == ["b 1"]
+    assert len(bench.api.writes) == 2
+
+
+def test_each_tenant_has_a_ledger_of_its_own(bench: Bench) -> None:
+    bench.submit("a")
+    bench.submit("b", tenant="team-b")
+    bench.run()
+    assert (bench.ledger(), bench.ledger("team-b")) == (["a 1"], ["b 1"])
+
+
+def test_a_conflict_is_planned_anew_from_what_the_other_wrote(bench: Bench) -> None:
+    bench.load()
+    bench.store_ledger("z 4 1 250 512\n")
+    bench.submit("a")
+    bench.run()
+    assert bench.ledger() == ["a 1", "z 4"]
+
+
+@pytest.mark.parametrize("reply", ["lost", "not sent"])
+def test_a_write_without_an_answer_is_read_again(bench: Bench, reply: str) -> None:
+    bench.submit("a")
+    bench.step(reply)
+    bench.run()
+    assert bench.ledger() == ["a 1"]
+    assert "ns/a" in bench.told
+
+
+def test_a_ledger_in_doubt_is_read_until_it_is_known(bench: Bench) -> None:
+    bench.submit("a")
+    bench.step("lost")
+    bench.withdraw("a")
+    bench.loop.elapsed += 1
+    bench.step("lost")  # reading it again fails as well
+    assert bench.admission.concerns("a", "team-a")
+    bench.run()
+    assert bench.ledgers.entry("a") is not None
+    assert bench.told == ["ns/a"]
+    assert not bench.admission.concerns("a", "team-a")
+
+
+def test_a_full_ledger_holds_back_until_a_release_makes_room(bench: Bench) -> None:
+    full = [LedgerEntry(uid=f"u{n:05d}", attempt=1, generation=1, size=SMALLEST) for n in range(MAX_ENTRIES)]
+    bench.store_ledger(format_entries(full))
+    bench.load()
+    bench.submit("a")
+    bench.run()
+    held_back = bench.admission.held_back("a")
+    assert held_back is not None
+    assert held_back.reason is QueueReason.COHORT_EXHAUSTED
+    bench.release("u00000")
+    bench.run()
+    assert bench.admission.held_back("a") is None
+    assert "a 1" in bench.ledger()
+
+
+def test_a_release_goes_to_the_ledger_that_holds_the_attempt(bench: Bench) -> None:
+    bench.submit("a", tenant="team-a")
+    bench.run()
+    bench.release("a", tenant="team-b")  # the namespace changed its tenant meanwhile
+    bench.run()
+    assert bench.ledger() == []
+
+
+def test_a_task_waits_for_one_tenant_only(bench: Bench) -> None:
+    bench.submit("a", tenant="team-a")
+    bench.submit("a", tenant="team-b")
+    bench.run()
+    assert (bench.ledger(), bench.ledger("team-b")) == ([], ["a 1"])
+
+
+def test_an_attempt_that_is_kept_is_not_released_by_an_older_wish_nor_the_other_way_round(bench: Bench) -> None:
+    bench.submit("a")
+    bench.run()
+    bench.release("a")
+    bench.keep("a")
+    bench.run()
+    assert bench.ledger() == ["a 1"]
+    bench.keep("a")
+    bench.release("a")
+    bench.run()
+    assert bench.ledger() == []
+
+
+def test_an_admission_anew_outlives_the_release_of_the_same_attempt(bench: Bench) -> None:
+    bench.submit("a", generation=1)
+    bench.run()
+    bench.release("a")
+    bench.submit("a", generation=2)
+    bench.step("lost")  # executed: the entry is visible after the next read
+    bench.loop.elapsed += 1
+    bench.step()
+    bench.withdraw("a")  # its Job stands
+    bench.run()
+    assert bench.ledger() == ["a 1"]
+
+
+def test_a_withdrawn_task_is_not_admitted(bench: Bench) -> None:
+    bench.submit("a")
+    bench.withdraw("a")
+    bench.run()
+    assert bench.ledger() == []
+    assert bench.told == []
+
+
+def test_nothing_is_written_where_nothing_changes(bench: Bench) -> None:
+    bench.submit("a")
+    bench.run()
+    bench.submit("a")
+    bench.keep("a")
+    bench.release("unknown")
+    bench.run()
+    assert len(bench.api.writes) == 1
+
+
+def test_a_broken_ledger_holds_everybody_back_until_it_is_repaired(bench: Bench) -> None:
+    bench.store_ledger("nonsense\n")
+    bench.load()
+    bench.submit("a")
+    bench.run()
+    held_back = bench.admission.held_back("a")
+    assert held_back is not None
+    assert "cannot be read" in held_back.message
+    assert bench.ledger() == ["nonsense"]
+    bench.store_ledger("")
+    bench.run(600)
+    assert bench.ledger() == ["a 1"]
+    assert bench.admission.held_back("a") is None
