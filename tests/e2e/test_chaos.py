@@ -126,6 +126,7 @@ def chaos(detached: Detached, new_stage: Callable[..., Stage]) -> Iterator[tuple
     try:
         submit(stage, all_scripts, rng)
         thread.join(KILLS * LIVES[1])
+        killer.operator.until_leading()
         for script in all_scripts:
             stage.tasks.until_finished(script.name, 120)
         yield stage, all_scripts, killer
