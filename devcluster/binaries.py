@@ -80,7 +80,9 @@ def build_command(go: str, tool: str, output: Path) -> list[str]:
 
 def _compile(go: str, tool: str, output: Path, progress: Progress) -> None:
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    progress.detail("fetching Go modules")
     total = _package_count(go, tool, environment)
+    progress.detail(f"{total} packages, those compiled before come from Go's cache")
     command = build_command(go, tool, output)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
