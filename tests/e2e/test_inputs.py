@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -245,6 +246,14 @@ def test_a_successful_task_costs_at_most_four_writes(alone: Stage) -> None:
     slow = {entry.get("phase") for entry in alone.statuses("alone")} & {"Starting", "Queued"}
     assert len(writes) - len(slow) <= 4, told(writes)
     assert len(writes) >= 3, told(writes)
+
+
+def test_a_settled_task_costs_no_write(alone: Stage) -> None:
+    alone.tasks.until_finished("alone")
+    assert alone.audit() == []
+    before = writes_in(alone.cluster.audit_log, OPERATOR_USER, alone.namespace)
+    time.sleep(8)  # nothing is to happen in this time, so there is nothing to wait for
+    assert writes_in(alone.cluster.audit_log, OPERATOR_USER, alone.namespace) == before
 
 
 def told(writes: list[Request]) -> str:
