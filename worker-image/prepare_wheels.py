@@ -27,6 +27,7 @@ GOARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 def main() -> int:
     """Fill OUT and return the exit code."""
     arguments = _parse_arguments()
+    os.environ.setdefault("UV_SYSTEM_CERTS", "true")  # behind a company proxy the certificates that uv brings do not do
     out: Path = arguments.out.resolve()
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
