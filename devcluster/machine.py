@@ -24,6 +24,7 @@ from devcluster.process import run
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_INTERFACES = Path("/sys/class/net")
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def hierarchies() -> list[Path]:
 def remove(paths: ClusterPaths) -> None:
     """Kill the cluster's containers and give everything back; does nothing where there is nothing."""
     _remove_cgroup(paths)
-    if shutil.which("ip") and Path(f"/sys/class/net/{paths.machine_name}").exists():
+    if shutil.which("ip") and (_INTERFACES / paths.machine_name).exists():
         run(["ip", "link", "delete", paths.machine_name])
     if _firewall_readable():
         _remove_rules(paths.machine_name)
@@ -141,7 +142,8 @@ def removals(saved: str, comment: str) -> list[list[str]]:
 
 def _restore_forwarding() -> None:
     mark = _forwarding_mark()
-    others = list(Path("/sys/class/net").glob("ltdc-*")) + list(Path("/sys/class/net").glob("*/bridge"))
+    # a bridge is Docker's or a virtual machine's, which by now may rely on it
+    others = [*_INTERFACES.glob("ltdc-*"), *_INTERFACES.glob("*/bridge")]
     if mark.exists() and not others:
         _FORWARDING.write_text(mark.read_text())
         mark.unlink()
