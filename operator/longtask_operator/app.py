@@ -91,7 +91,10 @@ async def _supervise(
     def on_event(kind: str | None, body: dict[str, Any]) -> None:
         loop.call_soon_threadsafe(take_event, context, kind, body)
 
-    kopf_thread = KopfThread(on_event, context.kube, credentials)
+    def on_kopf_end() -> None:
+        loop.call_soon_threadsafe(informers.tasks.nudge)
+
+    kopf_thread = KopfThread(on_event, context.kube, credentials, on_kopf_end)
     health = Health(context.metrics, informers.all, lambda: elector.is_leader, kopf_thread.trouble)
     server = await serve_http(settings.http_port, context.metrics, health.unhealthy, health.unready)
     background = [

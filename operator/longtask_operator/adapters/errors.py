@@ -22,6 +22,10 @@ class NotFound(ApiError):  # noqa: N818 - named as the API server names it
     """404: no such object, or no such kind."""
 
 
+class KindMissing(NotFound):
+    """404 without an object's name: the kind is not served, now. It says nothing about any object."""
+
+
 class AlreadyExists(ApiError):  # noqa: N818
     """409 on create: an object of that name is there."""
 
@@ -73,6 +77,8 @@ def error_of(status: int, body: Mapping[str, Any], retry_after: str | None = Non
     if status == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
         return kind(status, reason, message, body.get("details"))
+    if status == 404 and not body.get("details"):
+        return KindMissing(status, reason, message)
     if status == 403 and _RBAC_REFUSAL.search(message):
         return NoPermission(status, reason, message, body.get("details"))
     if status in _BY_STATUS:

@@ -7,6 +7,7 @@ fault, waits with backoff and goes on by itself; `age` tells how old its view ma
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic
@@ -40,6 +41,7 @@ class Informer(Generic[V]):
         self._failures = 0
         self._said = ""
         self.synced = asyncio.Event()
+        self._nudged = asyncio.Event()
         self.kind_missing = False  #: the API server does not know the kind
 
     @property
@@ -55,11 +57,21 @@ class Informer(Generic[V]):
                 if watch:
                     await self._follow(version)
                 else:
-                    await asyncio.sleep(self._relist_seconds)
+                    await self._rest()
             except Gone:
                 log.info("list again: the watch fell too far behind", path=self._path)
             except ApiError as error:
                 await self._wait_out(error)
+
+    def nudge(self) -> None:
+        """List again now: what else told of changes has ended."""
+        self._nudged.set()
+
+    async def _rest(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._relist_seconds):
+                await self._nudged.wait()
+        self._nudged.clear()
 
     async def relist(self) -> str:
         """Read all objects in pages, repair the store, return the list's resourceVersion. Raises ApiError."""

@@ -9,6 +9,18 @@ from typing import Any
 import structlog
 
 
+class OneLine(logging.Filter):
+    """Turns tracebacks of Kopf's own loops, which it starts again or we do, into the one line that matters."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, shortened where it is Kopf's."""
+        if record.name.startswith("kopf") and record.exc_info and record.exc_info[1]:
+            error = record.exc_info[1]
+            record.msg, record.args = f"{record.getMessage()} {type(error).__name__}: {error}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def configure_logs(*, level: str, form: str) -> None:
     """Send all logs to standard output as *form* (`json` or `console`), from *level* on."""
     shared: list[Any] = [
@@ -28,6 +40,7 @@ def configure_logs(*, level: str, form: str) -> None:
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
+    handler.addFilter(OneLine())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

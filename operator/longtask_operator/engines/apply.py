@@ -8,7 +8,15 @@ from typing import Any
 
 import structlog
 
-from longtask_operator.adapters.errors import AlreadyExists, Conflict, Forbidden, Invalid, NoPermission, NotFound
+from longtask_operator.adapters.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Invalid,
+    KindMissing,
+    NoPermission,
+    NotFound,
+)
 from longtask_operator.adapters.kube import Json, resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
 from longtask_operator.api.errors import SpecError
@@ -98,6 +106,8 @@ class Applier:
         """Read the task again into the cache; one that is gone is dropped. Raises ApiError."""
         try:
             self.context.caches.tasks.put(observe_task(await self.context.kube.get(self._task_path(record))))
+        except KindMissing:
+            raise
         except NotFound:
             self.context.caches.tasks.remove(record.namespace, record.name, record.uid)
 

@@ -1,13 +1,14 @@
 """What is left of LongTasks that are gone: Jobs, pods and ledger entries without an owner.
 
-A cache may be behind, so a task is taken for gone only when the API server says so.
+A cache may be behind, so a task is taken for gone only when a watch or a list showed it go, or the
+API server says so now.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-from longtask_operator.adapters.errors import NotFound
+from longtask_operator.adapters.errors import KindMissing, NotFound
 from longtask_operator.adapters.kube import resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
 from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
@@ -50,11 +51,13 @@ class Departures:
                 self._admission.release(tenant, uid, entry.attempt)
 
     async def _is_gone(self, key: str, uid: str) -> bool:
-        if uid in self._confirmed:
+        if uid in self._confirmed or uid in self._departed.get(key, ()):
             return True
         namespace, _, name = key.partition("/")
         try:
             live = await self._context.kube.get(resource_path(API_VERSION, LONGTASK_PLURAL, namespace, name))
+        except KindMissing:
+            raise  # no kind is no answer: an API server that starts serves kinds one by one
         except NotFound:
             live = None
         if live and live["metadata"]["uid"] == uid:

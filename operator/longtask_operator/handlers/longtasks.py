@@ -9,6 +9,7 @@ not ours: it is started again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -99,8 +100,12 @@ def build_settings() -> kopf.OperatorSettings:
 class KopfThread:
     """Runs Kopf until stopped, again after each end of it."""
 
-    def __init__(self, on_event: OnEvent, kube: Kube, credentials: Credentials) -> None:
-        self._on_event, self._kube, self._credentials = on_event, kube, credentials
+    def __init__(
+        self, on_event: OnEvent, kube: Kube, credentials: Credentials, on_end: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_event, self._kube, self._credentials, self._on_end = on_event, kube, credentials, on_end
+        self._loop, self._run_flag = asyncio.new_event_loop(), asyncio.Event()
+        self._loop.close()
         self._stop = threading.Event()
         self._may_start: Callable[[], bool] = lambda: True
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
@@ -126,6 +131,8 @@ class KopfThread:
         """Ask Kopf to end and wait for it."""
         self._stop.set()
         if self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # its loop is closed between two runs
+                self._loop.call_soon_threadsafe(self._run_flag.set)
             self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -139,16 +146,20 @@ class KopfThread:
             except Exception as error:
                 self._error = f"{type(error).__name__}: {error}"
                 log.warning("kopf ended; starting it again", error=self._error)
+            if not self._stop.is_set():
+                self._on_end()
             if self._failing_since is None or time.monotonic() - self._started > _TROUBLE_SECONDS:
                 self._failing_since = time.monotonic()
             self._stop.wait(_RESTART_SECONDS)
 
     async def _operate(self) -> None:
+        # A flag of this loop: Kopf would wait for a threading one in a thread that outlives its failures.
+        self._loop, self._run_flag = asyncio.get_running_loop(), asyncio.Event()
         registry = build_registry(self._on_event, self._kube, self._credentials)
         # An identity of our own: Kopf would look the user up, and an image need not know uid 65532.
         identity: Any = "longtask"
         await kopf.operator(
-            registry=registry, settings=build_settings(), clusterwide=True, stop_flag=self._stop, identity=identity
+            registry=registry, settings=build_settings(), clusterwide=True, stop_flag=self._run_flag, identity=identity
         )
 
 
