@@ -39,6 +39,7 @@ class CurrentAttempt:
     """The newest attempt; *number* is 0 before the first."""
 
     number: int
+    newest_known: int  #: number of the newest attempt that the status counts
     recorded: Attempt | None  #: what the status says of it
     entry: LedgerEntry | None
     job: JobView | None
@@ -46,10 +47,10 @@ class CurrentAttempt:
 
     @property
     def is_open(self) -> bool:
-        """Whether its end is not recorded yet."""
+        """Whether its end is not recorded yet, nor was it given up before anything of it was seen."""
         if self.recorded:
             return self.recorded.completion_time is None
-        return self.entry is not None or self.job is not None or bool(self.pods)
+        return self.number > self.newest_known
 
     @property
     def stop(self) -> Cause | None:
@@ -66,6 +67,7 @@ def current_attempt(seen: Observed) -> CurrentAttempt:
     recorded = find_attempt(status, number)
     return CurrentAttempt(
         number=number,
+        newest_known=status.attempt or 0,
         recorded=recorded,
         entry=seen.entry if seen.entry and seen.entry.attempt == number else None,
         job=next((job for job in seen.jobs if job.attempt == number), None),

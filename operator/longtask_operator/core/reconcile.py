@@ -54,24 +54,31 @@ def reconcile(seen: Observed, policy: Policy) -> Decision:
     if status.run != (seen.task.status.run or 1):
         return Decision(status=status, notices=notices, again_at=seen.now)
     attempt = current_attempt(seen)
-    decision = steer(seen, attempt, status) if attempt.is_open else None
+    decision = None
+    if attempt.is_open and not is_true(status, ConditionType.FINISHED):
+        decision = steer(seen, attempt, status)
     if decision is None:
         decision = _next_step(seen, attempt, status, policy)
+    else:
+        older = leftovers_of(seen, spared=attempt.number)
+        decision = replace(decision, then=(*older, *decision.then))
     return replace(decision, notices=(*notices, *decision.notices))
 
 
 def _next_step(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision:
     """Decide what follows when no attempt is open."""
-    leftovers = leftovers_of(seen, attempt)
+    leftovers = leftovers_of(seen)
+    # A Job may still be on its way to an attempt that the run ends before: its number is never used again.
+    given_up = status.model_copy(update={"attempt": attempt.number})
     if is_true(status, ConditionType.FINISHED):
-        return _settled(seen, status, leftovers)
+        return _settled(seen, given_up, leftovers)
     spec, generation, now = seen.task.spec, seen.task.metadata.generation, seen.now
     deadline = record.deadline_of(status, spec)
     if spec.cancel:
-        return _ended(record.finish(status, lifecycle.cancelled(status), generation=generation, now=now), leftovers)
+        return _ended(record.finish(given_up, lifecycle.cancelled(status), generation=generation, now=now), leftovers)
     if deadline and now >= deadline:
         situation = lifecycle.failed(status, Cause.DEADLINE, f"deadlineSeconds ({spec.deadline_seconds}) passed")
-        return _ended(record.finish(status, situation, generation=generation, now=now), leftovers)
+        return _ended(record.finish(given_up, situation, generation=generation, now=now), leftovers)
     return _wait(seen, attempt, status, policy, leftovers=leftovers, deadline=deadline)
 
 
@@ -121,8 +128,9 @@ def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size
         queued_at=parse_time(status.run_start_time or task.metadata.creation_timestamp),
         entry=entry,
     )
-    # An entry that started nothing is admitted anew with today's spec, not released.
-    waiting = replace(waiting, candidate=candidate, then=() if attempt.is_open else waiting.then)
+    if attempt.is_open:  # an entry that started nothing is admitted anew with today's spec, not released
+        waiting = replace(waiting, then=leftovers_of(seen, spared=attempt.number))
+    waiting = replace(waiting, candidate=candidate)
     if seen.held_back:
         return _waits(seen, status, waiting, seen.held_back.reason, seen.held_back.message)
     due = (seen.waiting_since or seen.now) + QUIET_WAIT

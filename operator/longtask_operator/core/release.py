@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longtask_operator.core.current import CurrentAttempt, Observed
+from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import Action, ReleaseEntry, ReleasePod, StopJob, StopPod
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
@@ -24,18 +24,18 @@ def release_children(
     return (*actions, *(_release_entry(entry, tenant) if gone else ()))
 
 
-def leftovers_of(seen: Observed, attempt: CurrentAttempt) -> tuple[Action, ...]:
-    """Return what still has to be let go of: attempts whose end is recorded, or an entry that started nothing."""
-    release = _release_entry(seen.entry, seen.tenant or "")
-    if attempt.is_open:
-        return release
-    live = [pod for pod in seen.pods if not pod.is_terminal]
-    controlled = {job.attempt for job in seen.jobs}
-    running_on = [job for job in seen.jobs if not _is_done(job, seen)]
-    actions: list[Action] = [ReleasePod(pod=pod) for pod in seen.pods if pod.held]
+def leftovers_of(seen: Observed, *, spared: int | None = None) -> tuple[Action, ...]:
+    """Return what still has to be let go of: all attempts but the one of number *spared*, whose entry stays too."""
+    jobs = [job for job in seen.jobs if job.attempt != spared]
+    pods = [pod for pod in seen.pods if pod.attempt != spared]
+    live = [pod for pod in pods if not pod.is_terminal]
+    controlled = {job.attempt for job in jobs}
+    running_on = [job for job in jobs if not _is_done(job, seen)]
+    actions: list[Action] = [ReleasePod(pod=pod) for pod in pods if pod.held]
     actions += [StopJob(job=job) for job in running_on]
     actions += [StopPod(pod=pod) for pod in live if pod.attempt not in controlled and not pod.deleted_at]
-    return (*actions, *(release if not live and not running_on else ()))
+    release = _release_entry(seen.entry, seen.tenant or "") if spared is None and not live and not running_on else ()
+    return (*actions, *release)
 
 
 def _is_done(job: JobView, seen: Observed) -> bool:

@@ -37,7 +37,7 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> De
         return ending.end_attempt(seen, _attempt_record(seen, attempt, status), status, end)
     if not attempt.job and not attempt.pods:
         return _create(seen, attempt, status)
-    wanted = attempt.stop or _stop_wanted(seen, attempt, status)
+    wanted = _stop_wanted(seen, attempt, status)
     if wanted:
         return _stop(seen, attempt, status, wanted)
     return _mirror(seen, attempt, status)
@@ -75,9 +75,12 @@ def _create(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> 
 
 
 def _stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Cause | None:
+    """Return why the attempt has to end. What was decided stays, but a cancellation is for good."""
     spec = seen.task.spec
-    if spec.cancel:
+    if spec.cancel and attempt.stop is not Cause.DEADLINE:
         return Cause.CANCELLED
+    if attempt.stop:
+        return attempt.stop
     deadline = record.deadline_of(status, spec)
     if deadline and seen.now >= deadline:
         return Cause.DEADLINE
@@ -92,7 +95,7 @@ def _stop(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, cause
     """Record why, then stop: what was recorded survives a crash, and explains the exit that follows."""
     why = next((pod.waiting for pod in attempt.pods if pod.waiting), "")
     recorded = _attempt_record(seen, attempt, status)
-    if recorded.cause is None:
+    if recorded.cause != cause:
         message = f"{STOPPING[cause]}: {why}" if why else STOPPING[cause]
         recorded = recorded.model_copy(update={"cause": str(cause), "message": message[:1024]})
     reason, phase = (Reason.CANCELLING, Phase.CANCELLING) if cause is Cause.CANCELLED else (cause, Phase.RUNNING)

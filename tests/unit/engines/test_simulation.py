@@ -32,6 +32,77 @@ def settle(story: Story) -> None:
         pass
 
 
+def wait_for(story: Story, text: str) -> int:
+    """Let everything be answered until a request that contains *text* waits; return its number."""
+    for _ in range(50):
+        story.nothing_unexpected()
+        for number, pending in enumerate(story.requests()):
+            if text in str(pending.request):
+                return number
+        if not story.answer_all():
+            story.pass_time()
+    raise AssertionError(f"no request with {text}: {[str(pending.request) for pending in story.requests()]}")
+
+
+CREATE_JOB = "POST /apis/batch/v1/namespaces/team-a/jobs"
+
+
+def cancel_while_the_job_is_in_doubt(story: Story) -> None:
+    """Lose the answer to the creation of a Job, cancel, and let the end be recorded before the Job is seen."""
+    story.begin({})
+    create = wait_for(story, CREATE_JOB)
+    story.edit(0, {"cancel": True})
+    story.deliver("longtasks")
+    story.execute(create, "lost")
+    story.loop.settle()
+    story.pass_time()
+    story.execute(wait_for(story, "/status"))
+    assert story.tasks()[0]["status"]["phase"] == "Cancelled"
+    assert len(story.operators[0].inbox["jobs"]) == 1
+
+
+def test_a_job_that_appears_after_the_task_was_cancelled_is_stopped() -> None:
+    def story(state: Story) -> None:
+        cancel_while_the_job_is_in_doubt(state)
+        settle(state)
+        state.advance(3, "success")
+        assert state.api.of("jobs") == []
+
+    tell(story)
+
+
+def test_a_job_that_appears_after_a_redrive_does_not_become_an_attempt_of_the_new_run() -> None:
+    def story(state: Story) -> None:
+        cancel_while_the_job_is_in_doubt(state)
+        state.edit(0, {"cancel": None, "redrive": "1", "image": "another"})
+        while state.operators[0].inbox["longtasks"]:
+            state.deliver("longtasks")
+            state.loop.settle()
+        settle(state)
+        state.advance(20, "success")
+        task = state.tasks()[0]
+        assert (task["status"]["phase"], task["status"]["run"]) == ("Succeeded", 2)
+        assert [attempt["number"] for attempt in task["status"]["attempts"]] == [2]
+
+    tell(story)
+
+
+def test_a_cancellation_that_was_seen_while_the_task_was_suspended_cannot_be_taken_back() -> None:
+    def story(state: Story) -> None:
+        state.begin({}, steps=3)
+        settle(state)
+        assert state.tasks()[0]["status"]["phase"] == "Running"
+        state.edit(0, {"suspend": True})
+        settle(state)
+        state.edit(0, {"cancel": True})
+        settle(state)
+        state.edit(0, {"cancel": None, "suspend": None})
+        state.advance(10, "success")
+        assert state.tasks()[0]["status"]["phase"] == "Cancelled"
+
+    tell(story)
+
+
 def test_a_task_that_goes_before_an_operator_starts_leaves_no_ledger_entry() -> None:
     def story(state: Story) -> None:
         state.begin(spec={})
