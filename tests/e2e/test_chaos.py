@@ -22,9 +22,9 @@ from tests.support.operator_process import OperatorProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 TASKS = 50
-KILLS = 12
+KILLS = 10
 #: Seconds from the start of an operator to its end: before it leads, while it reads, in the middle of its work.
-LIVES = (0.3, 6.0)
+LIVES = (0.3, 5.0)
 #: Like a container that is restarted in its pod, each operator has the name of the one before, and its lease.
 IDENTITY = "chaos"
 RETRY = {"limits": {"application": 2}, "backoff": {"initialSeconds": 1, "factor": 2, "jitterPercent": 50}}

@@ -30,7 +30,7 @@ def sdk(stage: Stage) -> Json:
 
 
 def progress_file(stage: Stage) -> Json:
-    script = 'for i in 1 2 3 4 5 6; do echo "$i/6 step $i" > "$LONGTASK_PROGRESS_FILE"; sleep 1; done; ' + says(
+    script = 'for i in $(seq 14); do echo "$i/14 step $i" > "$LONGTASK_PROGRESS_FILE"; sleep 1; done; ' + says(
         {"steps": 14}
     )
     stage.tasks.create("progress-file", script, progressFile=True)
