@@ -162,15 +162,26 @@ def _remove_cgroup(paths: ClusterPaths) -> None:
 
 
 def _kill_members(group: Path) -> None:
-    for listing in group.rglob("cgroup.procs"):
+    for pid in members(group):
+        if member := process.read_stat(Path(f"/proc/{pid}/stat")):
+            member.signal(signal.SIGKILL)
+
+
+def members(group: Path) -> list[int]:
+    """Ids of the processes in a cgroup and below; a cgroup that goes away meanwhile has none."""
+    found: list[int] = []
+    for folder in _folders(group):
         with suppress(OSError):
-            for pid in listing.read_text().split():
-                if member := process.read_stat(Path(f"/proc/{pid}/stat")):
-                    member.signal(signal.SIGKILL)
+            found += map(int, (folder / "cgroup.procs").read_text().split())
+    return found
+
+
+def _folders(group: Path) -> list[Path]:
+    # unlike Path.rglob, os.walk passes over what vanishes while it looks
+    return [Path(folder) for folder, _, _ in os.walk(group)]
 
 
 def _remove_folders(group: Path) -> None:
-    folders = [path for path in group.rglob("*") if path.is_dir()]
-    for folder in [*sorted(folders, reverse=True), group]:
+    for folder in sorted(_folders(group), reverse=True):
         with suppress(OSError):  # still in use for a moment: the next round removes it
             folder.rmdir()

@@ -71,15 +71,18 @@ def traces(paths: ClusterPaths) -> list[str]:
     for command in (["mount"], ["ip", "link"], ["iptables-save"], ["ip6tables-save"]):
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         found += [line for line in lines if paths.machine_name in line or str(paths.root) in line]
-    found += [str(path) for top in machine.hierarchies() for path in top.rglob(f"{paths.machine_name}*")]
+    found += [str(group) for group in cgroups(paths) if group.exists()]
     # a namespace without a marked process would still be held by a container
     found += [f"container {pid}" for pid in members(paths)]
     return found + [str(path) for path in (paths.root, paths.lock) if path.exists()]
 
 
-def members(paths: ClusterPaths) -> list[str]:
-    listings = [group.rglob("cgroup.procs") for group in (top / paths.machine_name for top in machine.hierarchies())]
-    return [pid for files in listings for file in files for pid in file.read_text().split()]
+def cgroups(paths: ClusterPaths) -> list[Path]:
+    return [hierarchy / paths.machine_name for hierarchy in machine.hierarchies()]
+
+
+def members(paths: ClusterPaths) -> list[int]:
+    return [pid for group in cgroups(paths) for pid in machine.members(group)]
 
 
 def devcluster(*arguments: str) -> subprocess.CompletedProcess[str]:

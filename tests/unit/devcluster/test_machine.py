@@ -69,3 +69,11 @@ def test_forwarding_stays_while_others_need_it(forwarding: Path, tmp_path: Path,
     (tmp_path / "net" / needed_by).mkdir(parents=True)
     machine.remove(ClusterPaths(root=tmp_path / "x"))
     assert forwarding.read_text() == "1"
+
+
+def test_the_members_of_a_cgroup_are_those_of_all_folders_below(tmp_path: Path) -> None:
+    (tmp_path / "pods" / "one").mkdir(parents=True)
+    (tmp_path / "cgroup.procs").write_text("")
+    (tmp_path / "pods" / "one" / "cgroup.procs").write_text("12\n13\n")
+    assert machine.members(tmp_path) == [12, 13]  # `pods` has no listing: it vanished while we looked
+    assert machine.members(tmp_path / "gone") == []
