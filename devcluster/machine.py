@@ -112,11 +112,18 @@ def hierarchies() -> list[Path]:
 def remove(paths: ClusterPaths) -> None:
     """Kill the cluster's containers and give everything back; does nothing where there is nothing."""
     _remove_cgroup(paths)
-    if shutil.which("ip") and (_INTERFACES / paths.machine_name).exists():
-        run(["ip", "link", "delete", paths.machine_name])
+    _remove_interface(paths.machine_name)
     if _firewall_readable():
         _remove_rules(paths.machine_name)
     _restore_forwarding()
+
+
+def _remove_interface(name: str) -> None:
+    interface = _INTERFACES / name
+    if interface.exists():
+        # The kernel is about to delete it too, together with the node's namespace: who is second fails, which is fine.
+        run(["ip", "link", "delete", name], check=False)
+        process.wait_for(lambda: not interface.exists(), 10, f"The interface {name} is there; it did not go")
 
 
 def _firewall_readable() -> bool:

@@ -77,3 +77,19 @@ def test_the_members_of_a_cgroup_are_those_of_all_folders_below(tmp_path: Path) 
     (tmp_path / "pods" / "one" / "cgroup.procs").write_text("12\n13\n")
     assert machine.members(tmp_path) == [12, 13]  # `pods` has no listing: it vanished while we looked
     assert machine.members(tmp_path / "gone") == []
+
+
+def test_an_interface_that_goes_by_itself_meanwhile_is_no_error(
+    forwarding: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel deletes it with the node's namespace, a moment after the last process: seen between look and delete."""
+    paths = ClusterPaths(root=tmp_path / "x")
+    interface = tmp_path / "net" / paths.machine_name
+    interface.mkdir()
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "ip"
+    program.write_text(f"#!/bin/sh\nrmdir {interface}\necho 'Cannot find device' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    machine.remove(paths)
+    assert not interface.exists()
