@@ -82,7 +82,7 @@ def test_the_members_of_a_cgroup_are_those_of_all_folders_below(tmp_path: Path) 
 def test_an_interface_that_goes_by_itself_meanwhile_is_no_error(
     forwarding: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel deletes it with the node's namespace, a moment after the last process: seen between look and delete."""
+    """The kernel deletes it with the node's namespace, a moment after the last process: seen between look and call."""
     paths = ClusterPaths(root=tmp_path / "x")
     interface = tmp_path / "net" / paths.machine_name
     interface.mkdir()
