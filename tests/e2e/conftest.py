@@ -23,16 +23,20 @@ ORDER = (
     "test_take_over",
     "test_outages",
     "test_chaos",
-    "test_rbac",
 )
+LAST = "test_rbac"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the modules of this folder by ORDER; the places of all other tests stay."""
     ours = [index for index, item in enumerate(items) if item.path.parent == Path(__file__).parent]
-    ordered = sorted((items[index] for index in ours), key=lambda item: ORDER.index(item.path.stem))
+    ordered = sorted((items[index] for index in ours), key=lambda item: _rank(item.path.stem))
     for index, item in zip(ours, ordered, strict=True):
         items[index] = item
+
+
+def _rank(module: str) -> tuple[bool, int]:
+    return module == LAST, ORDER.index(module) if module in ORDER else len(ORDER)
 
 
 @pytest.fixture(scope="session")
