@@ -62,6 +62,7 @@ class SimApi:
     on_job: Callable[[Json], None] = lambda job: None
     version: int = 100
     writes: list[Request] = field(default_factory=list)
+    broken: Broken | None = None
     gone: set[Key] = field(default_factory=set)  #: what was there once
     _uids: int = 0
 

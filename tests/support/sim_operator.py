@@ -97,6 +97,9 @@ class Pending:
             self.answer = api.handle(self.request)
         except ApiError as error:
             self.error = error
+        except Broken as error:
+            api.broken = error
+            raise
 
     def deliver(self) -> None:
         """Let the answer arrive."""

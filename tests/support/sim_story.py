@@ -58,6 +58,8 @@ class Story(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            if self.api.broken:
+                raise self.api.broken
             self.come_to_rest()
             self.check_rest()
         finally:
