@@ -117,7 +117,8 @@ class Controller:
     async def _process(self, key: str) -> None:
         namespace, _, name = key.partition("/")
         record = self.context.caches.tasks.get(namespace, name)
-        await self.parts.departures.let_go(key, record)
+        if (wait := await self.parts.departures.let_go(key, record)) is not None:
+            self.queue.add_after(key, wait)
         if record is None:
             return
         try:

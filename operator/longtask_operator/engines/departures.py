@@ -6,18 +6,21 @@ API server says so now.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 
 from longtask_operator.adapters.errors import KindMissing, NotFound
 from longtask_operator.adapters.kube import resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
-from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
-from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.api.names import API_VERSION, LABEL_TASK_UID, LONGTASK_PLURAL
+from longtask_operator.core.observe import JobView, PodView, observe_pod
 from longtask_operator.core.release import release_children
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.apply import Applier
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
+
+_SETTLE_SECONDS = 2.0
 
 
 class Departures:
@@ -27,18 +30,25 @@ class Departures:
         self._context, self._ledgers, self._applier, self._admission = context, ledgers, applier, admission
         self._departed: dict[str, dict[str, str]] = defaultdict(dict)  #: key -> uids seen to go, with their tenants
         self._confirmed: set[str] = set()
+        self._childless: dict[str, float] = {}  #: uid -> since when no Job and no pod of it is known, in loop time
 
     def noticed(self, record: TaskRecord, tenant: str) -> None:
         """Remember that *record* of *tenant* went from the cache."""
         self._departed[record.key][record.uid] = tenant
 
-    async def let_go(self, key: str, record: TaskRecord | None) -> None:
-        """Let go of what tasks of this name other than *record* left behind. Raises ApiError."""
+    async def let_go(self, key: str, record: TaskRecord | None) -> float | None:
+        """Let go of what tasks of this name other than *record* left behind; return when to come back, in seconds.
+
+        Raises:
+            ApiError: if the API server does not answer; call again.
+        """
         jobs, pods = self._context.caches.jobs.group(key), self._context.caches.pods.group(key)
         present = {job.task_uid for job in jobs} | {pod.task_uid for pod in pods} | set(self._departed.get(key, ()))
+        waits = []
         for uid in present - ({record.uid} if record else set()):
             if await self._is_gone(key, uid):
-                await self._release(key, uid, jobs, pods)
+                waits.append(await self._release(key, uid, jobs, pods))
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def sweep(self) -> None:
         """Release ledger entries of tasks that no cache knows; call only with caches just listed."""
@@ -67,16 +77,38 @@ class Departures:
         self._departed[key].setdefault(uid, "")  # its ledger entry is released last, when no child tells of it any more
         return True
 
-    async def _release(self, key: str, uid: str, jobs: tuple[JobView, ...], pods: tuple[PodView, ...]) -> None:
+    async def _release(self, key: str, uid: str, jobs: tuple[JobView, ...], pods: tuple[PodView, ...]) -> float | None:
         """Let go of one task; it is remembered until nothing of it can come any more, a late admission included."""
         tenant = self._ledgers.tenant_of(uid) or self._departed[key].get(uid, "")
         self._admission.withdraw(uid, tenant)
-        entry = self._ledgers.entry(uid)
         its_jobs = [job for job in jobs if job.task_uid == uid]
         its_pods = [pod for pod in pods if pod.task_uid == uid]
+        entry = self._ledgers.entry(uid)
+        if not its_jobs and not its_pods and entry and (wait := await self._pods_may_come(key, uid)) is not None:
+            return wait
         await self._applier.act(release_children(its_jobs, its_pods, entry, tenant), None)
         if not its_jobs and not its_pods and not self._admission.concerns(uid, tenant):
             self._departed[key].pop(uid, None)
             self._confirmed.discard(uid)
+            self._childless.pop(uid, None)
         if not self._departed[key]:
             del self._departed[key]
+        return None
+
+    async def _pods_may_come(self, key: str, uid: str) -> float | None:
+        """Return in how many seconds to look again for pods of a Job that is gone, or None if there are none.
+
+        The Job controller may have a pod under way when its Job goes, and our cache may not have it yet.
+        """
+        now = asyncio.get_running_loop().time()
+        settled = self._childless.setdefault(uid, now) + _SETTLE_SECONDS
+        if now < settled:
+            return settled - now
+        namespace, selector = key.partition("/")[0], {"labelSelector": f"{LABEL_TASK_UID}={uid}"}
+        async for page in self._context.kube.list_pages(resource_path("v1", "pods", namespace), selector):
+            views = [view for item in page["items"] if (view := observe_pod(item)) and view.task_uid == uid]
+            for view in views:
+                self._context.caches.pods.put(view)
+            if views:
+                return _SETTLE_SECONDS
+        return None
