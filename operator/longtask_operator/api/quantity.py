@@ -1,6 +1,6 @@
 """Kubernetes quantities as integers in the smallest unit: CPU in millicores, memory in bytes.
 
-Accepts what the API server accepts for a positive CPU or memory quantity and nothing else.
+Accepts what the API server accepts for a CPU or memory quantity that is not negative and nothing else.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-_QUANTITY = re.compile(r"^\+?(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$")
+#: An exponent of two digits reaches beyond every machine; a longer one would take seconds to compute.
+_QUANTITY = re.compile(
+    r"\+?(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,2})?", re.ASCII
+)
 _BINARY: dict[str, int] = {
     unit: 1024**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), start=1)
 }
@@ -28,9 +31,9 @@ def parse_quantity(text: str | int) -> Decimal:
     """Return the exact value of *text*, in cores or bytes.
 
     Raises:
-        ValueError: if *text* is not a positive Kubernetes quantity.
+        ValueError: if *text* is not a Kubernetes quantity, or a negative one.
     """
-    match = _QUANTITY.match(str(text))
+    match = _QUANTITY.fullmatch(str(text))
     if match is None:
         raise ValueError(f"{text!r} is not a quantity; write for example 500m or 2Gi")
     number, suffix = Decimal(match["number"]), match["suffix"] or ""

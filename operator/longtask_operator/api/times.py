@@ -12,7 +12,10 @@ def format_time(moment: datetime) -> str:
 
 def parse_time(text: str) -> datetime:
     """Return the aware UTC datetime of an RFC 3339 *text*. Raises ValueError if it is none."""
-    return datetime.fromisoformat(text).astimezone(UTC)
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} does not say its time zone")
+    return moment.astimezone(UTC)
 
 
 def parse_optional_time(text: str | None) -> datetime | None:

@@ -6,10 +6,11 @@ below this module knows how a pod's status is spelt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from longtask_operator.api.names import (
     ANNOTATION_GENERATION,
@@ -22,6 +23,9 @@ from longtask_operator.api.names import (
     TASK_CONTAINER,
 )
 from longtask_operator.api.times import parse_optional_time, parse_time
+
+N = TypeVar("N", int, None)
+_OUR_NUMBER = re.compile(r"[0-9]{1,9}")
 
 #: Reasons of a waiting container that people should see at once.
 _TELLING_WAITS = frozenset(
@@ -126,7 +130,8 @@ def observe_job(body: Mapping[str, Any]) -> JobView | None:
     """Return the facts of a Job, or None if it does not carry our labels."""
     meta = body["metadata"]
     labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
-    if LABEL_TASK_UID not in labels or not str(labels.get(LABEL_ATTEMPT, "")).isdigit():
+    attempt = _number(labels.get(LABEL_ATTEMPT), None)
+    if LABEL_TASK_UID not in labels or attempt is None:
         return None
     conditions = [c for c in (body.get("status") or {}).get("conditions") or [] if c.get("status") == "True"]
     final = next((c for c in conditions if c["type"] in ("Complete", "Failed")), None)
@@ -138,7 +143,7 @@ def observe_job(body: Mapping[str, Any]) -> JobView | None:
         task_name=labels.get(LABEL_TASK, ""),
         task_uid=labels[LABEL_TASK_UID],
         owner_uid=next((o["uid"] for o in meta.get("ownerReferences") or [] if o.get("controller")), None),
-        attempt=int(labels[LABEL_ATTEMPT]),
+        attempt=attempt,
         run=_number(annotations.get(ANNOTATION_RUN), 1),
         generation=_number(annotations.get(ANNOTATION_GENERATION), 0),
         created=parse_time(meta["creationTimestamp"]),
@@ -152,7 +157,8 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
     """Return the facts of a Pod, or None if it does not carry our labels."""
     meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
     labels = meta.get("labels") or {}
-    if LABEL_TASK_UID not in labels or not str(labels.get(LABEL_ATTEMPT, "")).isdigit():
+    attempt = _number(labels.get(LABEL_ATTEMPT), None)
+    if LABEL_TASK_UID not in labels or attempt is None:
         return None
     task = _container(status.get("containerStatuses"), TASK_CONTAINER)
     sidecar = _container(status.get("initContainerStatuses"), SIDECAR_CONTAINER)
@@ -163,7 +169,7 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
         version=int(meta["resourceVersion"]),
         task_name=labels.get(LABEL_TASK, ""),
         task_uid=labels[LABEL_TASK_UID],
-        attempt=int(labels[LABEL_ATTEMPT]),
+        attempt=attempt,
         node=spec.get("nodeName"),
         phase=str(status.get("phase") or "Pending"),
         reason=str(status.get("reason") or ""),
@@ -227,5 +233,6 @@ def _disruption(status: Mapping[str, Any]) -> str:
     return ""
 
 
-def _number(text: Any, default: int) -> int:
-    return int(text) if str(text or "").isdigit() else default
+def _number(text: Any, default: N) -> int | N:
+    """Return a number that we once wrote, else *default*: labels and annotations may be edited by anybody."""
+    return int(text) if _OUR_NUMBER.fullmatch(str(text)) else default
