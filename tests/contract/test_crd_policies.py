@@ -46,7 +46,7 @@ def test_a_fault_of_a_policy_lets_nothing_through(policy: dict[str, Any]) -> Non
 
 @ALL
 def test_no_parameter_object(policy: dict[str, Any]) -> None:
-    """An API server that lost such a policy once refuses every task afterwards (docs/adr/0010-values-inside-policies.md)."""
+    """An API server that lost it once refuses every task afterwards (docs/adr/0010-values-inside-policies.md)."""
     assert "paramKind" not in policy["spec"]
 
 

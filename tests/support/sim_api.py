@@ -102,7 +102,8 @@ class SimApi:
         """Return whether *request* creates what was there before and is gone."""
         match = _PATH.match(request.path)
         assert match, request
-        return request.method == "POST" and (match["plural"], match["ns"], request.body["metadata"]["name"]) in self.gone
+        key = (match["plural"], match["ns"], (request.body or {}).get("metadata", {}).get("name"))
+        return request.method == "POST" and key in self.gone
 
     def put(self, plural: str, body: Json) -> Json:
         """Store *body* as a new version, tell the watchers, and drop it if nothing holds it any more."""
