@@ -11,10 +11,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from longtask_operator.api.longtask import Result
 
 MAX_MESSAGE_BYTES = 4096
 MAX_RESULT_BYTES = 3072
+MAX_RESULT_DEPTH = 100  #: well under what libraries on the way refuse
 LOG_TAIL_BYTES = 2048
 _PROGRESS_LINE = re.compile(r"^\s*(?P<done>[0-9]{1,18})\s*/\s*(?P<total>[0-9]{1,18})(\s|$)")
 
@@ -40,10 +43,11 @@ def parse_outcome(text: str) -> Outcome | None:
         return None
     if not isinstance(data, dict) or data.get("longtask") != 1:
         return None
+    result, fault = _result(data)
     return Outcome(
-        result=_result(data),
+        result=result,
         permanent=data.get("permanent") is True,
-        message=str(data.get("message") or "")[:1024],
+        message=_clean(str(data.get("message") or "") or fault)[:1024],
         done=_count(data.get("done")),
         total=_count(data.get("total")),
     )
@@ -61,15 +65,28 @@ def log_tail(text: str) -> str | None:
     return raw.decode("utf-8", errors="ignore").strip("\x00 \n") or None
 
 
-def _result(data: dict[str, Any]) -> Result | None:
+def _result(data: dict[str, Any]) -> tuple[Result | None, str]:
+    """Return the result, and what is wrong with it if it cannot be kept."""
     if isinstance(data.get("uri"), str):
-        return Result(
-            uri=data["uri"][:2048], sha256=_text(data.get("sha256"), 64), size_bytes=_count(data.get("sizeBytes"))
-        )
-    result = data.get("result")
-    if result is None or len(json.dumps(result, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_RESULT_BYTES:
-        return None
-    return Result(value=result)
+        uri, sha256 = _clean(data["uri"])[:2048], _text(data.get("sha256"), 64)
+        return Result(uri=uri, sha256=sha256, size_bytes=_count(data.get("sizeBytes"))), ""
+    value = data.get("result")
+    if value is None:
+        return None, ""
+    try:
+        raw = orjson.dumps(value)
+    except TypeError as error:
+        return None, f"the result is not kept: {error}"
+    if len(raw) > MAX_RESULT_BYTES:
+        return None, f"the result is not kept: it has {len(raw)} bytes, more than {MAX_RESULT_BYTES}; write it to a uri"
+    if _is_deep(value, MAX_RESULT_DEPTH):
+        return None, f"the result is not kept: it is nested deeper than {MAX_RESULT_DEPTH} levels"
+    return Result(value=orjson.loads(raw)), ""
+
+
+def _is_deep(value: Any, levels: int) -> bool:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_is_deep(member, levels - 1) for member in members)
 
 
 def _count(value: Any) -> int | None:
@@ -77,4 +94,9 @@ def _count(value: Any) -> int | None:
 
 
 def _text(value: Any, limit: int) -> str | None:
-    return value[:limit] if isinstance(value, str) else None
+    return _clean(value)[:limit] if isinstance(value, str) else None
+
+
+def _clean(text: str) -> str:
+    """Return *text* without halves of surrogate pairs, which JSON can name and UTF-8 cannot hold."""
+    return text.encode("utf-8", errors="replace").decode()
