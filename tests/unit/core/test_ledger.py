@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longtask_operator.core.ledger import (
+    MAX_ENTRIES,
+    LedgerEntry,
+    format_entries,
+    ledger_name,
+    parse_entries,
+    with_changes,
+)
+from longtask_operator.core.sizing import Size
+from tests.builders import SMALLEST
+
+UIDS = st.from_regex(r"[0-9a-f]{8}-[0-9a-f]{4}", fullmatch=True)
+ENTRIES = st.builds(
+    lambda uid, attempt, generation, cpu, mib: LedgerEntry(
+        uid=uid, attempt=attempt, generation=generation, size=Size(cpu=cpu, memory=mib * 1024**2)
+    ),
+    UIDS,
+    st.integers(1, 10**6),
+    st.integers(1, 10**6),
+    st.integers(1, 64_000),
+    st.integers(1, 10**6),
+)
+
+
+def entry(uid: str = "u", attempt: int = 1, generation: int = 1) -> LedgerEntry:
+    return LedgerEntry(uid=uid, attempt=attempt, generation=generation, size=SMALLEST)
+
+
+def test_a_ledger_is_named_after_its_tenant() -> None:
+    assert ledger_name("team-a") == "longtask-ledger-tenant-team-a"
+
+
+def test_a_line_per_entry_in_order_of_uid() -> None:
+    assert format_entries([entry("b", 2, 3), entry("a")]) == "a 1 1 250 512\nb 2 3 250 512\n"
+
+
+def test_memory_is_written_in_whole_mebibytes_and_never_less() -> None:
+    odd = LedgerEntry(uid="u", attempt=1, generation=1, size=Size(cpu=1, memory=1024**2 + 1))
+    assert format_entries([odd]) == "u 1 1 1 2\n"
+
+
+@given(st.lists(ENTRIES, unique_by=lambda one: one.uid))
+def test_what_is_written_is_read_back(entries: list[LedgerEntry]) -> None:
+    assert parse_entries(format_entries(entries)) == {one.uid: one for one in entries}
+
+
+def test_a_full_ledger_fits_into_an_object() -> None:
+    largest = Size(cpu=64_000, memory=1024**4)
+    uid = "7c9d4f00-0000-4000-8000-{:012d}"
+    full = [LedgerEntry(uid=uid.format(n), attempt=99_999, generation=99_999, size=largest) for n in range(MAX_ENTRIES)]
+    assert len(format_entries(full)) < 1_000_000
+
+
+@pytest.mark.parametrize("text", ["u 1 1 250", "u 1 1 250 512 9", "u one 1 250 512", "a 1 1 1 1\n\nb 1 1 1 1", "{}"])
+def test_a_broken_line_breaks_the_ledger(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_entries(text)
+
+
+class TestChanges:
+    def test_added_and_released_in_one(self) -> None:
+        before = {"a": entry("a"), "b": entry("b")}
+        assert with_changes(before, added=[entry("c")], released=[("a", 1)]) == {"b": entry("b"), "c": entry("c")}
+        assert set(before) == {"a", "b"}
+
+    def test_a_release_of_another_attempt_changes_nothing(self) -> None:
+        assert with_changes({"a": entry("a", 2)}, released=[("a", 1), ("x", 1)]) == {"a": entry("a", 2)}
+
+    def test_the_same_attempt_may_be_admitted_anew(self) -> None:
+        assert with_changes({"a": entry("a", 2, 1)}, added=[entry("a", 2, 5)]) == {"a": entry("a", 2, 5)}
+
+    def test_an_older_attempt_never_replaces_a_newer_one(self) -> None:
+        assert with_changes({"a": entry("a", 3)}, added=[entry("a", 2)]) == {"a": entry("a", 3)}
+
+    def test_released_and_added_again_in_one_stays(self) -> None:
+        assert with_changes({"a": entry("a")}, added=[entry("a")], released=[("a", 1)]) == {"a": entry("a")}
