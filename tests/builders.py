@@ -160,3 +160,21 @@ def some_facts(**changes: Any) -> AttemptFacts:
         tenant="team-a", run=1, number=1, size=SMALLEST, deadline=None, report_base=JOB_POLICY.report_base
     )
     return replace(facts, **changes)
+
+
+#: The status of a task whose first attempt completed at second 5.
+FINISHED: dict[str, Any] = {
+    "run": 1,
+    "attempt": 1,
+    "tenant": "team-a",
+    "runStartTime": wire(0),
+    "completionTime": wire(5),
+    "phase": "Succeeded",
+    "reason": "Completed",
+    "attempts": [
+        {"number": 1, "run": 1, "generation": 1, "startTime": wire(1), "completionTime": wire(5), "cause": "Completed"}
+    ],
+    "conditions": [
+        {"type": "Finished", "status": "True", "reason": "Completed", "message": "", "lastTransitionTime": wire(5)}
+    ],
+}

@@ -56,7 +56,7 @@ def succeeded(message: str) -> Situation:
         phase=Phase.SUCCEEDED,
         reason=Cause.COMPLETED,
         conditions=(
-            Wanted(type=T.ADMITTED, status=TRUE, reason=Reason.ADMITTED, message="a place in the quota was reserved"),
+            _was_admitted(),
             Wanted(type=T.SUCCEEDED, status=TRUE, reason=Cause.COMPLETED, message=message),
             Wanted(type=T.FINISHED, status=TRUE, reason=Cause.COMPLETED, message=message),
             Wanted(type=T.READY, status=TRUE, reason=Reason.FINISHED, message=message),
@@ -64,13 +64,13 @@ def succeeded(message: str) -> Situation:
     )
 
 
-def failed(before: LongTaskStatus, cause: Cause, message: str) -> Situation:
-    """Return the situation of a task that failed by *cause*."""
+def failed(cause: Cause, message: str, *, waited: LongTaskStatus | None = None) -> Situation:
+    """Return the situation of a task that failed by *cause*: by its last attempt, or while it *waited*."""
     return Situation(
         phase=Phase.FAILED,
         reason=cause,
         conditions=(
-            _as_it_was(before),
+            _as_it_was(waited) if waited else _was_admitted(),
             Wanted(type=T.SUCCEEDED, status=FALSE, reason=cause, message=message),
             Wanted(type=T.FINISHED, status=TRUE, reason=cause, message=message),
             Wanted(type=T.READY, status=FALSE, reason=cause, message=message),
@@ -113,6 +113,10 @@ def _ready() -> Wanted:
 
 def _unfinished() -> Wanted:
     return Wanted(type=T.FINISHED, status=FALSE, reason=Reason.UNFINISHED, message="the run has not ended")
+
+
+def _was_admitted() -> Wanted:
+    return Wanted(type=T.ADMITTED, status=TRUE, reason=Reason.ADMITTED, message="a place in the quota was reserved")
 
 
 def _as_it_was(before: LongTaskStatus) -> Wanted:

@@ -77,7 +77,8 @@ def _next_step(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, 
     if spec.cancel:
         return _ended(record.finish(given_up, lifecycle.cancelled(status), generation=generation, now=now), leftovers)
     if deadline and now >= deadline:
-        situation = lifecycle.failed(status, Cause.DEADLINE, f"deadlineSeconds ({spec.deadline_seconds}) passed")
+        message = f"deadlineSeconds ({spec.deadline_seconds}) passed"
+        situation = lifecycle.failed(Cause.DEADLINE, message, waited=status)
         return _ended(record.finish(given_up, situation, generation=generation, now=now), leftovers)
     return _wait(seen, attempt, status, policy, leftovers=leftovers, deadline=deadline)
 

@@ -34,7 +34,8 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> De
     """Return what the open *attempt* asks for, or None where nothing of it exists and nothing may be started."""
     end = _end_of(attempt)
     if end:
-        return ending.end_attempt(seen, _attempt_record(seen, attempt, status), status, end)
+        recorded = _attempt_record(seen, attempt, status)
+        return ending.end_attempt(seen, recorded, _with_attempt_and_size(seen, status, recorded, attempt), end)
     if not attempt.job and not attempt.pods:
         return _create(seen, attempt, status)
     wanted = _stop_wanted(seen, attempt, status)

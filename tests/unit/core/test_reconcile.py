@@ -4,23 +4,7 @@ from typing import Any
 
 from longtask_operator.core.decision import ReleaseEntry
 from longtask_operator.core.reconcile import LETTING_GO, reconcile
-from tests.builders import POLICY, a_longtask, an_entry, at, seen, wire
-
-FINISHED = {
-    "run": 1,
-    "attempt": 1,
-    "tenant": "team-a",
-    "runStartTime": wire(0),
-    "completionTime": wire(5),
-    "phase": "Succeeded",
-    "reason": "Completed",
-    "attempts": [
-        {"number": 1, "run": 1, "generation": 1, "startTime": wire(1), "completionTime": wire(5), "cause": "Completed"}
-    ],
-    "conditions": [
-        {"type": "Finished", "status": "True", "reason": "Completed", "message": "", "lastTransitionTime": wire(5)}
-    ],
-}
+from tests.builders import FINISHED, POLICY, a_longtask, an_entry, at, seen
 
 
 def finished(spec: dict[str, Any] | None = None) -> Any:

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from longtask_operator.api.longtask import Attempt, LongTask, LongTaskStatus, Progress, Result
+from longtask_operator.api.reasons import Cause
+from longtask_operator.core.causes import AttemptEnd
+from longtask_operator.core.decision import Decision
+from longtask_operator.core.ending import end_attempt
+from longtask_operator.core.outcome import Outcome
+from tests.builders import a_longtask, at, seen, wire
+
+ATTEMPT = Attempt(number=1, run=1, generation=1, job_name="wordcount-7c9d4f-1", start_time=wire(1))
+
+
+def end(cause: Cause, task: LongTask | None = None, **changes: Any) -> tuple[Decision, LongTaskStatus]:
+    task = task or a_longtask(status={"run": 1, "runStartTime": wire(0)})
+    observed = seen(task, **{key: changes.pop(key) for key in ("progress", "jitter") if key in changes})
+    ended = AttemptEnd(cause=cause, **{"finished": at(8), **changes})
+    decision = end_attempt(observed, ATTEMPT, task.status, ended)
+    assert decision.status is not None
+    return decision, decision.status
+
+
+def condition(status: LongTaskStatus, kind: str) -> tuple[str, str, str]:
+    found = next(c for c in status.conditions or () if c.type == kind)
+    return found.status, found.reason, found.message
+
+
+def test_a_completed_attempt_ends_the_task_with_its_result() -> None:
+    decision, status = end(Cause.COMPLETED, exit_code=0, outcome=Outcome(result=Result(value={"rows": 3})))
+    assert (status.phase, status.completion_time) == ("Succeeded", wire(10))
+    assert status.result == Result(value={"rows": 3})
+    assert condition(status, "Succeeded") == ("True", "Completed", "attempt 1 completed")
+    assert status.attempt_counts == {"completed": 1}
+    assert decision.again_at == at(10)
+    assert decision.then == ()
+
+
+def test_a_completed_attempt_without_an_outcome_has_no_result() -> None:
+    _, status = end(Cause.COMPLETED, exit_code=0)
+    assert status.result is None
+
+
+def test_a_failed_attempt_is_followed_by_a_backoff() -> None:
+    decision, status = end(Cause.APPLICATION, exit_code=1, message="exit code 1")
+    assert (status.phase, status.next_attempt_time, status.completion_time) == ("Backoff", wire(20), None)
+    said = f"attempt 1 ended by Application: exit code 1; the next attempt starts at {wire(20)}"
+    assert condition(status, "Admitted") == ("False", "Backoff", said)
+    assert decision.again_at == at(10)
+
+
+def test_the_last_attempt_of_a_budget_fails_the_task() -> None:
+    task = a_longtask({"retry": {"limits": {"application": 0}}}, {"run": 1, "runStartTime": wire(0)})
+    _, status = end(Cause.APPLICATION, task, message="exit code 1")
+    assert (status.phase, status.completion_time, status.next_attempt_time) == ("Failed", wire(10), None)
+    said = "attempt 1 ended by Application: exit code 1; Application is not retried"
+    assert condition(status, "Stalled") == ("True", "Application", said)
+    assert condition(status, "Admitted")[:2] == ("True", "Admitted")
+
+
+def test_a_result_of_a_failed_attempt_is_ignored() -> None:
+    _, status = end(Cause.APPLICATION, exit_code=1, outcome=Outcome(result=Result(value=1)))
+    assert status.result is None
+
+
+@pytest.mark.parametrize("cause", [Cause.PERMANENT, Cause.DEADLINE])
+def test_a_final_cause_fails_the_task(cause: Cause) -> None:
+    _, status = end(cause)
+    assert (status.phase, status.reason) == ("Failed", str(cause))
+    assert condition(status, "Succeeded") == (
+        "False",
+        str(cause),
+        f"attempt 1 ended by {cause}; {cause} is not retried",
+    )
+
+
+def test_a_cancelled_attempt_cancels_the_task() -> None:
+    _, status = end(Cause.CANCELLED)
+    assert (status.phase, status.completion_time) == ("Cancelled", wire(10))
+
+
+def test_a_suspended_attempt_waits_without_a_backoff() -> None:
+    decision, status = end(Cause.SUSPENDED)
+    assert (status.phase, status.next_attempt_time, status.completion_time) == ("Suspended", None, None)
+    assert status.attempt_counts == {"suspended": 1}
+    assert decision.again_at == at(10)
+
+
+class TestLastProgress:
+    def test_the_latest_report_outlives_the_mirror(self) -> None:
+        _, status = end(Cause.APPLICATION, progress=Progress(done=7, total=9))
+        assert status.progress is not None
+        assert (status.progress.done, status.progress.total) == (7, 9)
+
+    def test_the_mirror_stays_where_no_report_is_known(self) -> None:
+        task = a_longtask(status={"run": 1, "progress": {"done": 3}})
+        _, status = end(Cause.APPLICATION, task)
+        assert status.progress is not None
+        assert status.progress.done == 3
+
+    def test_what_the_worker_left_behind_is_its_last_word(self) -> None:
+        _, status = end(Cause.COMPLETED, progress=Progress(done=7, total=9, unit="rows"), counted=(9, 9))
+        assert status.progress is not None
+        assert (status.progress.done, status.progress.percent, status.progress.unit) == (9, 100, "rows")
