@@ -134,7 +134,11 @@ class SimKube:
         return await self._send("GET", path)
 
     async def list_pages(self, path: str, params: Mapping[str, str] | None = None) -> AsyncIterator[Json]:
-        yield await self._send("GET", path)
+        page = await self._send("GET", path)
+        selector = (params or {}).get("labelSelector", "")
+        wanted = dict(term.split("=") for term in selector.split(",") if term and "managed-by" not in term)
+        items = [item for item in page["items"] if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
+        yield page | {"items": items}
 
     async def create(self, path: str, body: Json) -> Json:
         if path.endswith("/events"):

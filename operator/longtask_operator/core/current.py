@@ -54,9 +54,11 @@ class CurrentAttempt:
 
     @property
     def stop(self) -> Cause | None:
-        """The cause for which it is being ended, if that was decided."""
+        """The cause for which it is being ended, if that was decided; a word of a newer operator decides nothing."""
         recorded = self.recorded
-        return Cause(recorded.cause) if recorded and recorded.cause and recorded.completion_time is None else None
+        if recorded is None or recorded.completion_time is not None or recorded.cause not in set(Cause):
+            return None
+        return Cause(recorded.cause)
 
 
 def current_attempt(seen: Observed) -> CurrentAttempt:

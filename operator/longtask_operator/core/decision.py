@@ -22,6 +22,18 @@ class CreateJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmGone:
+    """Ask the API server whether really no pod of the attempt is there; with one, nothing else may be done.
+
+    The cache of pods may be behind that of Jobs, and a vanished Job is not a vanished pod.
+    """
+
+    namespace: str
+    task_uid: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeepEntry:
     """Put *entry* into the ledger: its attempt lives and the ledger does not hold it."""
 
@@ -64,7 +76,7 @@ class DeleteTask:
     """Delete the LongTask: its TTL has passed."""
 
 
-Action = CreateJob | KeepEntry | StopJob | StopPod | ReleasePod | ReleaseEntry | DeleteTask
+Action = ConfirmGone | CreateJob | KeepEntry | StopJob | StopPod | ReleasePod | ReleaseEntry | DeleteTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from longtask_operator.api.longtask import Attempt, LongTaskSpec, LongTaskStatus
@@ -13,7 +14,7 @@ from longtask_operator.api.times import format_time
 from longtask_operator.core import ending, lifecycle, record
 from longtask_operator.core.causes import AttemptEnd, classify_pod, lost
 from longtask_operator.core.current import CurrentAttempt, Observed
-from longtask_operator.core.decision import Action, CreateJob, Decision, KeepEntry, StopJob, StopPod
+from longtask_operator.core.decision import Action, ConfirmGone, CreateJob, Decision, KeepEntry, StopJob, StopPod
 from longtask_operator.core.jobs import job_name
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.sizing import Size, source_of
@@ -35,7 +36,9 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> De
     end = _end_of(attempt)
     if end:
         recorded = _attempt_record(seen, attempt, status)
-        return ending.end_attempt(seen, recorded, _with_attempt_and_size(seen, status, recorded, attempt), end)
+        sized = _with_attempt_and_size(seen, status, recorded, attempt)
+        decision = ending.end_attempt(seen, recorded, sized, end)
+        return decision if attempt.pods else replace(decision, first=(_confirm_gone(seen, attempt),))
     if not attempt.job and not attempt.pods:
         return _create(seen, attempt, status)
     wanted = _stop_wanted(seen, attempt, status)
@@ -57,6 +60,11 @@ def _end_of(attempt: CurrentAttempt) -> AttemptEnd | None:
     if attempt.recorded:
         return lost("the pod is gone and did not say how it ended")
     return None
+
+
+def _confirm_gone(seen: Observed, attempt: CurrentAttempt) -> ConfirmGone:
+    meta = seen.task.metadata
+    return ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=attempt.number)
 
 
 def _create(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Decision | None:
@@ -96,14 +104,15 @@ def _stop(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, cause
     """Record why, then stop: what was recorded survives a crash, and explains the exit that follows."""
     why = next((pod.waiting for pod in attempt.pods if pod.waiting), "")
     recorded = _attempt_record(seen, attempt, status)
+    said = STOPPING.get(cause, f"it is to end by {cause}")
     if recorded.cause != cause:
-        message = f"{STOPPING[cause]}: {why}" if why else STOPPING[cause]
+        message = f"{said}: {why}" if why else said
         recorded = recorded.model_copy(update={"cause": str(cause), "message": message[:1024]})
     reason, phase = (Reason.CANCELLING, Phase.CANCELLING) if cause is Cause.CANCELLED else (cause, Phase.RUNNING)
     if phase is Phase.RUNNING and not recorded.start_time:
         phase = Phase.STARTING
     status = record.with_attempt(status, recorded)
-    situation = lifecycle.active(phase, reason, f"{STOPPING[cause]}; the attempt is being stopped")
+    situation = lifecycle.active(phase, reason, f"{said}; the attempt is being stopped")
     status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
     return Decision(first=_kept(seen, attempt), status=status, then=_stops(attempt))
 

@@ -21,10 +21,11 @@ from longtask_operator.adapters.kube import Json, resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import LongTask, LongTaskStatus
-from longtask_operator.api.names import API_VERSION, FINALIZER, LONGTASK_PLURAL
+from longtask_operator.api.names import API_VERSION, FINALIZER, LABEL_ATTEMPT, LABEL_TASK_UID, LONGTASK_PLURAL
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import (
     Action,
+    ConfirmGone,
     CreateJob,
     DeleteTask,
     KeepEntry,
@@ -113,6 +114,8 @@ class Applier:
 
     async def _act(self, action: Action, seen: Observed | None) -> None:
         match action:
+            case ConfirmGone():
+                await self._confirm_gone(action)
             case CreateJob() if seen:
                 await self._create_job(action, seen)
             case KeepEntry():
@@ -129,6 +132,24 @@ class Applier:
                 meta = seen.task.metadata
                 path = resource_path(API_VERSION, LONGTASK_PLURAL, meta.namespace, meta.name)
                 await self.context.kube.delete(path, uid=meta.uid)
+
+    async def pods_now(self, namespace: str, task_uid: str, attempt: int | None = None) -> list[PodView]:
+        """Return the pods of a task, or of one attempt, that the API server has; the cache has them then."""
+        selector = f"{LABEL_TASK_UID}={task_uid}" + (f",{LABEL_ATTEMPT}={attempt}" if attempt is not None else "")
+        found: list[PodView] = []
+        async for page in self.context.kube.list_pages(
+            resource_path("v1", "pods", namespace), {"labelSelector": selector}
+        ):
+            found += [view for body in page["items"] if (view := observe_pod(body))]
+        for view in found:
+            self.context.caches.pods.put(view)
+        return found
+
+    async def _confirm_gone(self, action: ConfirmGone) -> None:
+        """Raise Conflict if a pod of the attempt is there after all."""
+        found = await self.pods_now(action.namespace, action.task_uid, action.attempt)
+        if found:
+            raise Conflict(409, "Conflict", f"pod {found[0].name} of the attempt is there after all")
 
     async def _create_job(self, action: CreateJob, seen: Observed) -> None:
         """Create the Job of an attempt; one that is there already is adopted if it is truly ours."""

@@ -12,8 +12,8 @@ from collections import defaultdict
 from longtask_operator.adapters.errors import KindMissing, NotFound
 from longtask_operator.adapters.kube import resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
-from longtask_operator.api.names import API_VERSION, LABEL_TASK_UID, LONGTASK_PLURAL
-from longtask_operator.core.observe import JobView, PodView, observe_pod
+from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
+from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.release import release_children
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.apply import Applier
@@ -104,11 +104,5 @@ class Departures:
         settled = self._childless.setdefault(uid, now) + _SETTLE_SECONDS
         if now < settled:
             return settled - now
-        namespace, selector = key.partition("/")[0], {"labelSelector": f"{LABEL_TASK_UID}={uid}"}
-        async for page in self._context.kube.list_pages(resource_path("v1", "pods", namespace), selector):
-            views = [view for item in page["items"] if (view := observe_pod(item)) and view.task_uid == uid]
-            for view in views:
-                self._context.caches.pods.put(view)
-            if views:
-                return _SETTLE_SECONDS
-        return None
+        found = await self._applier.pods_now(key.partition("/")[0], uid)
+        return _SETTLE_SECONDS if found else None

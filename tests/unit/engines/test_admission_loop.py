@@ -96,7 +96,10 @@ class Bench:
         if config:
             self.api.put("configmaps", {**config, "data": {"attempts": text}})
         else:
-            self.api.new("configmaps", NAMESPACE, {"metadata": {"name": name}, "data": {"attempts": text}})
+            labels = {"app.kubernetes.io/component": "ledger"}
+            self.api.new(
+                "configmaps", NAMESPACE, {"metadata": {"name": name, "labels": labels}, "data": {"attempts": text}}
+            )
 
     def load(self) -> None:
         task = self.loop.create_task(self.ledgers.load())

@@ -141,3 +141,23 @@ def test_a_task_that_goes_while_its_admission_is_in_doubt_leaves_no_ledger_entry
         settle(state)
 
     tell(story)
+
+
+def test_an_attempt_whose_job_is_gone_is_not_lost_while_its_pod_lives_unseen() -> None:
+    def story(state: Story) -> None:
+        state.begin({})
+        settle(state)
+        state.wait(3)  # long enough to be recorded as starting
+        settle(state)
+        for _ in range(3):
+            state.move(0)  # the pod is created, scheduled and started; its events are under way
+        state.mischief("delete job")
+        for _ in range(3):
+            state.deliver("jobs")
+        state.loop.settle()
+        while state.requests():
+            state.execute(0)
+            state.loop.settle()
+        assert state.tasks()[0]["status"]["attempts"][0].get("cause") is None
+
+    tell(story)
