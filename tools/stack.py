@@ -275,8 +275,16 @@ def _devcluster(*arguments: str, quiet: bool = False) -> None:
 
 
 def _run(command: list[str], *, cwd: Path | None = None, show: bool = False) -> str:
+    """Return what *command* prints. Programs beside our Python (uv, helm) are found first. Raises StackError."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
-        command, cwd=cwd, check=False, text=True, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE
+        command,
+        cwd=cwd,
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=None if show else subprocess.PIPE,
+        env={**os.environ, "PATH": path},
     )
     if done.returncode:
         tail = "\n".join((done.stdout + (done.stderr or "")).splitlines()[-25:])
