@@ -64,7 +64,7 @@ class Wiring:
             self._queue.add(f"{child.namespace}/{child.task_name}")
 
     def _pod_changed(self, before: PodView | None, after: PodView | None) -> None:
-        if before and after is None:
+        if before and (after is None or after.uid != before.uid):
             self._book.forget(before.uid)
 
     def _namespace_changed(self, before: NamespaceView | None, after: NamespaceView | None) -> None:

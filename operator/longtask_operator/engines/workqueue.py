@@ -57,6 +57,7 @@ class WorkQueue:
         now = asyncio.get_running_loop().time()
         pending = self._retry_at.get(key, 0.0) - now
         if pending > 0:
+            self.add_after(key, pending)
             return pending
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         wait = min(longest, _FIRST_RETRY * 2.0 ** min(failures - 1, 20)) * random.uniform(0.75, 1.0)

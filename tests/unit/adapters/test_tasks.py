@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.api.errors import SpecError
+from tests.builders import UID, a_longtask, a_longtask_body
+
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def test_a_record_is_found_by_its_key_and_counted_by_its_phase() -> None:
+    record = observe_task(a_longtask_body(status={"phase": "Running", "tenant": "red"}))
+    assert (record.key, record.uid, record.version) == ("team-a/wordcount", UID, 7)
+    assert (record.phase, record.tenant) == ("Running", "red")
+
+
+def test_an_unseen_task_is_pending() -> None:
+    body = a_longtask_body()
+    del body["status"]
+    record = observe_task(body)
+    assert (record.phase, record.tenant, record.body()["status"]) == ("Pending", "", {})
+
+
+def test_what_is_kept_is_enough_to_parse_it() -> None:
+    body = a_longtask_body({"priority": 3}, annotations={"longtask.dev/created-by": "alice"}, labels={"a": "b"})
+    assert observe_task(body).parse() == a_longtask(
+        {"priority": 3}, annotations={"longtask.dev/created-by": "alice"}, labels={"a": "b"}
+    )
+
+
+def test_noise_is_not_kept() -> None:
+    body = a_longtask_body(annotations={APPLIED: "x" * 9000, "mine": "1"}, managedFields=[{"manager": "m"}])
+    kept = observe_task(body).body()["metadata"]
+    assert kept["annotations"] == {"mine": "1"}
+    assert "managedFields" not in kept
+
+
+def test_a_stored_object_of_a_wrong_shape_is_a_spec_error_when_it_is_looked_at() -> None:
+    record = observe_task(a_longtask_body({"priority": "high"}))
+    with pytest.raises(SpecError, match=r"spec\.priority"):
+        record.parse()

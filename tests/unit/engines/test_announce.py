@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from longtask_operator.adapters.events import EventPoster
+from longtask_operator.adapters.metrics import Metrics
+from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.api.longtask import LongTaskStatus
+from longtask_operator.engines.announce import Announcer
+from tests.builders import a_job, a_longtask_body, wire
+
+
+class Said:
+    """Notes the Events."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def post(self, task: Any, reason: str, message: str, *, warning: bool = False) -> None:
+        self.events.append(f"{'Warning' if warning else 'Normal'} {reason}: {message}")
+
+
+def status(phase: str, *attempts: dict[str, Any], message: str = "m", **fields: Any) -> LongTaskStatus:
+    numbered = [{"number": n, "run": 1, "generation": 1, **a} for n, a in enumerate(attempts, start=1)]
+    condition = {"type": "Succeeded", "status": "Unknown", "reason": "r", "message": message}
+    return LongTaskStatus.model_validate(
+        {
+            "run": 1,
+            "tenant": "red",
+            "phase": phase,
+            "attempt": len(attempts),
+            "attempts": numbered,
+            "conditions": [{**condition, "lastTransitionTime": wire(0)}],
+            **fields,
+        }
+    )
+
+
+def announce(before: LongTaskStatus, after: LongTaskStatus) -> tuple[list[str], list[Any], Metrics]:
+    said, metrics = Said(), Metrics(version="test", max_tenants=10)
+    with capture_logs() as logs:
+        Announcer(metrics, cast(EventPoster, said)).changed(
+            observe_task(a_longtask_body()), before, after, job=a_job(), peak_memory=7
+        )
+    return said.events, logs, metrics
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+STARTED = {"startTime": wire(3), "nodeName": "n"}
+DONE = {"startTime": wire(3), "completionTime": wire(9), "cause": "Completed", "exitCode": 0}
+FAILED = {"startTime": wire(3), "completionTime": wire(9), "cause": "Application", "exitCode": 1, "message": "boom"}
+STOPPED = {"startTime": wire(3), "completionTime": wire(9), "cause": "Suspended"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events"),
+    [
+        pytest.param(LongTaskStatus(), status("Succeeded", DONE), [], id="plain-success"),
+        pytest.param(
+            status("Running", FAILED, STARTED),
+            status("Succeeded", FAILED, DONE, message="attempt 2 completed"),
+            ["Normal Completed: attempt 2 completed"],
+            id="success-after-a-failure",
+        ),
+        pytest.param(
+            status("Running", STARTED),
+            status("Backoff", FAILED),
+            ["Warning AttemptFailed: attempt 1 ended by Application: boom"],
+            id="failure",
+        ),
+        pytest.param(
+            status("Running", STARTED),
+            status("Failed", {**FAILED, "message": None}, message="all is lost"),
+            [
+                "Warning AttemptFailed: attempt 1 ended by Application: no more is known",
+                "Warning Failed: all is lost",
+            ],
+            id="last-failure",
+        ),
+        pytest.param(
+            status("Running", STARTED),
+            status("Suspended", STOPPED),
+            ["Normal Suspended: spec.suspend is true; the task holds no quota"],
+            id="suspended",
+        ),
+        pytest.param(
+            status("Suspended"), status("Queued"), ["Normal Resumed: spec.suspend is no longer true"], id="resumed"
+        ),
+        pytest.param(status("Queued"), status("Cancelled"), ["Normal Cancelled: m"], id="cancelled"),
+        pytest.param(status("Running", STARTED), status("Running", STARTED), [], id="nothing-new"),
+    ],
+)
+def test_what_people_hear(before: LongTaskStatus, after: LongTaskStatus, events: list[str]) -> None:
+    assert announce(before, after)[0] == events
+
+
+def test_one_closing_line_per_attempt_says_it_all() -> None:
+    _, logs, _ = announce(status("Running", STARTED), status("Backoff", FAILED))
+    assert [line for line in logs if line["event"] == "attempt ended"] == [
+        {
+            "event": "attempt ended",
+            "log_level": "info",
+            "namespace": "team-a",
+            "name": "wordcount",
+            "uid": observe_task(a_longtask_body()).uid,
+            "attempt": 1,
+            "cause": "Application",
+            "exit_code": 1,
+            "duration_seconds": 6.0,
+            "peak_memory_bytes": 7,
+            "message": "boom",
+        }
+    ]
+
+
+def test_an_attempt_is_counted_once_where_it_ends() -> None:
+    _, _, metrics = announce(status("Running", STARTED), status("Backoff", FAILED))
+    labels = {"tenant": "red", "type": "none", "cause": "Application"}
+    assert sample(metrics, "longtask_attempts_total", **labels) == 1
+    assert sample(metrics, "longtask_retries_total", tenant="red", cause="Application") == 1
+
+
+def test_a_run_is_counted_with_its_time() -> None:
+    after = status("Succeeded", DONE, startTime=wire(3), completionTime=wire(10))
+    _, _, metrics = announce(LongTaskStatus(), after)
+    assert sample(metrics, "longtask_finished_total", tenant="red", type="none", outcome="Succeeded") == 1
+    assert sample(metrics, "longtask_run_seconds_sum", outcome="Succeeded") == 7
+    assert sample(metrics, "longtask_submitted_total", tenant="red", type="none") == 1
+    assert sample(metrics, "longtask_start_seconds_sum") == 3
+    assert sample(metrics, "longtask_retries_total", tenant="red", cause="Completed") is None

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from longtask_operator.engines.pacing import WriteBudget
+
+
+def takes(budget: WriteBudget, times: int) -> int:
+    return sum(budget.take() for _ in range(times))
+
+
+def test_a_second_holds_a_seconds_worth() -> None:
+    now = [0.0]
+    budget = WriteBudget(5, lambda: now[0])
+    assert takes(budget, 20) == 5
+    now[0] = 0.4
+    assert takes(budget, 20) == 2
+    now[0] = 100.0
+    assert takes(budget, 20) == 5
+
+
+def test_less_than_one_a_second_is_one_now_and_then() -> None:
+    now = [0.0]
+    budget = WriteBudget(0.1, lambda: now[0])
+    assert takes(budget, 5) == 1
+    now[0] = 9.0
+    assert takes(budget, 5) == 0
+    now[0] = 10.5
+    assert takes(budget, 5) == 1

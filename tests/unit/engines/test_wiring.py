@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from longtask_operator.adapters.kube import Kube
+from longtask_operator.adapters.metrics import Metrics
+from longtask_operator.adapters.namespaces import NamespaceView
+from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.engines.context import Clock, Context, new_caches
+from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.wiring import Wiring, take_event
+from longtask_operator.engines.workqueue import WorkQueue
+from tests.builders import JOB_POLICY, POLICY, START, UID, a_job, a_longtask_body, a_running_pod
+from tests.support.sim_operator import SimKube
+
+
+class Gone:
+    """Notes what goes."""
+
+    def __init__(self) -> None:
+        self.noticed_uids: list[tuple[str, str]] = []
+        self.forgotten: list[str] = []
+        self.pages: list[str] = []
+
+    def noticed(self, record: Any, tenant: str) -> None:
+        self.noticed_uids.append((record.uid, tenant))
+
+    def forget(self, uid: str) -> None:
+        self.pages.append(uid)
+
+
+class Bench:
+    """Caches whose changes fill a queue."""
+
+    def __init__(self) -> None:
+        self.queue, self.gone = WorkQueue(), Gone()
+        self.metrics = Metrics(version="test", max_tenants=10)
+        self.context = Context(
+            kube=cast(Kube, SimKube()),
+            caches=new_caches(),
+            metrics=self.metrics,
+            clock=Clock(now=lambda: START, jitter=lambda: 0.5),
+            policy=POLICY,
+            job_policy=JOB_POLICY,
+            unlabelled="Own",
+            progress_interval=10,
+        )
+        self.caches = self.context.caches
+        gone = self.gone
+        self.wiring = Wiring(
+            self.context, self.queue, cast(Departures, gone), cast(ReportBook, gone), gone.forgotten.append
+        )
+        self.wiring.attach()
+
+    def keys(self) -> list[str]:
+        """Return what became ready, and empty the queue."""
+        found = list(self.queue._ready)
+        self.queue.__init__()  # type: ignore[misc]
+        return found
+
+    def task(self, version: int, **changes: Any) -> None:
+        self.caches.tasks.put(observe_task(a_longtask_body(resourceVersion=str(version), **changes)))
+
+    def gauge(self, tenant: str, phase: str) -> float:
+        value: float = self.metrics.tasks.labels(tenant, phase)._value.get()
+        return value
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_change_of_a_task_makes_it_ready(bench: Bench) -> None:
+    bench.task(1)
+    assert bench.keys() == ["team-a/wordcount"]
+    bench.task(1)
+    assert bench.keys() == []
+    bench.task(2)
+    assert bench.keys() == ["team-a/wordcount"]
+
+
+def test_a_change_of_a_child_makes_its_task_ready(bench: Bench) -> None:
+    bench.caches.jobs.put(a_job(name="whatever"))
+    assert bench.keys() == ["team-a/wordcount"]
+    bench.caches.pods.put(a_running_pod())
+    assert bench.keys() == ["team-a/wordcount"]
+    bench.caches.pods.remove("team-a", a_running_pod().name, "pod-1")
+    assert bench.keys() == ["team-a/wordcount"]
+
+
+def test_a_task_that_goes_is_noticed_and_forgotten(bench: Bench) -> None:
+    bench.task(1)
+    bench.keys()
+    bench.caches.tasks.remove("team-a", "wordcount", UID)
+    assert (bench.keys(), bench.gone.noticed_uids, bench.gone.forgotten) == (
+        ["team-a/wordcount"],
+        [(UID, "team-a")],
+        [UID],
+    )
+
+
+def test_a_task_that_was_made_anew_under_its_name_is_another(bench: Bench) -> None:
+    bench.task(1, status={"tenant": "red"})
+    bench.task(9, uid="another")
+    assert bench.gone.noticed_uids == [(UID, "red")]
+    assert bench.gone.forgotten == [UID]
+
+
+def test_tasks_are_counted_by_tenant_and_phase(bench: Bench) -> None:
+    bench.task(1)
+    assert bench.gauge("_other", "Pending") == 1
+    bench.task(2, status={"tenant": "red", "phase": "Running"})
+    assert (bench.gauge("_other", "Pending"), bench.gauge("red", "Running")) == (0, 1)
+    bench.caches.tasks.remove("team-a", "wordcount", UID)
+    assert bench.gauge("red", "Running") == 0
+
+
+def test_reports_of_a_pod_that_goes_or_is_replaced_are_forgotten(bench: Bench) -> None:
+    bench.caches.pods.put(a_running_pod(version=1))
+    bench.caches.pods.put(a_running_pod(version=2))
+    assert bench.gone.pages == []
+    bench.caches.pods.put(a_running_pod(version=3, uid="another"))
+    bench.caches.pods.remove("team-a", a_running_pod().name, "another")
+    assert bench.gone.pages == ["pod-1", "another"]
+
+
+def a_namespace(version: int, name: str = "team-a", **labels: str) -> NamespaceView:
+    return NamespaceView(name=name, uid=name, version=version, labels=labels)
+
+
+def test_a_new_label_of_a_namespace_concerns_its_tasks_without_a_tenant(bench: Bench) -> None:
+    bench.task(1)
+    bench.task(2, name="settled", uid="b", status={"tenant": "red"})
+    bench.task(3, name="elsewhere", uid="c", namespace="team-b")
+    bench.keys()
+    bench.caches.namespaces.put(a_namespace(4, tenant="x"))
+    assert bench.keys() == ["team-a/wordcount"]
+    bench.caches.namespaces.put(a_namespace(5, tenant="x"))
+    assert bench.keys() == []
+    bench.caches.namespaces.put(a_namespace(6))
+    assert bench.keys() == ["team-a/wordcount"]
+    bench.caches.namespaces.remove("", "team-a", "team-a")
+    assert bench.keys() == []
+
+
+def test_every_task_that_any_cache_knows_of_can_be_made_ready(bench: Bench) -> None:
+    bench.task(1)
+    bench.caches.jobs.put(a_job(task_name="of-a-job"))
+    bench.caches.pods.put(a_running_pod(task_name="of-a-pod"))
+    bench.keys()
+    bench.wiring.enqueue_all()
+    assert sorted(bench.keys()) == ["team-a/of-a-job", "team-a/of-a-pod", "team-a/wordcount"]
+
+
+@pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
+def test_events_of_the_watch_fill_the_cache(bench: Bench, kind: str | None) -> None:
+    take_event(bench.context, kind, a_longtask_body())
+    assert bench.caches.tasks.get("team-a", "wordcount") is not None
+    take_event(bench.context, "DELETED", a_longtask_body(resourceVersion="8"))
+    assert bench.caches.tasks.get("team-a", "wordcount") is None
+    take_event(bench.context, kind, a_longtask_body(resourceVersion="7"))
+    assert bench.caches.tasks.get("team-a", "wordcount") is None
