@@ -23,7 +23,7 @@ Key = tuple[str, str, str]  #: plural, namespace, name
 Watcher = Callable[[str, str, Json], None]  #: plural, type of the event, object
 
 _PATH = re.compile(
-    r"^/apis?/(?:[a-z.]+/)?v1[a-z0-9]*(?:/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)"
+    r"^/apis?/(?:[a-z0-9.]+/)?v1[a-z0-9]*(?:/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)"
     r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?$"
 )
 MAX_STATUS_BYTES = 32 * 1024
