@@ -241,8 +241,10 @@ class Story(RuleBasedStateMachine):
             self.api.delete(job, "jobs")
         elif kind == "orphan job" and job:
             self.world.orphan(job)
-        elif kind in ("delete pod", "force-delete pod") and pod:
-            self.api.delete(pod, "pods", 30 if kind == "delete pod" else 0)
+        elif kind == "delete pod" and pod:
+            self.api.delete(pod, "pods")
+        elif kind == "force-delete pod" and pod:
+            self.world.force_delete(pod)
         elif kind == "pod vanishes" and pod:
             self.world.vanish(pod)
         elif kind == "second pod" and job and "status" not in job and self.world.pods_of(job):
