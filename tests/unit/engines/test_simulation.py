@@ -16,7 +16,7 @@ from tests.support.sim_story import Story, tell
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 TestStory = Story.TestCase
 TestStory.settings = settings(
-    max_examples=int(os.environ.get("EX", "7500")) if THOROUGH else 150,
+    max_examples=int(os.environ.get("EX", "7500")) if THOROUGH else 90,
     stateful_step_count=60 if THOROUGH else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
