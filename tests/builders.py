@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from longtask_operator.api.longtask import LongTask, LongTaskStatus, parse_longtask
+from longtask_operator.api.longtask import LongTask, parse_longtask
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.current import Observed
 from longtask_operator.core.environment import AttemptFacts
 from longtask_operator.core.jobs import JobPolicy

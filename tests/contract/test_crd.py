@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from longtask_operator.api.crd import longtask_crd
-from longtask_operator.api.longtask import LongTaskSpec, LongTaskStatus
+from longtask_operator.api.longtask import LongTaskSpec
+from longtask_operator.api.status import LongTaskStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION: dict[str, Any] = longtask_crd()["spec"]["versions"][0]

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from longtask_operator.adapters.errors import AlreadyExists, Conflict, NotFound
-from longtask_operator.api.longtask import LongTaskStatus
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.api.times import format_time
 
 Json = dict[str, Any]

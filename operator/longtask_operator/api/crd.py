@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from longtask_operator.api.longtask import LongTaskSpec, LongTaskStatus
+from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.names import GROUP, LONGTASK_KIND, LONGTASK_PLURAL, MAX_NAME_LENGTH, VERSION
 from longtask_operator.api.schema import Schema, to_structural
+from longtask_operator.api.status import LongTaskStatus
 
 #: Seen by whoever reads the object before the operator's first visit: kstatus then says InProgress, not Current.
 STATUS_DEFAULT: dict[str, Any] = {"observedGeneration": -1}

@@ -1,39 +1,28 @@
-"""The LongTask kind: one pydantic model per object, the only source of its schema and its parsing.
-
-Rules of the schema: durations are integers named `...Seconds`; no floats in spec;
-every string, number, list and map is bounded; every field has a description, which
-`kubectl explain` shows. Defaults live in `core`, never here: a default added to a
-schema later would show up in stored objects.
-"""
+"""The LongTask kind: one pydantic model per object, the only source of its schema and its parsing."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
-from pydantic.config import JsonDict
+from pydantic import Field, ValidationError
 
 from longtask_operator.api.errors import SpecError
-
-YEAR_SECONDS = 31_536_000
-DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|Ki|Mi|Gi)?$"
-ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
-LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
-URI = r"^[a-z][a-z0-9+.-]*://.+$"
-
-Duration = Annotated[int, Field(ge=1, le=YEAR_SECONDS, json_schema_extra={"format": "int64"})]
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-Quantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 20})]
-
-
-class Model(BaseModel):
-    """Base of all models: camelCase on the wire, unknown fields ignored as the API server prunes them."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+from longtask_operator.api.model import (
+    ATOMIC,
+    DNS_LABEL,
+    DNS_SUBDOMAIN,
+    ENV_NAME,
+    LABEL_KEY,
+    LABEL_VALUE,
+    NAMED_MAP,
+    PRESERVE,
+    URI,
+    YEAR_SECONDS,
+    Duration,
+    Model,
+    Quantity,
+)
+from longtask_operator.api.status import LongTaskStatus
 
 
 class KeyRef(Model):
@@ -133,11 +122,6 @@ class Toleration(Model):
     )
 
 
-_NAMED_MAP: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-_ATOMIC: JsonDict = {"x-kubernetes-list-type": "atomic"}
-_PRESERVE: JsonDict = {"x-kubernetes-preserve-unknown-fields": True}
-
-
 class LongTaskSpec(Model):
     """What to run and how.
 
@@ -155,37 +139,37 @@ class LongTaskSpec(Model):
         None,
         description="Program to start, word by word, without a shell. Absent: the image's entry point.",
         max_length=64,
-        json_schema_extra=_ATOMIC,
+        json_schema_extra=ATOMIC,
     )
     args: list[Annotated[str, Field(max_length=8192)]] | None = Field(
         None,
         description="Arguments of the program. Absent: the image's own.",
         max_length=256,
-        json_schema_extra=_ATOMIC,
+        json_schema_extra=ATOMIC,
     )
     env: list[EnvVar] | None = Field(
         None,
         description="Environment variables, each with value or valueFrom. The operator adds its own, LONGTASK_*.",
         max_length=64,
-        json_schema_extra=_NAMED_MAP,
+        json_schema_extra=NAMED_MAP,
     )
     payload: dict[str, Any] | None = Field(
         None,
         description="Input of the task, a JSON object of at most 16 KiB as compact JSON. The worker finds it in "
         "LONGTASK_PAYLOAD. Larger data goes by URI, in inputs.",
-        json_schema_extra=_PRESERVE,
+        json_schema_extra=PRESERVE,
     )
     inputs: list[NamedUri] | None = Field(
         None,
         description="Data that the task reads, by reference. The worker finds it in LONGTASK_INPUTS.",
         max_length=16,
-        json_schema_extra=_NAMED_MAP,
+        json_schema_extra=NAMED_MAP,
     )
     outputs: list[NamedUri] | None = Field(
         None,
         description="Places that the task writes to. The worker finds them in LONGTASK_OUTPUTS.",
         max_length=16,
-        json_schema_extra=_NAMED_MAP,
+        json_schema_extra=NAMED_MAP,
     )
     resources: Resources | None = Field(None, description="Size of an attempt. Absent: Auto, the operator chooses.")
     retry: Retry | None = Field(None, description="Budgets and backoff after a failed attempt.")
@@ -240,123 +224,7 @@ class LongTaskSpec(Model):
         None, description="Labels that a node must have to run the attempts.", max_length=16
     )
     tolerations: list[Toleration] | None = Field(
-        None, description="Taints that the pod tolerates.", max_length=16, json_schema_extra=_ATOMIC
-    )
-
-
-class Sizing(Model):
-    """The size of the current attempt and why."""
-
-    cpu: str = Field(description="CPU of the attempt.", max_length=20)
-    memory: str = Field(description="Memory of the attempt.", max_length=20)
-    display: str = Field(description="Both, for the SIZE column.", max_length=41)
-    source: str = Field(description="Where the size comes from: Requested or Smallest.", max_length=63)
-    message: str | None = Field(None, description="The same in a sentence.", max_length=1024)
-
-
-class Progress(Model):
-    """How far the current attempt is, as last mirrored from its reports."""
-
-    percent: int | None = Field(
-        None, description="Share done, 0 to 100; absent while the total is unknown.", ge=0, le=100
-    )
-    done: int | None = Field(None, description="Units done.", ge=0)
-    total: int | None = Field(None, description="Units in all.", ge=0)
-    unit: str | None = Field(None, description="What is counted, for example lines.", max_length=63)
-    stage: str | None = Field(None, description="What the task does now, in a word.", max_length=63)
-    message: str | None = Field(None, description="The worker's own words.", max_length=1024)
-    display: str | None = Field(None, description="For the PROGRESS column.", max_length=63)
-    estimated_finish: Time | None = Field(None, description="When the attempt ends at its present rate.")
-    last_report_time: Time | None = Field(None, description="When the last mirrored report arrived.")
-
-
-class Attempt(Model):
-    """One attempt: one Job, one pod."""
-
-    number: int = Field(description="Number of the attempt, from 1, never reused.", ge=1)
-    run: int = Field(description="Run that the attempt belongs to.", ge=1)
-    generation: int = Field(description="Generation of the spec that it was admitted with.", ge=0)
-    job_name: str | None = Field(None, description="Its Job.", max_length=63)
-    pod_name: str | None = Field(None, description="Its pod.", max_length=253)
-    pod_uid: str | None = Field(None, description="UID of its pod.", max_length=63)
-    node_name: str | None = Field(None, description="Node of its pod.", max_length=253)
-    cpu: str | None = Field(None, description="CPU it was given.", max_length=20)
-    memory: str | None = Field(None, description="Memory it was given.", max_length=20)
-    start_time: Time | None = Field(None, description="When the task container started.")
-    completion_time: Time | None = Field(None, description="When it ended.")
-    cause: str | None = Field(None, description="Why it ended. Absent while it lives.", max_length=63)
-    exit_code: int | None = Field(None, description="Exit code of the task container.", ge=-1, le=255)
-    message: str | None = Field(None, description="More on the cause.", max_length=1024)
-    log_tail: str | None = Field(None, description="The last lines of its log, on the newest two.", max_length=2048)
-
-
-class Result(Model):
-    """What the task returned: inline, or by reference."""
-
-    value: Any | None = Field(None, description="The returned JSON value.", json_schema_extra=_PRESERVE)
-    uri: str | None = Field(None, description="Where a larger result is.", max_length=2048)
-    sha256: str | None = Field(None, description="SHA-256 of the data at uri, in hex.", max_length=64)
-    size_bytes: int | None = Field(None, description="Size of the data at uri.", ge=0)
-
-
-class Condition(Model):
-    """A condition as in the Kubernetes API conventions."""
-
-    type: str = Field(description="Type of the condition.", max_length=316)
-    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
-    reason: str = Field(description="One word for programs.", max_length=1024)
-    message: str = Field(description="A sentence for people.", max_length=32768)
-    observed_generation: int | None = Field(None, description="Generation the condition was computed from.", ge=0)
-    last_transition_time: Time = Field(description="When the status last changed.")
-
-
-class LongTaskStatus(Model):
-    """What the operator knows. Written by the operator alone; at most 32 KiB in all."""
-
-    observed_generation: int | None = Field(
-        None,
-        description="Generation that this status describes; -1 before the first visit.",
-        ge=-1,
-    )
-    phase: str | None = Field(
-        None,
-        description="A one-word summary for display: Pending, Queued, Starting, Running, Backoff, Suspended, "
-        "Cancelling, Succeeded, Failed or Cancelled. Programs read the conditions.",
-        max_length=63,
-    )
-    reason: str | None = Field(None, description="The one-word why behind the phase.", max_length=63)
-    tenant: str | None = Field(None, description="Tenant the task counts for, from its namespace.", max_length=63)
-    created_by: str | None = Field(None, description="Who created the task, as the API server saw it.", max_length=512)
-    run: int | None = Field(None, description="Number of the run, from 1; rises with each redrive.", ge=1)
-    last_redrive: str | None = Field(
-        None, description="The value of spec.redrive that was last acted on or recorded.", max_length=253
-    )
-    attempt: int | None = Field(None, description="Number of the newest attempt; never falls.", ge=0)
-    job_name: str | None = Field(None, description="Job of the newest attempt.", max_length=63)
-    next_attempt_time: Time | None = Field(None, description="When the backoff ends.")
-    sizing: Sizing | None = Field(None, description="Size of the newest attempt.")
-    progress: Progress | None = Field(None, description="How far the newest attempt is.")
-    attempts: list[Attempt] | None = Field(
-        None,
-        description="The last 10 attempts, newest last.",
-        max_length=10,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
-    )
-    attempt_counts: dict[str, int] | None = Field(
-        None, description="Ended attempts of this run, by cause.", max_length=32
-    )
-    attempt_totals: dict[str, int] | None = Field(
-        None, description="Ended attempts of all runs, by cause.", max_length=32
-    )
-    result: Result | None = Field(None, description="What the task returned.")
-    start_time: Time | None = Field(None, description="When the first attempt of this run started.")
-    run_start_time: Time | None = Field(None, description="When this run was created or redriven.")
-    completion_time: Time | None = Field(None, description="When this run finished.")
-    conditions: list[Condition] | None = Field(
-        None,
-        description="Admitted, Succeeded, Finished, Ready, and Stalled while it is so.",
-        max_length=16,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        None, description="Taints that the pod tolerates.", max_length=16, json_schema_extra=ATOMIC
     )
 
 

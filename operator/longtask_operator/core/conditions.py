@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from longtask_operator.api.longtask import Condition, LongTaskStatus
 from longtask_operator.api.reasons import ConditionType
+from longtask_operator.api.status import Condition, LongTaskStatus
 from longtask_operator.api.times import format_time
 
 TRUE: Literal["True"] = "True"

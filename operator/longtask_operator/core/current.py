@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from longtask_operator.api.longtask import Attempt, LongTask, LongTaskStatus, Progress
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause
+from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView

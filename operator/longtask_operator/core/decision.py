@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from longtask_operator.api.longtask import LongTaskStatus
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.admission import Candidate
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView

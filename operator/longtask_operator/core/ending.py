@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from longtask_operator.api.longtask import Attempt, LongTaskStatus, Progress
 from longtask_operator.api.reasons import Cause, QueueReason
+from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
 from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.causes import AttemptEnd

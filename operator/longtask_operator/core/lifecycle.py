@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from longtask_operator.api.longtask import LongTaskStatus
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import Cause, ConditionType, QueueReason, Reason
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.conditions import FALSE, TRUE, UNKNOWN, Wanted, find_condition, with_conditions
 
 T = ConditionType

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from longtask_operator.api.longtask import Result
+from longtask_operator.api.status import Result
 
 MAX_MESSAGE_BYTES = 4096
 MAX_RESULT_BYTES = 3072

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from longtask_operator.api.longtask import Progress
 from longtask_operator.api.report import MAX_WORD, Report
+from longtask_operator.api.status import Progress
 from longtask_operator.api.times import format_time
 
 N = TypeVar("N", int, float)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from longtask_operator.api.errors import SpecError
-from longtask_operator.api.longtask import LongTaskStatus
 from longtask_operator.api.reasons import Cause, ConditionType, EventReason, QueueReason
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.api.times import parse_optional_time, parse_time
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.admission import Candidate

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from longtask_operator.api.longtask import Attempt, LongTaskSpec, LongTaskStatus, Sizing
+from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.reasons import Cause, SizeSource
+from longtask_operator.api.status import Attempt, LongTaskStatus, Sizing
 from longtask_operator.api.times import format_time, parse_time
 from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.lifecycle import Situation, with_situation

@@ -7,10 +7,10 @@ out of a manifest and putting it back starts nothing.
 
 from __future__ import annotations
 
-from longtask_operator.api.longtask import LongTaskStatus
 from longtask_operator.api.names import ANNOTATION_CREATED_BY
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import ConditionType, EventReason, QueueReason
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle
 from longtask_operator.core.conditions import is_true

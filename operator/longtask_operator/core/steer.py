@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from longtask_operator.api.longtask import Attempt, LongTaskSpec, LongTaskStatus
+from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.quantity import format_cpu, format_memory, parse_cpu, parse_memory
 from longtask_operator.api.reasons import Cause, Reason
+from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import format_time
 from longtask_operator.core import ending, lifecycle, record
 from longtask_operator.core.causes import AttemptEnd, classify_pod, lost

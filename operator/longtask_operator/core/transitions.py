@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from longtask_operator.api.longtask import Attempt, LongTaskStatus
 from longtask_operator.api.phases import TERMINAL, Phase
+from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.core.current import find_attempt
 
 

@@ -12,9 +12,9 @@ import structlog
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.tasks import TaskRecord
-from longtask_operator.api.longtask import Attempt, LongTaskStatus
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import Cause, EventReason
+from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import parse_optional_time
 from longtask_operator.core.observe import JobView
 from longtask_operator.core.transitions import (

@@ -20,8 +20,9 @@ from longtask_operator.adapters.errors import (
 from longtask_operator.adapters.kube import Json, resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
 from longtask_operator.api.errors import SpecError
-from longtask_operator.api.longtask import LongTask, LongTaskStatus
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.names import API_VERSION, FINALIZER, LABEL_ATTEMPT, LABEL_TASK_UID, LONGTASK_PLURAL
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import (
     Action,

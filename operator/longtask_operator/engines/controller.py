@@ -17,8 +17,9 @@ from longtask_operator.adapters.errors import ApiError, Conflict, NotFound
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
-from longtask_operator.api.longtask import LongTask, LongTaskStatus
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import EventReason, QueueReason
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import CreateJob, Decision

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from longtask_operator.adapters.tasks import TaskRecord
-from longtask_operator.api.longtask import LongTask, Progress
+from longtask_operator.api.longtask import LongTask
+from longtask_operator.api.status import Progress
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.current import Observed
 from longtask_operator.core.observe import JobView, PodView, judged_at

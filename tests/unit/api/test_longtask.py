@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from longtask_operator.api.errors import SpecError
-from longtask_operator.api.longtask import LongTaskStatus, parse_longtask
+from longtask_operator.api.longtask import parse_longtask
+from longtask_operator.api.status import LongTaskStatus
 from tests.builders import UID, a_longtask_body, wire
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtask_operator.api.longtask import Progress
 from longtask_operator.api.report import MAX_BODY_BYTES, Report, ReportError, build_answer, parse_report
+from longtask_operator.api.status import Progress
 
 FULL = {
     "sequence": 17,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.api.longtask import Result
 from longtask_operator.api.reasons import Cause
+from longtask_operator.api.status import Result
 from longtask_operator.core.causes import classify_pod, lost
 from longtask_operator.core.observe import PodView, judged_at
 from longtask_operator.core.outcome import Outcome

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from longtask_operator.api.longtask import LongTaskStatus
 from longtask_operator.api.reasons import ConditionType as T
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.conditions import FALSE, TRUE, UNKNOWN, Wanted, find_condition, is_true, with_conditions
 from tests.builders import at, wire
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.api.longtask import Attempt, LongTask, LongTaskStatus, Progress, Result
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause
+from longtask_operator.api.status import Attempt, LongTaskStatus, Progress, Result
 from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.ending import end_attempt

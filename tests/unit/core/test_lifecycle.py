@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from longtask_operator.api.longtask import LongTaskStatus
 from longtask_operator.api.phases import TERMINAL, Phase
 from longtask_operator.api.reasons import Cause, ConditionType, QueueReason, Reason
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core import lifecycle
 from longtask_operator.core.lifecycle import Situation, with_situation
 from tests.builders import a_longtask_body, at, wire

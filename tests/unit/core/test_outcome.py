@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtask_operator.api.longtask import LongTaskStatus, Result
+from longtask_operator.api.status import LongTaskStatus, Result
 from longtask_operator.core.outcome import (
     MAX_RESULT_BYTES,
     MAX_RESULT_DEPTH,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtask_operator.api.longtask import Progress
 from longtask_operator.api.report import Report
+from longtask_operator.api.status import Progress
 from longtask_operator.core.progress import (
     REPORTS_PER_SECOND,
     SHORTEST_INTERVAL,

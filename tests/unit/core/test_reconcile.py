@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.api.longtask import LongTask, LongTaskStatus
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import QueueReason
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.decision import Decision, DeleteTask, ReleaseEntry, StopPod
 from longtask_operator.core.reconcile import LETTING_GO, Policy, reconcile

@@ -12,8 +12,9 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtask_operator.api.longtask import LongTask, LongTaskStatus
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause, ConditionType
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import CreateJob, Decision, KeepEntry, ReleaseEntry, ReleasePod

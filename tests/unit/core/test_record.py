@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.api.longtask import Attempt, LongTaskSpec, LongTaskStatus
+from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.reasons import Cause, SizeSource
+from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.core import record
 from longtask_operator.core.causes import AttemptEnd
 from tests.builders import SMALLEST, at, wire

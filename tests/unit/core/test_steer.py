@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.api.longtask import LongTaskStatus, Progress
 from longtask_operator.api.reasons import QueueReason
+from longtask_operator.api.status import LongTaskStatus, Progress
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.decision import CreateJob, Decision, KeepEntry, StopJob, StopPod
 from longtask_operator.core.reconcile import reconcile

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.api.longtask import LongTaskStatus
 from longtask_operator.api.phases import Phase
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.transitions import (
     AttemptEnded,
     AttemptStarted,

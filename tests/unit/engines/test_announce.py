@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.tasks import observe_task
-from longtask_operator.api.longtask import LongTaskStatus
+from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.engines.announce import Announcer
 from tests.builders import a_job, a_longtask_body, wire
 
