@@ -36,7 +36,7 @@ _COLUMNS = (
     ("Job", "string", ".status.jobName", "Job of the newest attempt.", True),
 )
 
-_SELECTABLE = (".status.phase", ".status.tenant")
+_SELECTABLE = (".status.phase", ".status.tenant", ".status.deadLettered", ".spec.idempotencyKey")
 
 _FINISHED = "conditions.exists(c, c.type == 'Finished' && c.status == 'True')"
 

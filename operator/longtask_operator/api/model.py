@@ -24,6 +24,8 @@ LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 URI = r"^[a-z][a-z0-9+.-]*://.+$"
 
 Duration = Annotated[int, Field(ge=1, le=YEAR_SECONDS, json_schema_extra={"format": "int64"})]
+#: A duration that 0 switches off.
+Timeout = Annotated[int, Field(ge=0, le=YEAR_SECONDS, json_schema_extra={"format": "int64"})]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Quantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 20})]
 

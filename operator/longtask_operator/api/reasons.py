@@ -9,13 +9,17 @@ from enum import StrEnum
 
 
 class ConditionType(StrEnum):
-    """Types of `status.conditions`. Stalled is present only while True, the others from the first visit."""
+    """Types of `status.conditions`. The last block is present only while True, the others from the first visit."""
 
     ADMITTED = "Admitted"
     SUCCEEDED = "Succeeded"
     FINISHED = "Finished"
     READY = "Ready"
+
     STALLED = "Stalled"
+    DEAD_LETTERED = "DeadLettered"
+    DEADLINE_AT_RISK = "DeadlineAtRisk"
+    STUCK = "Stuck"
 
 
 class QueueReason(StrEnum):
@@ -23,11 +27,22 @@ class QueueReason(StrEnum):
 
     SUSPENDED = "Suspended"
     INVALID = "Invalid"
+    KEY_CONFLICT = "KeyConflict"
+    EXCEEDS_MAX_SIZE = "ExceedsMaxSize"
+    NEVER_FITS = "NeverFits"
+    TENANT_STOPPED = "TenantStopped"
+    QUEUE_FULL = "QueueFull"
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    DUPLICATE = "Duplicate"
     BACKOFF = "Backoff"
+    USER_LIMIT = "UserLimit"
+    QUOTA_EXHAUSTED = "QuotaExhausted"
     COHORT_EXHAUSTED = "CohortExhausted"
+    RESERVED = "Reserved"
     BEHIND_OTHERS = "BehindOthers"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
     RELEASING_PREVIOUS = "ReleasingPrevious"
+    NODE_UNREACHABLE = "NodeUnreachable"
 
 
 class Reason(StrEnum):
@@ -51,13 +66,17 @@ class Cause(StrEnum):
     APPLICATION = "Application"
     ATTEMPT_TIMEOUT = "AttemptTimeout"
     OUT_OF_MEMORY = "OutOfMemory"
+    HEARTBEAT_LOST = "HeartbeatLost"
+    NO_PROGRESS = "NoProgress"
     NEVER_STARTED = "NeverStarted"
     LOST = "Lost"
     DISRUPTION = "Disruption"
+    PREEMPTED = "Preempted"
 
     DEADLINE = "Deadline"
     CANCELLED = "Cancelled"
     SUSPENDED = "Suspended"
+    REJECTED = "Rejected"
     PERMANENT = "Permanent"
 
 
@@ -82,3 +101,7 @@ class SizeSource(StrEnum):
 
     REQUESTED = "Requested"
     SMALLEST = "Smallest"
+    INPUT_HINT = "InputHint"
+    HISTORY = "History"
+    OUT_OF_MEMORY = "OutOfMemory"
+    LIVE = "Live"
