@@ -153,7 +153,13 @@ class Applier:
             raise Conflict(409, "Conflict", f"pod {found[0].name} of the attempt is there after all")
 
     async def _create_job(self, action: CreateJob, seen: Observed) -> None:
-        """Create the Job of an attempt; one that is there already is adopted if it is truly ours."""
+        """Create the Job of an attempt; one that is there already is adopted if it is truly ours.
+
+        Where the Job may have been created before and is gone, its pod may live on, unseen by the cache.
+        """
+        uid, attempt = action.entry.uid, action.entry.attempt
+        if not self.admission.take_fresh(uid, attempt):
+            await self._confirm_gone(ConfirmGone(namespace=seen.task.metadata.namespace, task_uid=uid, attempt=attempt))
         facts = AttemptFacts(
             tenant=action.tenant,
             run=action.run,

@@ -161,3 +161,20 @@ def test_an_attempt_whose_job_is_gone_is_not_lost_while_its_pod_lives_unseen() -
         assert state.tasks()[0]["status"]["attempts"][0].get("cause") is None
 
     tell(story)
+
+
+def test_a_job_that_goes_and_leaves_its_pod_unseen_is_not_created_again() -> None:
+    def story(state: Story) -> None:
+        state.begin(spec={})
+        while not state.api.of("pods"):
+            state.work(rounds=1)
+            state.move(number=0)
+        job = state.api.of("jobs")[0]
+        state.world.orphan(job)
+        while state.operators[0].inbox["jobs"]:  # the pods' watch is behind
+            state.deliver("jobs")
+            state.loop.settle()
+        settle(state)
+        assert state.api.of("jobs") == []
+
+    tell(story)
