@@ -17,10 +17,10 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
 
-from longtask_operator.api.crd import longtask_crd  # noqa: E402
+from longtask_operator.api.crd import longtask_crd, tenantquota_crd  # noqa: E402
 from tools.reference import field_reference  # noqa: E402
 
-HEADER = "# Generated from operator/longtask_operator/api/longtask.py by tools/generate.py. Do not edit.\n"
+HEADER = "# Generated from the models in operator/longtask_operator/api by tools/generate.py. Do not edit.\n"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -32,12 +32,13 @@ class _Dumper(yaml.SafeDumper):
 
 def generated_files() -> dict[str, str]:
     """Return path (relative to the repository) and text of every generated file."""
-    crd = HEADER + to_yaml(longtask_crd())
-    return {
-        "crds/longtasks.yaml": crd,
-        "charts/longtask/files/crds/longtasks.yaml": crd,  # Helm reads nothing outside of the chart
-        "docs/reference/longtask.md": field_reference(longtask_crd()),
-    }
+    files = {}
+    for crd in (longtask_crd(), tenantquota_crd()):
+        names, text = crd["spec"]["names"], HEADER + to_yaml(crd)
+        files[f"crds/{names['plural']}.yaml"] = text
+        files[f"charts/longtask/files/crds/{names['plural']}.yaml"] = text  # Helm reads nothing outside of the chart
+        files[f"docs/reference/{names['singular']}.md"] = field_reference(crd)
+    return files
 
 
 def to_yaml(document: dict[str, Any]) -> str:

@@ -7,19 +7,21 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-_PREAMBLE = """# LongTask: every field
+_PREAMBLE = """# {kind}: every field
 
-Generated from the CRD by `python tools/generate.py`; `kubectl explain lt.spec --recursive` says the same on a cluster.
-A field is optional unless it is marked *required*. Defaults live in the operator, so a stored object holds only what
-was written. What the API server refuses beyond these bounds, and the words it uses: [validation](validation.md).
+Generated from the CRD by `python tools/generate.py`; `kubectl explain {short}.spec --recursive` says the same on a
+cluster. A field is optional unless it is marked *required*. Defaults live in the operator, so a stored object holds
+only what was written. What the API server refuses beyond these bounds, and the words it uses:
+[validation](validation.md).
 """
 
 
 def field_reference(crd: dict[str, Any]) -> str:
     """Return the Markdown page of the CRD's only version."""
+    names = crd["spec"]["names"]
     properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     sections = [*_sections(properties["spec"], "spec"), *_sections(properties["status"], "status")]
-    return "\n".join([_PREAMBLE, *sections])
+    return "\n".join([_PREAMBLE.format(kind=names["kind"], short=names["shortNames"][0]), *sections])
 
 
 def _sections(schema: Schema, path: str) -> Iterator[str]:

@@ -27,8 +27,9 @@ from longtask_operator.adapters.lease import LeaseElector, LeaseLost, LeaseTimes
 from longtask_operator.adapters.logs import configure_logs
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.namespaces import observe_namespace
+from longtask_operator.adapters.quotas import observe_quota
 from longtask_operator.adapters.tasks import observe_task
-from longtask_operator.api.names import API_VERSION, LABEL_MANAGED_BY, LONGTASK_PLURAL, MANAGED_BY
+from longtask_operator.api.names import API_VERSION, LABEL_MANAGED_BY, LONGTASK_PLURAL, MANAGED_BY, TENANTQUOTA_PLURAL
 from longtask_operator.core.jobs import JobPolicy
 from longtask_operator.core.observe import observe_job, observe_pod
 from longtask_operator.core.reconcile import Policy
@@ -207,4 +208,7 @@ def _informers(context: Context, settings: Settings) -> Informers:
     spaces = Informer(
         kube, resource_path("v1", "namespaces"), caches.namespaces, observe_namespace, relist_seconds=seconds
     )
-    return Informers(tasks=tasks, others=(jobs, pods, spaces))
+    quotas = Informer(
+        kube, resource_path(API_VERSION, TENANTQUOTA_PLURAL), caches.quotas, observe_quota, relist_seconds=seconds
+    )
+    return Informers(tasks=tasks, others=(jobs, pods, spaces, quotas))

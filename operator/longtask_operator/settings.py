@@ -54,6 +54,12 @@ class Settings(BaseSettings):
         description="Tenant of a namespace without the label longtask.dev/tenant: the namespace's own name, or none.",
     )
 
+    default_concurrency: int = Field(
+        5, description="Attempts at the same time of a tenant without a TenantQuota.", ge=0, le=10_000
+    )
+    default_cpu: str = Field("", description="CPU of all attempts of such a tenant together. Empty: not limited.")
+    default_memory: str = Field("", description="Memory of all attempts of such a tenant together. Empty: not limited.")
+
     attempt_retention_seconds: int = Field(
         3600, description="How long finished Jobs stay for kubectl logs.", ge=0, le=2_592_000
     )

@@ -26,7 +26,7 @@ ALLOWED = {
 PURE = ("api", "core")
 #: All that a pure layer may take from outside; everything else needs a decision here.
 PURE_IMPORTS = {
-    "__future__", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "hashlib", "itertools",
+    "__future__", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "hashlib", "heapq", "itertools",
     "json", "math", "orjson", "pydantic", "re", "types", "typing",
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "monotonic", "random", "uuid4", "getenv", "print", "open", "input", "eval"}

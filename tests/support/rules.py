@@ -145,7 +145,7 @@ def condition(kind: str, status: str) -> dict[str, str]:
 def installed(control_plane: ControlPlane, namespace: str, *settings: str) -> Iterator[Api]:
     """Install the CRD and the policies and yield an Api; remove the policies and the tasks afterwards."""
     api = Api(control_plane, namespace)
-    control_plane.kubectl("apply", "-f", str(ROOT / "crds/longtasks.yaml"))
+    control_plane.kubectl("apply", "-f", str(ROOT / "crds"))
     control_plane.kubectl("wait", "--for=condition=Established", "crd/longtasks.longtask.dev", "--timeout=20s")
     documents = {"apiVersion": "v1", "kind": "List", "items": [*_ground(namespace), *rendered_policies(*settings)]}
     api.run("apply", "-f", "-", document=documents, check=True)

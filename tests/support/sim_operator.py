@@ -24,6 +24,7 @@ from longtask_operator.adapters.namespaces import observe_namespace
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.names import API_VERSION
 from longtask_operator.core.observe import observe_job, observe_pod
+from longtask_operator.core.quota import UNLIMITED
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
 from longtask_operator.engines.apply import Applier
@@ -34,8 +35,8 @@ from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.leader import Leader
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
-from longtask_operator.engines.reporting import Reporting
 from longtask_operator.engines.wiring import Wiring, take_event
 from longtask_operator.engines.workqueue import WorkQueue
 from tests.builders import JOB_POLICY, POLICY, START
@@ -162,13 +163,15 @@ class SimKube:
 
 
 class _NoReports:
-    """Stands in for the report server."""
+    """Stands in for the report server and for what only mirrors."""
 
     async def prepare(self) -> None:
         return
 
     async def lead(self) -> None:
         await asyncio.Event().wait()
+
+    run = lead
 
 
 class SimOperator:
@@ -212,7 +215,9 @@ class SimOperator:
         """Put the engines together as `build_leader` does, without the report server."""
         context, events = self.context, EventPoster(kube, "simulation")
         queue, self.ledgers, book = WorkQueue(), Ledgers(kube, "longtask-system"), ReportBook()
-        admission = AdmissionLoop(self.ledgers, context.metrics, queue.add)
+        quotas = Quotas(context, UNLIMITED)
+        admission = AdmissionLoop(self.ledgers, context.metrics, queue.add, quotas)
+        quotas.on_change = admission.limits_changed
         applier = Applier(context, admission, lambda: "CA")
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
@@ -227,7 +232,8 @@ class SimOperator:
         controller = Controller(context=context, queue=queue, parts=parts)
         self.wiring = Wiring(context, queue, departures, book, controller.forget)
         self.wiring.attach()
-        return Leader(controller, self.ledgers, self.wiring, cast(Reporting, _NoReports()), workers=2)
+        nothing: Any = _NoReports()
+        return Leader(controller, self.ledgers, self.wiring, nothing, nothing, workers=2)
 
     @property
     def requests(self) -> list[Pending]:

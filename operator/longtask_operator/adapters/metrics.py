@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -29,6 +31,7 @@ class Metrics:
             return Histogram(f"longtask_{name}", text, labels, registry=registry, buckets=buckets)
 
         self.tasks = gauge("tasks", "LongTasks by tenant and phase.", "tenant", "phase")
+        self.dead_letters = gauge("dead_letters", "Tasks that failed because a budget ran out.", "tenant")
         self._queue_wait = histogram(
             "queue_wait_seconds", "From the begin of a run, or the end of its backoff, to admission."
         )
@@ -37,6 +40,12 @@ class Metrics:
         self._submitted = counter("submitted", "LongTasks seen for the first time.", "tenant", "type")
         self._admitted = counter("admitted", "Attempts admitted.", "tenant")
         self._held_back = counter("held_back", "Attempts that admission held back, by reason.", "tenant", "reason")
+        self._queue_depth = gauge("queue_depth", "Tasks that wait for admission.", "tenant")
+        self._queue_oldest = gauge(
+            "queue_oldest_seconds", "Age of the run that has waited longest for admission.", "tenant"
+        )
+        self._quota_nominal = gauge("quota_nominal", "What a tenant may use; absent: no limit.", "tenant", "resource")
+        self._quota_usage = gauge("quota_usage", "What a tenant's live attempts hold.", "tenant", "resource")
         self._finished = counter("finished", "Runs that ended.", "tenant", "type", "outcome")
         self._deleted = counter("deleted", "LongTasks deleted.", "tenant")
         self._attempts = counter("attempts", "Attempts that ended, by cause.", "tenant", "type", "cause")
@@ -86,6 +95,23 @@ class Metrics:
     def held_back(self, tenant: str, reason: str) -> None:
         """Count an attempt that admission holds back for a new reason."""
         self._held_back.labels(self.tenant(tenant), reason).inc()
+
+    def queued(self, tenant: str, depth: int, oldest_seconds: float) -> None:
+        """Show a tenant's queue. Tenants without a label of their own are not shown: gauges do not add up."""
+        if (label := self.tenant(tenant)) != OTHER:
+            self._queue_depth.labels(label).set(depth)
+            self._queue_oldest.labels(label).set(max(0.0, oldest_seconds))
+
+    def quota(self, tenant: str, resource: str, used: int, nominal: int | None) -> None:
+        """Show what a tenant uses of a resource: attempts, millicores or bytes."""
+        if (label := self.tenant(tenant)) == OTHER:
+            return
+        self._quota_usage.labels(label, resource).set(used)
+        if nominal is None:
+            with suppress(KeyError):
+                self._quota_nominal.remove(label, resource)
+        else:
+            self._quota_nominal.labels(label, resource).set(nominal)
 
     def started(self, seconds: float) -> None:
         """Observe how long an attempt took from its Job to its running container."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from longtask_operator.api.identity import person_of
 from longtask_operator.api.longtask import LongTask, parse_longtask
 
 _META = (
@@ -33,6 +34,8 @@ class TaskRecord:
     version: int
     phase: str  #: for counting, of `status.phase`
     tenant: str
+    dead_lettered: bool
+    user: str  #: the person who created it, or empty
     raw: bytes
 
     @property
@@ -64,5 +67,7 @@ def observe_task(body: Mapping[str, Any]) -> TaskRecord:
         version=int(meta["resourceVersion"]),
         phase=str(status.get("phase") or "Pending"),
         tenant=str(status.get("tenant") or ""),
+        dead_lettered=status.get("deadLettered") is True,
+        user=person_of(kept["annotations"]),
         raw=orjson.dumps(data),
     )

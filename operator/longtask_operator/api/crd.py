@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition of LongTask, as plain data; `tools/generate.py` writes it to `crds/`.
+"""The CustomResourceDefinitions, as plain data; `tools/generate.py` writes them to `crds/`.
 
 What the schema says: types, bounds and enums. What CEL here says: transitions of **status**, and the
 length of the name. Every other rule about spec is a policy of the chart, because a rule here would
@@ -11,9 +11,18 @@ from __future__ import annotations
 from typing import Any
 
 from longtask_operator.api.longtask import LongTaskSpec
-from longtask_operator.api.names import GROUP, LONGTASK_KIND, LONGTASK_PLURAL, MAX_NAME_LENGTH, VERSION
+from longtask_operator.api.names import (
+    GROUP,
+    LONGTASK_KIND,
+    LONGTASK_PLURAL,
+    MAX_NAME_LENGTH,
+    TENANTQUOTA_KIND,
+    TENANTQUOTA_PLURAL,
+    VERSION,
+)
 from longtask_operator.api.schema import Schema, to_structural
 from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.api.tenantquota import TenantQuotaSpec, TenantQuotaStatus
 
 #: Seen by whoever reads the object before the operator's first visit: kstatus then says InProgress, not Current.
 STATUS_DEFAULT: dict[str, Any] = {"observedGeneration": -1}
@@ -36,42 +45,80 @@ _COLUMNS = (
     ("Job", "string", ".status.jobName", "Job of the newest attempt.", True),
 )
 
-_SELECTABLE = (".status.phase", ".status.tenant", ".status.deadLettered", ".spec.idempotencyKey")
+_SELECTABLE = (".status.phase", ".status.tenant", ".status.deadLettered")
+
+QUOTA_DESCRIPTION = (
+    "TenantQuota says what the tenant of its name may use: attempts at the same time, CPU and memory. Tasks beyond it "
+    "wait in order of priority and age. Everything may be changed at any time; nothing that runs is stopped by it."
+)
+
+_QUOTA_COLUMNS = (
+    ("Admitted", "integer", ".status.admitted", "Attempts that hold quota.", False),
+    ("Queued", "integer", ".status.queued", "Tasks that wait for admission.", False),
+    ("CPU", "string", ".status.usage.cpu", "CPU that live attempts hold.", False),
+    ("Memory", "string", ".status.usage.memory", "Memory that live attempts hold.", False),
+    ("Stop", "string", ".spec.stopPolicy", "Whether admission is stopped.", False),
+    ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", False),
+)
 
 _FINISHED = "conditions.exists(c, c.type == 'Finished' && c.status == 'True')"
 
 
 def longtask_crd() -> dict[str, Any]:
     """Return the CustomResourceDefinition of LongTask, ready to be written as YAML."""
+    names = {"kind": LONGTASK_KIND, "plural": LONGTASK_PLURAL, "shortNames": ["lt"]}
+    version = {
+        "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
+        "selectableFields": [{"jsonPath": path} for path in _SELECTABLE],
+        "schema": {"openAPIV3Schema": _root()},
+    }
+    return _definition("Namespaced", names, version)
+
+
+def tenantquota_crd() -> dict[str, Any]:
+    """Return the CustomResourceDefinition of TenantQuota, ready to be written as YAML."""
+    names = {"kind": TENANTQUOTA_KIND, "plural": TENANTQUOTA_PLURAL, "shortNames": ["tq"]}
+    version = {
+        "additionalPrinterColumns": [_column(*column) for column in _QUOTA_COLUMNS],
+        "schema": {"openAPIV3Schema": _quota_root()},
+    }
+    return _definition("Cluster", names, version)
+
+
+def _definition(scope: str, names: dict[str, Any], version: dict[str, Any]) -> dict[str, Any]:
+    kind, plural = names["kind"], names["plural"]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{LONGTASK_PLURAL}.{GROUP}"},
+        "metadata": {"name": f"{plural}.{GROUP}"},
         "spec": {
             "group": GROUP,
-            "scope": "Namespaced",
+            "scope": scope,
             "names": {
-                "kind": LONGTASK_KIND,
-                "listKind": f"{LONGTASK_KIND}List",
-                "plural": LONGTASK_PLURAL,
-                "singular": LONGTASK_KIND.lower(),
-                "shortNames": ["lt"],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": names["shortNames"],
                 "categories": ["longtask"],
             },
-            "versions": [_version()],
+            "versions": [{"name": VERSION, "served": True, "storage": True, "subresources": {"status": {}}, **version}],
         },
     }
 
 
-def _version() -> dict[str, Any]:
+def _quota_root() -> Schema:
     return {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
-        "selectableFields": [{"jsonPath": path} for path in _SELECTABLE],
-        "schema": {"openAPIV3Schema": _root()},
+        "type": "object",
+        "description": QUOTA_DESCRIPTION,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}."},
+            "kind": {"type": "string", "description": f"{TENANTQUOTA_KIND}."},
+            "metadata": {"type": "object"},
+            "spec": to_structural(TenantQuotaSpec, "spec"),
+            "status": {**to_structural(TenantQuotaStatus, "status"), "default": STATUS_DEFAULT},
+        },
     }
 
 

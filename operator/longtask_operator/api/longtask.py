@@ -74,17 +74,6 @@ class Resources(Model):
         description="Memory of an attempt, for example 512Mi or 2Gi. With cpu it must be a pair of the ladder: 250m "
         "goes with up to 2Gi, 500m with up to 4Gi, 1 and 2 with up to 8Gi, 4 with 8Gi.",
     )
-    max_cpu: Quantity | None = Field(
-        None, description="The most CPU that growth may reach. Default: the top of the ladder."
-    )
-    max_memory: Quantity | None = Field(
-        None, description="The most memory that growth may reach. Default: the top of the ladder."
-    )
-    growth: Literal["Live", "NextAttempt", "Never"] | None = Field(
-        None,
-        description="What happens when memory runs short. Live: the running pod grows where the cluster can, else the "
-        "next attempt does. NextAttempt: only after an out-of-memory end. Never: the size stays. Default Live.",
-    )
 
 
 Limit = Annotated[int, Field(ge=0, le=1000)]
@@ -102,15 +91,6 @@ class RetryLimits(Model):
     out_of_memory: int | None = Field(
         None, description="Attempts that used more than their memory. Default 5.", ge=0, le=1000
     )
-    heartbeat_lost: int | None = Field(
-        None, description="Attempts that fell silent for heartbeatTimeoutSeconds. Default 3.", ge=0, le=1000
-    )
-    no_progress: int | None = Field(
-        None,
-        description="Attempts that reported but did not get on for noProgressTimeoutSeconds. Default 3.",
-        ge=0,
-        le=1000,
-    )
     never_started: int | None = Field(
         None, description="Attempts that did not start within startTimeoutSeconds. Default 3.", ge=0, le=1000
     )
@@ -119,9 +99,6 @@ class RetryLimits(Model):
     )
     disruption: int | None = Field(
         None, description="Attempts that the cluster ended: eviction, drain, node pressure. Default 20.", ge=0, le=1000
-    )
-    preempted: int | None = Field(
-        None, description="Attempts that gave way to others by admission. Default 20.", ge=0, le=1000
     )
 
 
@@ -136,59 +113,11 @@ class Backoff(Model):
     )
 
 
-class RetryRule(Model):
-    """What an exit code of the task container means. The first rule that names it wins."""
-
-    exit_codes: list[Annotated[int, Field(ge=1, le=255)]] = Field(
-        description="Exit codes that the rule is for, 1 to 255.",
-        min_length=1,
-        max_length=255,
-        json_schema_extra=ATOMIC,
-    )
-    action: Literal["Retry", "Fail", "Ignore"] = Field(
-        description="Retry: another attempt, within the budget. Fail: the task fails at once. Ignore: another attempt "
-        "that uses up no budget, though not for ever.",
-    )
-
-
 class Retry(Model):
     """What happens after an attempt that did not complete."""
 
     limits: RetryLimits | None = Field(None, description="Budgets by cause. Each cause has its own.")
     backoff: Backoff | None = Field(None, description="How long to wait before the next attempt.")
-    rules: list[RetryRule] | None = Field(
-        None, description="Rules by exit code, the first match wins.", max_length=20, json_schema_extra=ATOMIC
-    )
-    on_node_loss: Literal["Wait", "Replace"] | None = Field(
-        None,
-        description="What happens when the node of an attempt is lost. Wait: until it is back or the pod is removed. "
-        "Replace: after nodeLossTimeoutSeconds the pod is force-deleted and the next attempt starts; a program that "
-        "still runs there cannot report or checkpoint any more. Default Wait.",
-    )
-    node_loss_timeout_seconds: Duration | None = Field(
-        None, description="How long Replace waits for a lost node. Default 600."
-    )
-
-
-class CheckpointSpec(Model):
-    """Where the worker saves its state, so that the next attempt goes on from there; set uri or volumeClaimName."""
-
-    uri: str | None = Field(
-        None,
-        description="Prefix of all checkpoints, for example s3://bucket/prefix/.",
-        max_length=1024,
-        pattern=URI,
-    )
-    volume_claim_name: str | None = Field(
-        None,
-        description="PersistentVolumeClaim of the task's namespace that checkpoints are written to instead.",
-        max_length=253,
-        pattern=DNS_SUBDOMAIN,
-    )
-    interval_seconds: Duration | None = Field(
-        None, description="Time between checkpoints, as the SDK keeps it. Default 60."
-    )
-    keep: int | None = Field(None, description="Checkpoints kept. Default 2.", ge=1, le=100)
 
 
 class Toleration(Model):
@@ -212,9 +141,8 @@ class Toleration(Model):
 class LongTaskSpec(Model):
     """What to run and how.
 
-    From the first admission until Finished only suspend, cancel, redrive, priority, deadlineSeconds,
-    ttlSecondsAfterFinished, resources.maxCpu and resources.maxMemory may change; a finished task accepts
-    any change, and a redrive runs it.
+    From the first admission until Finished only suspend, cancel, redrive, priority, deadlineSeconds and
+    ttlSecondsAfterFinished may change; a finished task accepts any change, and a redrive runs it.
     """
 
     image: str | None = Field(
@@ -272,17 +200,6 @@ class LongTaskSpec(Model):
     start_timeout_seconds: Duration | None = Field(
         None, description="How long an admitted attempt may take to start. Then cause NeverStarted. Default 600."
     )
-    heartbeat_timeout_seconds: Timeout | None = Field(
-        None,
-        description="An attempt that has reported and then stays silent for so long ends with cause HeartbeatLost. "
-        "0 or absent: off.",
-    )
-    no_progress_timeout_seconds: Timeout | None = Field(
-        None,
-        description="An attempt that reports but does not get on for so long ends with cause NoProgress. 0 or absent: "
-        "off.",
-    )
-    checkpoint: CheckpointSpec | None = Field(None, description="Saved state that the next attempt resumes from.")
     priority: int | None = Field(
         None, description="Place in the tenant's queue, higher first, -1000 to 1000. Default 0.", ge=-1000, le=1000
     )
@@ -295,13 +212,6 @@ class LongTaskSpec(Model):
     redrive: str | None = Field(
         None,
         description="A new, non-empty value starts a new run of a finished task. The first value seen starts nothing.",
-        max_length=253,
-    )
-    idempotency_key: str | None = Field(
-        None,
-        description="Of the tasks of a namespace with the same key one runs; the others wait for it and take over its "
-        "outcome. Cannot be changed.",
-        min_length=1,
         max_length=253,
     )
     ttl_seconds_after_finished: Timeout | None = Field(
@@ -329,13 +239,6 @@ class LongTaskSpec(Model):
     )
     tolerations: list[Toleration] | None = Field(
         None, description="Taints that the pod tolerates.", max_length=16, json_schema_extra=ATOMIC
-    )
-    queue_name: str | None = Field(
-        None,
-        description="LocalQueue of Kueue that admits the attempts instead of the TenantQuota, where the chart allows "
-        "it.",
-        max_length=63,
-        pattern=DNS_LABEL,
     )
 
 

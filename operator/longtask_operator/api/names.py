@@ -13,6 +13,9 @@ API_VERSION = f"{GROUP}/{VERSION}"
 LONGTASK_KIND = "LongTask"
 LONGTASK_PLURAL = "longtasks"
 
+TENANTQUOTA_KIND = "TenantQuota"
+TENANTQUOTA_PLURAL = "tenantquotas"
+
 #: Longest name of a LongTask: leaves room for `-<6 of uid>-<attempt>` in a Job's name of 63.
 MAX_NAME_LENGTH = 52
 

@@ -18,8 +18,6 @@ class ConditionType(StrEnum):
 
     STALLED = "Stalled"
     DEAD_LETTERED = "DeadLettered"
-    DEADLINE_AT_RISK = "DeadlineAtRisk"
-    STUCK = "Stuck"
 
 
 class QueueReason(StrEnum):
@@ -27,13 +25,10 @@ class QueueReason(StrEnum):
 
     SUSPENDED = "Suspended"
     INVALID = "Invalid"
-    KEY_CONFLICT = "KeyConflict"
     EXCEEDS_MAX_SIZE = "ExceedsMaxSize"
     NEVER_FITS = "NeverFits"
     TENANT_STOPPED = "TenantStopped"
     QUEUE_FULL = "QueueFull"
-    BUDGET_EXHAUSTED = "BudgetExhausted"
-    DUPLICATE = "Duplicate"
     BACKOFF = "Backoff"
     USER_LIMIT = "UserLimit"
     QUOTA_EXHAUSTED = "QuotaExhausted"
@@ -42,7 +37,6 @@ class QueueReason(StrEnum):
     BEHIND_OTHERS = "BehindOthers"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
     RELEASING_PREVIOUS = "ReleasingPrevious"
-    NODE_UNREACHABLE = "NodeUnreachable"
 
 
 class Reason(StrEnum):
@@ -66,17 +60,13 @@ class Cause(StrEnum):
     APPLICATION = "Application"
     ATTEMPT_TIMEOUT = "AttemptTimeout"
     OUT_OF_MEMORY = "OutOfMemory"
-    HEARTBEAT_LOST = "HeartbeatLost"
-    NO_PROGRESS = "NoProgress"
     NEVER_STARTED = "NeverStarted"
     LOST = "Lost"
     DISRUPTION = "Disruption"
-    PREEMPTED = "Preempted"
 
     DEADLINE = "Deadline"
     CANCELLED = "Cancelled"
     SUSPENDED = "Suspended"
-    REJECTED = "Rejected"
     PERMANENT = "Permanent"
 
 
@@ -101,7 +91,3 @@ class SizeSource(StrEnum):
 
     REQUESTED = "Requested"
     SMALLEST = "Smallest"
-    INPUT_HINT = "InputHint"
-    HISTORY = "History"
-    OUT_OF_MEMORY = "OutOfMemory"
-    LIVE = "Live"

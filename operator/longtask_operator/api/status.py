@@ -9,14 +9,6 @@ from pydantic import Field
 from longtask_operator.api.model import PRESERVE, Model, Time
 
 
-class EstimatedStart(Model):
-    """When an attempt that waits may start, as a range."""
-
-    earliest: Time = Field(description="Not before this, by what is known now.")
-    latest: Time = Field(description="Probably before this.")
-    basis: str = Field(description="What the estimate rests on.", max_length=256)
-
-
 class Queue(Model):
     """Why the task waits for admission, and its place."""
 
@@ -26,33 +18,6 @@ class Queue(Model):
         None, description="Place in the tenant's queue, from 1, as last computed; coarse.", ge=1
     )
     since: Time | None = Field(None, description="Since when it waits.")
-    estimated_start: EstimatedStart | None = Field(None, description="When it may start.")
-
-
-class TaskReference(Model):
-    """Another LongTask of the same namespace."""
-
-    name: str = Field(description="Its name.", max_length=253)
-    uid: str = Field(description="Its uid.", max_length=63)
-
-
-class Checkpoint(Model):
-    """The checkpoint that the next attempt resumes from."""
-
-    uri: str = Field(description="Its manifest.", max_length=2048)
-    sha256: str | None = Field(None, description="SHA-256 of the manifest, in hex.", max_length=64)
-    size_bytes: int | None = Field(None, description="Size of the checkpoint.", ge=0)
-    attempt: int = Field(description="Attempt that wrote it.", ge=1)
-    time: Time = Field(description="When the operator accepted it.")
-    percent: int | None = Field(None, description="Share done then, 0 to 100.", ge=0, le=100)
-
-
-class Usage(Model):
-    """What the run has used: reserved sizes over time, and what the worker reported."""
-
-    cpu_seconds: int | None = Field(None, description="Reserved CPU times time, in CPU-seconds.", ge=0)
-    memory_gib_seconds: int | None = Field(None, description="Reserved memory times time, in GiB-seconds.", ge=0)
-    cpu_seconds_used: int | None = Field(None, description="CPU-seconds used, as reported.", ge=0)
 
 
 class Sizing(Model):
@@ -62,7 +27,7 @@ class Sizing(Model):
     memory: str = Field(description="Memory of the attempt.", max_length=20)
     display: str = Field(description="Both, for the SIZE column.", max_length=41)
     source: str = Field(
-        description="Where it comes from: Requested, Smallest, InputHint, History, OutOfMemory or Live.",
+        description="Where the size comes from: Requested or Smallest.",
         max_length=63,
     )
     message: str | None = Field(None, description="The same in a sentence.", max_length=1024)
@@ -101,8 +66,6 @@ class Attempt(Model):
     cause: str | None = Field(None, description="Why it ended. Absent while it lives.", max_length=63)
     exit_code: int | None = Field(None, description="Exit code of the task container.", ge=-1, le=255)
     message: str | None = Field(None, description="More on the cause.", max_length=1024)
-    resumed_from: str | None = Field(None, description="Checkpoint that it went on from.", max_length=2048)
-    peak_memory: str | None = Field(None, description="The most memory it reported.", max_length=20)
     log_tail: str | None = Field(None, description="The last lines of its log, on the newest two.", max_length=2048)
 
 
@@ -153,13 +116,9 @@ class LongTaskStatus(Model):
     dead_lettered: bool | None = Field(
         None, description="True when the task failed because a budget ran out; it is kept until redriven or deleted."
     )
-    duplicate_of: TaskReference | None = Field(
-        None, description="The task with the same idempotencyKey that runs in its place."
-    )
     queue: Queue | None = Field(None, description="Why it waits, while it waits for admission.")
     sizing: Sizing | None = Field(None, description="Size of the newest attempt.")
     progress: Progress | None = Field(None, description="How far the newest attempt is.")
-    checkpoint: Checkpoint | None = Field(None, description="The newest accepted checkpoint.")
     attempts: list[Attempt] | None = Field(
         None,
         description="The last 10 attempts, newest last.",
@@ -173,14 +132,12 @@ class LongTaskStatus(Model):
         None, description="Ended attempts of all runs, by cause.", max_length=32
     )
     result: Result | None = Field(None, description="What the task returned.")
-    usage: Usage | None = Field(None, description="What the ended attempts of all runs have used.")
     start_time: Time | None = Field(None, description="When the first attempt of this run started.")
     run_start_time: Time | None = Field(None, description="When this run was created or redriven.")
     completion_time: Time | None = Field(None, description="When this run finished.")
     conditions: list[Condition] | None = Field(
         None,
-        description="Admitted, Succeeded, Finished and Ready; Stalled, DeadLettered, DeadlineAtRisk and Stuck while "
-        "they are so.",
+        description="Admitted, Succeeded, Finished and Ready; Stalled and DeadLettered while they are so.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from longtask_operator.api.status import LongTaskStatus
-from longtask_operator.core.admission import Candidate
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.queueing import Candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

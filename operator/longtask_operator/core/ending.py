@@ -40,7 +40,8 @@ def _after_failure(seen: Observed, attempt: Attempt, status: LongTaskStatus, end
     answer = decide_retry(end.cause, record.counts_by_cause(status), spec.retry, now=seen.now, jitter=seen.jitter)
     said = f"attempt {attempt.number} ended by {end.cause}: {end.message}".rstrip(": ")
     if isinstance(answer, GiveUp):
-        situation = lifecycle.failed(end.cause, f"{said}; {answer.message}")
+        situation = lifecycle.failed(end.cause, f"{said}; {answer.message}", dead_lettered=answer.out_of_budget)
+        status = status.model_copy(update={"dead_lettered": answer.out_of_budget})
         return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
     status = status.model_copy(update={"next_attempt_time": format_time(answer.not_before)})
     situation = lifecycle.waiting(QueueReason.BACKOFF, f"{said}; the next attempt starts at {status.next_attempt_time}")

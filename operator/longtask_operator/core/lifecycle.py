@@ -11,7 +11,8 @@ from datetime import datetime
 
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import Cause, ConditionType, QueueReason, Reason
-from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.api.status import LongTaskStatus, Queue
+from longtask_operator.api.times import format_time
 from longtask_operator.core.conditions import FALSE, TRUE, UNKNOWN, Wanted, find_condition, with_conditions
 
 T = ConditionType
@@ -24,9 +25,10 @@ class Situation:
     phase: Phase
     reason: str
     conditions: tuple[Wanted, ...]
+    queue: Queue | None = None  #: of a task that waits for admission
 
 
-def waiting(reason: QueueReason, message: str, *, inadmissible: bool = False) -> Situation:
+def waiting(reason: QueueReason, message: str, *, inadmissible: bool = False, position: int | None = None) -> Situation:
     """Return the situation of a task that waits for admission; *inadmissible* if it cannot start as things are."""
     tail: tuple[Wanted, ...] = (_ready(),)
     if inadmissible:
@@ -39,7 +41,10 @@ def waiting(reason: QueueReason, message: str, *, inadmissible: bool = False) ->
         succeeded = Wanted(type=T.SUCCEEDED, status=UNKNOWN, reason=_waiting_word(reason), message=message)
     admitted = Wanted(type=T.ADMITTED, status=FALSE, reason=reason, message=message)
     return Situation(
-        phase=_waiting_phase(reason), reason=reason, conditions=(admitted, succeeded, _unfinished(), *tail)
+        phase=_waiting_phase(reason),
+        reason=reason,
+        conditions=(admitted, succeeded, _unfinished(), *tail),
+        queue=Queue(reason=reason, message=message[:1024], position=position),
     )
 
 
@@ -64,8 +69,14 @@ def succeeded(message: str) -> Situation:
     )
 
 
-def failed(cause: Cause, message: str, *, waited: LongTaskStatus | None = None) -> Situation:
-    """Return the situation of a task that failed by *cause*: by its last attempt, or while it *waited*."""
+def failed(
+    cause: Cause, message: str, *, waited: LongTaskStatus | None = None, dead_lettered: bool = False
+) -> Situation:
+    """Return the situation of a task that failed by *cause*: by its last attempt, or while it *waited*.
+
+    It is *dead_lettered* if a budget ran out.
+    """
+    letter = (Wanted(type=T.DEAD_LETTERED, status=TRUE, reason=cause, message=message),) if dead_lettered else ()
     return Situation(
         phase=Phase.FAILED,
         reason=cause,
@@ -75,6 +86,7 @@ def failed(cause: Cause, message: str, *, waited: LongTaskStatus | None = None) 
             Wanted(type=T.FINISHED, status=TRUE, reason=cause, message=message),
             Wanted(type=T.READY, status=FALSE, reason=cause, message=message),
             Wanted(type=T.STALLED, status=TRUE, reason=cause, message=message),
+            *letter,
         ),
     )
 
@@ -95,7 +107,8 @@ def cancelled(before: LongTaskStatus) -> Situation:
 
 
 def with_situation(status: LongTaskStatus, situation: Situation, *, generation: int, now: datetime) -> LongTaskStatus:
-    """Return *status* with the phase, reason and conditions of *situation*."""
+    """Return *status* with the phase, reason, conditions and queue of *situation*."""
+    since = (status.queue and status.queue.since) or format_time(now)
     conditions = with_conditions(status.conditions or (), situation.conditions, generation=generation, now=now)
     return status.model_copy(
         update={
@@ -103,6 +116,7 @@ def with_situation(status: LongTaskStatus, situation: Situation, *, generation: 
             "phase": str(situation.phase),
             "reason": str(situation.reason),
             "conditions": conditions,
+            "queue": situation.queue and situation.queue.model_copy(update={"since": since}),
         }
     )
 

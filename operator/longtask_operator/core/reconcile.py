@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from longtask_operator.api.errors import SpecError
+from longtask_operator.api.identity import person_of
 from longtask_operator.api.reasons import Cause, ConditionType, EventReason, QueueReason
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.api.times import parse_optional_time, parse_time
 from longtask_operator.core import lifecycle, record
-from longtask_operator.core.admission import Candidate
+from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import CurrentAttempt, Observed, current_attempt
 from longtask_operator.core.decision import (
@@ -27,6 +28,7 @@ from longtask_operator.core.decision import (
 )
 from longtask_operator.core.environment import check_environment
 from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.queueing import Candidate, moved_noticeably
 from longtask_operator.core.redrive import begin_run
 from longtask_operator.core.release import leftovers_of, release_children
 from longtask_operator.core.retention import expires_at, is_tracked
@@ -128,16 +130,27 @@ def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size
         priority=task.spec.priority or 0,
         queued_at=parse_time(status.run_start_time or task.metadata.creation_timestamp),
         entry=entry,
+        user=person_of(task.metadata.annotations),
     )
     if attempt.is_open:  # an entry that started nothing is admitted anew with today's spec, not released
         waiting = replace(waiting, then=leftovers_of(seen, spared=attempt.number))
     waiting = replace(waiting, candidate=candidate)
     if seen.held_back:
-        return _waits(seen, status, waiting, seen.held_back.reason, seen.held_back.message)
+        return _held_back(seen, status, waiting, seen.held_back)
     due = (seen.waiting_since or seen.now) + QUIET_WAIT
     if seen.now < due:
         return replace(waiting, again_at=min(due, waiting.again_at or due))
     return _waits(seen, status, waiting, QueueReason.BEHIND_OTHERS, "waits for its turn")
+
+
+def _held_back(seen: Observed, status: LongTaskStatus, waiting: Decision, held_back: HeldBack) -> Decision:
+    """Show why admission holds the task back; what was said stays while only its numbers differ a little."""
+    message, position, said = held_back.message, held_back.position, status.queue
+    if said and said.reason == held_back.reason and position and not moved_noticeably(said.position, position):
+        message, position = said.message, said.position
+    situation = lifecycle.waiting(held_back.reason, message, inadmissible=held_back.inadmissible, position=position)
+    status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+    return replace(waiting, status=status)
 
 
 def _waits(
@@ -171,6 +184,8 @@ def _settled(seen: Observed, status: LongTaskStatus, leftovers: tuple[Action, ..
     """Return the decision for a finished task: observe a new generation, let go, delete after the TTL."""
     meta, ttl = seen.task.metadata, seen.task.spec.ttl_seconds_after_finished
     observed = status.model_copy(update={"observed_generation": meta.generation})
+    if status.dead_lettered:  # it is kept until somebody has looked at it
+        return Decision(status=observed, then=leftovers)
     expiry = expires_at(parse_time(status.completion_time or meta.creation_timestamp), ttl)
     if expiry is None:
         return Decision(status=observed, then=leftovers)

@@ -21,6 +21,7 @@ from longtask_operator.core.decision import Notice
 _FRESH_RUN = {
     "attempt_counts": None,
     "completion_time": None,
+    "dead_lettered": None,
     "next_attempt_time": None,
     "progress": None,
     "result": None,

@@ -40,15 +40,23 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """No attempt follows; *message* says which budget ran out."""
+    """No attempt follows; *message* says why."""
 
     message: str
+    out_of_budget: bool  #: there was a budget and it is used up
 
 
 def limit_of(cause: Cause, retry: Retry | None) -> int:
     """Return the budget of *cause*: from the spec, else the default; 0 for causes that are never retried."""
     limits = (retry and retry.limits) or RetryLimits()
-    asked = {Cause.APPLICATION: limits.application, Cause.NEVER_STARTED: limits.never_started}.get(cause)
+    asked = {
+        Cause.APPLICATION: limits.application,
+        Cause.ATTEMPT_TIMEOUT: limits.attempt_timeout,
+        Cause.OUT_OF_MEMORY: limits.out_of_memory,
+        Cause.NEVER_STARTED: limits.never_started,
+        Cause.LOST: limits.lost,
+        Cause.DISRUPTION: limits.disruption,
+    }.get(cause)
     return DEFAULT_LIMITS.get(cause, 0) if asked is None else asked
 
 
@@ -76,9 +84,10 @@ def decide_retry(
     """
     limit, used = limit_of(cause, retry), counts.get(cause, 0)
     if limit == 0:
-        return GiveUp(message=f"{cause} is not retried")
+        return GiveUp(message=f"{cause} is not retried", out_of_budget=cause in DEFAULT_LIMITS)
     if used > limit:
-        return GiveUp(message=f"{used} attempts ended by {cause}; {limit} retries were allowed")
+        message = f"{used} attempts ended by {cause}; {limit} retries were allowed"
+        return GiveUp(message=message, out_of_budget=True)
     failures = sum(count for name, count in counts.items() if name not in REQUESTED_STOPS)
     return RetryAt(not_before=now + backoff_after(max(failures, 1), retry.backoff if retry else None, jitter))
 

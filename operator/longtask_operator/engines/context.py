@@ -9,6 +9,7 @@ from datetime import datetime
 from longtask_operator.adapters.kube import Kube
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.namespaces import NamespaceView
+from longtask_operator.adapters.quotas import QuotaView
 from longtask_operator.adapters.store import Store
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.core.jobs import JobPolicy
@@ -25,6 +26,7 @@ class Caches:
     jobs: Store[JobView]
     pods: Store[PodView]
     namespaces: Store[NamespaceView]
+    quotas: Store[QuotaView]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,4 +63,5 @@ def new_caches() -> Caches:
         jobs=Store(lambda view: f"{view.namespace}/{view.task_name}"),
         pods=Store(lambda view: f"{view.namespace}/{view.task_name}"),
         namespaces=Store(lambda view: view.name),
+        quotas=Store(lambda view: view.name),
     )

@@ -11,6 +11,7 @@ import structlog
 from longtask_operator.adapters.errors import ApiError
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.informer import Informer
+from longtask_operator.core.quota import Limits, default_limits
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
 from longtask_operator.engines.apply import Applier
@@ -21,6 +22,8 @@ from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.quota_status import QuotaStatus
+from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.reporting import Reporting
 from longtask_operator.engines.wiring import Wiring
@@ -35,8 +38,16 @@ class Leader:
     """Runs the engines that write."""
 
     def __init__(
-        self, controller: Controller, ledgers: Ledgers, wiring: Wiring, reporting: Reporting, *, workers: int
+        self,
+        controller: Controller,
+        ledgers: Ledgers,
+        wiring: Wiring,
+        reporting: Reporting,
+        quota_status: QuotaStatus,
+        *,
+        workers: int,
     ) -> None:
+        self._quota_status = quota_status
         self._controller, self._ledgers, self._wiring = controller, ledgers, wiring
         self._reporting, self._workers = reporting, workers
         self.leads = False
@@ -51,6 +62,7 @@ class Leader:
             asyncio.create_task(parts.admission.run(), name="admission"),
             asyncio.create_task(parts.events.run(), name="events"),
             asyncio.create_task(self._reporting.lead(), name="reporting"),
+            asyncio.create_task(self._quota_status.run(), name="quota status"),
         ]
         working = asyncio.create_task(self._controller.run(self._workers, stop), name="controller")
         try:
@@ -79,7 +91,9 @@ class Leader:
 def build_leader(context: Context, settings: Settings, events: EventPoster) -> Leader:
     """Return the leader with all its engines, wired to the caches."""
     queue, ledgers, book = WorkQueue(), Ledgers(context.kube, settings.namespace), ReportBook()
-    admission = AdmissionLoop(ledgers, context.metrics, queue.add)
+    quotas = Quotas(context, _default_limits(settings))
+    admission = AdmissionLoop(ledgers, context.metrics, queue.add, quotas)
+    quotas.on_change = admission.limits_changed
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book)
     applier = Applier(context, admission, reporting.certificate.ca_bundle)
     departures = Departures(context, ledgers, applier, admission)
@@ -96,4 +110,9 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     wiring = Wiring(context, queue, departures, book, controller.forget)
     wiring.attach()
     book.on_report = controller.report_came
-    return Leader(controller, ledgers, wiring, reporting, workers=settings.workers)
+    quota_status = QuotaStatus(context, ledgers, admission, quotas)
+    return Leader(controller, ledgers, wiring, reporting, quota_status, workers=settings.workers)
+
+
+def _default_limits(settings: Settings) -> Limits:
+    return default_limits(settings.default_concurrency, settings.default_cpu, settings.default_memory)

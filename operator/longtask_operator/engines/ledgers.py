@@ -66,6 +66,10 @@ class Ledgers:
         """Return the tasks that have an entry."""
         return list(self._entries)
 
+    def tenants(self) -> list[str]:
+        """Return the tenants that have a ledger."""
+        return list(self._by_tenant)
+
     def ledger(self, tenant: str) -> Ledger:
         """Return the ledger of *tenant*, empty if there is none yet."""
         return self._by_tenant.setdefault(tenant, Ledger(name=ledger_name(tenant), tenant=tenant))

@@ -57,6 +57,7 @@ class Wiring:
         metrics = self._context.metrics
         if record:
             metrics.tasks.labels(metrics.tenant(record.tenant), record.phase).inc(step)
+            metrics.dead_letters.labels(metrics.tenant(record.tenant)).inc(step if record.dead_lettered else 0)
 
     def _child_changed(self, before: JobView | PodView | None, after: JobView | PodView | None) -> None:
         child = after or before

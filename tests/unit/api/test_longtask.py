@@ -33,7 +33,7 @@ def test_an_object_without_a_status_has_an_empty_one() -> None:
 
 
 def test_fields_of_a_newer_schema_are_ignored() -> None:
-    body = a_longtask_body({"growth": "Live"}, {"queue": {"position": 4}})
+    body = a_longtask_body({"growth": "Live"}, {"queue": {"reason": "NewWord", "message": "", "basis": 4}})
     assert parse_longtask(body).spec.image == "registry.example/wordcount:1.4"
 
 

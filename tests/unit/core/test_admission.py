@@ -1,73 +1,299 @@
+"""Admission of one tenant, by examples and against a model that knows no queue: a list and the rules."""
+
 from __future__ import annotations
 
-from datetime import datetime
+import os
+from datetime import datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from longtask_operator.api.quantity import GIBIBYTE, MEBIBYTE
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import Candidate, plan_admissions, queue_order
-from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry
+from longtask_operator.core.admission import RESERVE_AFTER, HeldBack, plan_admissions, snapshot_of, why_waiting
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
+from longtask_operator.core.quota import Amounts, Limits, exceeds_max_size, fits, usage_of
+from longtask_operator.core.sizing import Size
 from tests.builders import SMALLEST, START, at
 
-
-def a_candidate(uid: str, *, priority: int = 0, queued_at: datetime = START, attempt: int = 1) -> Candidate:
-    entry = LedgerEntry(uid=uid, attempt=attempt, generation=1, size=SMALLEST)
-    return Candidate(key=f"team-a/{uid}", tenant="team-a", priority=priority, queued_at=queued_at, entry=entry)
+MEDIUM, LARGE = Size(cpu=1000, memory=2 * GIBIBYTE), Size(cpu=4000, memory=8 * GIBIBYTE)
 
 
-def held(*uids: str) -> dict[str, LedgerEntry]:
-    return {uid: LedgerEntry(uid=uid, attempt=1, generation=1, size=SMALLEST) for uid in uids}
+def waiting(uid: str, *, priority: int = 0, queued_at: datetime = START, **entry: Any) -> Candidate:
+    user = entry.pop("user", "")
+    line = LedgerEntry(**{"uid": uid, "attempt": 1, "generation": 1, "size": SMALLEST, **entry})
+    return Candidate(
+        key=f"team-a/{uid}", tenant="team-a", priority=priority, queued_at=queued_at, entry=line, user=user
+    )
 
 
-def admitted(candidates: list[Candidate], entries: Any, limit: int) -> list[str]:
-    verdicts = plan_admissions(candidates, entries, max_entries=limit)
-    return [verdict.candidate.entry.uid for verdict in verdicts if verdict.held_back is None]
+def live(*uids: str, size: Size = SMALLEST) -> dict[str, LedgerEntry]:
+    return {uid: LedgerEntry(uid=uid, attempt=1, generation=1, size=size) for uid in uids}
 
 
-def test_the_queue_goes_by_priority_then_age_then_name() -> None:
-    waiting = [
-        a_candidate("d", queued_at=at(5)),
-        a_candidate("c"),
-        a_candidate("b"),
-        a_candidate("a", queued_at=at(9), priority=1),
+class Tenant:
+    """A queue, a ledger and limits, with one cycle done."""
+
+    def __init__(self, *candidates: Candidate, entries: Any = None, users: Any = None, **limits: Any) -> None:
+        self.queue, self.now = TenantQueue(limits.get("max_priority")), limits.pop("now", START)
+        for candidate in candidates:
+            self.queue.put(candidate)
+        max_entries = limits.pop("max_entries", 10_000)
+        self.snapshot = snapshot_of(
+            Limits(**limits), entries or {}, lambda uid: (users or {}).get(uid, ""), max_entries=max_entries
+        )
+        chosen = plan_admissions(self.queue, self.snapshot, now=self.now)
+        self.admitted = [candidate.entry.uid for candidate in chosen]
+        merged = {**(entries or {}), **{candidate.entry.uid: candidate.entry for candidate in chosen}}
+        known = {**(users or {}), **{candidate.entry.uid: candidate.user for candidate in chosen}}
+        self.after = snapshot_of(self.snapshot.limits, merged, lambda uid: known.get(uid, ""), max_entries=max_entries)
+
+    def why(self, uid: str, position: int | None = None) -> HeldBack:
+        candidate = self.queue.get(uid)
+        assert candidate is not None, f"{uid} does not wait"
+        return why_waiting(candidate, self.queue, self.after, now=self.now, position=position)
+
+
+def test_without_limits_everybody_starts_in_order() -> None:
+    assert Tenant(waiting("b", queued_at=at(1)), waiting("a"), waiting("c", priority=1)).admitted == ["c", "a", "b"]
+
+
+def test_no_more_than_the_nominal_quota_starts() -> None:
+    tenant = Tenant(waiting("a"), waiting("b"), waiting("c"), entries=live("x"), concurrency=3)
+    assert tenant.admitted == ["a", "b"]
+    held_back = tenant.why("c", position=1)
+    assert (held_back.reason, held_back.message) == (
+        QueueReason.QUOTA_EXHAUSTED,
+        "tenant team-a uses 3 of 3 concurrent tasks",
+    )
+    assert held_back.position == 1
+    assert not held_back.inadmissible
+
+
+def test_a_lowered_quota_starts_nothing_and_stops_nothing() -> None:
+    assert Tenant(waiting("a"), entries=live("x", "y", "z"), concurrency=1).admitted == []
+
+
+def test_smaller_ones_pass_a_head_that_does_not_fit_yet() -> None:
+    tenant = Tenant(waiting("large", size=LARGE), waiting("small", queued_at=at(1)), entries=live("x"), cpu=4000)
+    assert tenant.admitted == ["small"]
+
+
+def test_a_head_that_waited_long_gets_what_becomes_free() -> None:
+    tenant = Tenant(
+        waiting("large", size=LARGE),
+        waiting("small", queued_at=at(1)),
+        entries=live("x"),
+        cpu=4000,
+        now=START + RESERVE_AFTER,
+    )
+    assert tenant.admitted == []
+    assert tenant.why("small").reason is QueueReason.RESERVED
+    assert "team-a/large" in tenant.why("small").message
+    assert tenant.why("large").reason is QueueReason.QUOTA_EXHAUSTED
+
+
+def test_nothing_is_kept_for_a_head_that_can_never_fit() -> None:
+    tenant = Tenant(waiting("huge", size=LARGE), waiting("small", queued_at=at(1)), cpu=2000, now=START + RESERVE_AFTER)
+    assert tenant.admitted == ["small"]
+    assert tenant.why("huge").reason is QueueReason.NEVER_FITS
+    assert tenant.why("huge").inadmissible
+
+
+def test_a_task_that_holds_an_entry_is_admitted_anew_whatever_the_limits() -> None:
+    tenant = Tenant(
+        waiting("x", attempt=2), waiting("a"), entries=live("x"), concurrency=1, on_hold=True, max_entries=1
+    )
+    assert tenant.admitted == ["x"]
+
+
+def test_each_person_has_a_limit_and_service_accounts_have_none() -> None:
+    tenant = Tenant(
+        waiting("a", user="eve"),
+        waiting("b", user="eve", queued_at=at(1)),
+        waiting("c", user="bob", queued_at=at(2)),
+        waiting("d", queued_at=at(3)),
+        waiting("e", queued_at=at(4)),
+        entries=live("x"),
+        users={"x": "eve"},
+        per_user=2,
+    )
+    assert tenant.admitted == ["a", "c", "d", "e"]
+    assert tenant.why("b").reason is QueueReason.USER_LIMIT
+    assert tenant.why("b").message == "eve has 2 attempts running, the most of one person"
+
+
+def test_the_reasons_have_their_precedence() -> None:
+    everything: dict[str, Any] = {"concurrency": 0, "on_hold": True, "max_queued": 0, "max_cpu": 100}
+    order: list[tuple[dict[str, Any], QueueReason]] = [
+        ({}, QueueReason.EXCEEDS_MAX_SIZE),
+        ({"max_cpu": None}, QueueReason.NEVER_FITS),
+        ({"concurrency": 1}, QueueReason.TENANT_STOPPED),
+        ({"on_hold": False}, QueueReason.QUEUE_FULL),
+        ({"max_queued": None, "per_user": 1}, QueueReason.USER_LIMIT),
+        ({"per_user": None}, QueueReason.QUOTA_EXHAUSTED),
+        ({"concurrency": None, "max_entries": 1}, QueueReason.COHORT_EXHAUSTED),
     ]
-    assert [candidate.entry.uid for candidate in sorted(waiting, key=queue_order)] == ["a", "b", "c", "d"]
+    limits = everything
+    for change, reason in order:
+        limits = limits | change
+        tenant = Tenant(waiting("a", user="eve"), entries=live("x"), users={"x": "eve"}, **limits)
+        assert tenant.why("a", position=1).reason is reason, change
 
 
-def test_everybody_is_admitted_while_there_is_room() -> None:
-    assert admitted([a_candidate("a"), a_candidate("b")], {}, MAX_ENTRIES) == ["a", "b"]
+SIZES = [SMALLEST, MEDIUM, LARGE]
 
 
-def test_admissions_of_one_cycle_count_for_each_other() -> None:
-    waiting = [a_candidate("a"), a_candidate("b", priority=5), a_candidate("c")]
-    assert admitted(waiting, held("x"), 3) == ["b", "a"]
+class Admission(RuleBasedStateMachine):
+    """Tasks come, end and leave, quotas change, time passes. What is checked follows from the rules alone."""
+
+    @initialize()
+    def start(self) -> None:
+        self.queue, self.waiting = TenantQueue(), dict[str, Candidate]()
+        self.live, self.users = dict[str, LedgerEntry](), dict[str, str]()
+        self.limits, self.now, self.count = Limits(), START, 0
+
+    @rule(
+        size=st.sampled_from(SIZES),
+        priority=st.integers(-2, 2),
+        user=st.sampled_from(["", "eve", "bob"]),
+        again=st.booleans(),
+    )
+    def comes(self, size: Size, priority: int, user: str, again: bool) -> None:
+        self.count += 1
+        candidate = waiting(f"u{self.count}", priority=priority, queued_at=self.now, size=size, user=user)
+        if again and self.waiting:  # the same task with another spec
+            uid, before = next(iter(self.waiting.items()))
+            candidate = waiting(uid, priority=priority, queued_at=before.queued_at, size=size, user=before.user)
+        self.queue.put(candidate)
+        self.waiting[candidate.entry.uid] = candidate
+
+    @rule(data=st.data())
+    def ends(self, data: st.DataObject) -> None:
+        if self.live:
+            del self.live[data.draw(st.sampled_from(sorted(self.live)))]
+
+    @rule(data=st.data())
+    def is_cancelled(self, data: st.DataObject) -> None:
+        if self.waiting:
+            uid = data.draw(st.sampled_from(sorted(self.waiting)))
+            del self.waiting[uid]
+            self.queue.remove(uid)
+
+    @rule(
+        concurrency=st.none() | st.integers(0, 4),
+        cpu=st.none() | st.integers(0, 10).map(lambda steps: steps * 500),
+        memory=st.none() | st.integers(0, 20).map(lambda steps: steps * 512 * MEBIBYTE),
+        per_user=st.none() | st.integers(0, 2),
+        max_cpu=st.sampled_from([None, None, 1000]),
+        max_priority=st.sampled_from([None, 0]),
+        on_hold=st.sampled_from([False, False, False, True]),
+    )
+    def quota_changes(self, **limits: Any) -> None:
+        self.limits = Limits(**limits)
+        self.queue.set_max_priority(self.limits.max_priority)
+
+    @rule(seconds=st.sampled_from([1, 120, 700, 4000]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule()
+    def restarts(self) -> None:
+        self.queue = TenantQueue(self.limits.max_priority)
+        for candidate in sorted(self.waiting.values(), key=lambda candidate: candidate.key, reverse=True):
+            self.queue.put(candidate)
+
+    @rule()
+    def cycle(self) -> None:
+        before = usage_of(self.live.values())
+        snapshot = snapshot_of(self.limits, self.live, lambda uid: self.users.get(uid, ""))
+        for candidate in plan_admissions(self.queue, snapshot, now=self.now):
+            uid = candidate.entry.uid
+            assert self.waiting.pop(uid) is candidate
+            assert not self.limits.on_hold
+            self.live[uid], self.users[uid] = candidate.entry, candidate.user
+        self.never_above_the_quota(before)
+        self.nobody_is_left_who_could_start()
+        self.everyone_hears_why()
+
+    def never_above_the_quota(self, before: Amounts) -> None:
+        after = usage_of(self.live.values())
+        for resource in ("concurrency", "cpu", "memory"):
+            limit, amount = getattr(self.limits, resource), getattr(after, resource)
+            assert limit is None or amount <= max(limit, getattr(before, resource))
+        if self.limits.per_user is not None and after != before:
+            newest = list(self.live)[before.concurrency :]
+            for user in {self.users[uid] for uid in newest} - {""}:
+                assert sum(self.users[uid] == user for uid in self.live) <= self.limits.per_user
+
+    def could_start(self, candidate: Candidate, usage: Amounts) -> bool:
+        mine = sum(self.users[uid] == candidate.user for uid in self.live)
+        user_full = candidate.user and self.limits.per_user is not None and mine >= self.limits.per_user
+        size = candidate.entry.size
+        return fits(size, usage, self.limits) and not user_full and not exceeds_max_size(size, self.limits)
+
+    def nobody_is_left_who_could_start(self) -> None:
+        """Work-conserving, but for a reservation: then the head itself does not fit and has waited long."""
+        usage = usage_of(self.live.values())
+        able = [candidate for candidate in self.waiting.values() if self.could_start(candidate, usage)]
+        if not able or self.limits.on_hold:
+            return
+        first = min(able, key=self.place)
+        ahead = [c for c in self.waiting.values() if self.place(c) < self.place(first)]
+        assert any(
+            self.now - c.queued_at >= RESERVE_AFTER
+            and not self.could_start(c, usage)
+            and fits(c.entry.size, Amounts(), self.limits)
+            for c in ahead
+        )
+
+    def place(self, candidate: Candidate) -> tuple[float, str]:
+        return place_of(candidate, self.limits.max_priority)
+
+    def everyone_hears_why(self) -> None:
+        snapshot = snapshot_of(self.limits, self.live, lambda uid: self.users.get(uid, ""))
+        for candidate in self.waiting.values():
+            why = why_waiting(candidate, self.queue, snapshot, now=self.now)
+            assert why.message
+            if self.could_start(candidate, snapshot.usage) and not self.limits.on_hold:
+                assert why.reason in (QueueReason.RESERVED, QueueReason.BEHIND_OTHERS)
+            if why.inadmissible:
+                size = candidate.entry.size
+                assert exceeds_max_size(size, self.limits) or not fits(size, Amounts(), self.limits)
+
+    @invariant()
+    def the_queue_holds_who_waits(self) -> None:
+        assert {candidate.entry.uid for candidate in self.queue} == set(self.waiting)
 
 
-def test_who_is_held_back_hears_why() -> None:
-    (verdict,) = plan_admissions([a_candidate("a")], held("x", "y"), max_entries=2)
-    assert verdict.held_back is not None
-    assert verdict.held_back.reason is QueueReason.COHORT_EXHAUSTED
-    assert verdict.held_back.message.startswith("2 attempts are live")
+#: Stories told by default; HYPOTHESIS_PROFILE=thorough tells fifty times as many.
+RUNS, STEPS = 1000, 12
 
 
-def test_a_task_that_holds_an_entry_is_admitted_anew_also_when_the_ledger_is_full() -> None:
-    assert admitted([a_candidate("x", attempt=2), a_candidate("a")], held("x"), 1) == ["x"]
+def test_admission_keeps_its_promises_whatever_happens() -> None:
+    factor = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1
+    run_state_machine_as_test(
+        Admission, settings=settings(max_examples=RUNS * factor, stateful_step_count=STEPS, deadline=None)
+    )
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("abcdefgh"), st.integers(-5, 5), st.integers(0, 9)), unique_by=lambda row: row[0]
-    ),
-    st.sets(st.sampled_from("abxyz")),
-    st.integers(0, 8),
-)
-def test_the_limit_holds_and_nobody_is_passed_over(rows: Any, live: set[str], limit: int) -> None:
-    candidates = [a_candidate(uid, priority=priority, queued_at=at(age)) for uid, priority, age in rows]
-    verdicts = plan_admissions(candidates, held(*live), max_entries=limit)
-    assert len(verdicts) == len(candidates)
-    new = [v for v in verdicts if v.held_back is None and v.candidate.entry.uid not in live]
-    assert len(new) <= max(0, limit - len(live))
-    waiting = [v.candidate for v in verdicts if v.held_back]
-    assert all(queue_order(v.candidate) < queue_order(w) for v in new for w in waiting)
+def test_no_large_task_starves_behind_small_ones_that_keep_coming() -> None:
+    """The head starts at the latest when those have ended that ran when its reservation began."""
+    queue, entries, now = TenantQueue(), live("x0", "x1", "x2", "x3"), START
+    queue.put(waiting("large", size=LARGE))
+    limits, started = Limits(cpu=4000), False
+    for minute in range(60):
+        now = START + timedelta(minutes=minute)
+        queue.put(waiting(f"small{minute}", queued_at=now))
+        for uid in list(entries)[:1]:  # one ends a minute
+            del entries[uid]
+        for candidate in plan_admissions(queue, snapshot_of(limits, entries), now=now):
+            entries[candidate.entry.uid] = candidate.entry
+            started = started or candidate.entry.uid == "large"
+        if started:
+            break
+    assert started
+    assert now <= START + RESERVE_AFTER + timedelta(minutes=16)

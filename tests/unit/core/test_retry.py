@@ -68,7 +68,9 @@ def test_a_wait_is_positive_bounded_and_never_falls(failures: int, jitter: float
 
 @pytest.mark.parametrize("cause", NEVER_RETRIED)
 def test_a_cause_without_a_budget_is_final(cause: Cause) -> None:
-    assert decide_retry(cause, {cause: 1}, None, now=at(0), jitter=0.5) == GiveUp(message=f"{cause} is not retried")
+    assert decide_retry(cause, {cause: 1}, None, now=at(0), jitter=0.5) == GiveUp(
+        message=f"{cause} is not retried", out_of_budget=False
+    )
 
 
 @pytest.mark.parametrize("cause", list(DEFAULT_LIMITS))
@@ -76,7 +78,8 @@ def test_a_budget_of_n_allows_n_retries(cause: Cause) -> None:
     limit = DEFAULT_LIMITS[cause]
     assert isinstance(decide_retry(cause, {cause: limit}, None, now=at(0), jitter=0.5), RetryAt)
     answer = decide_retry(cause, {cause: limit + 1}, None, now=at(0), jitter=0.5)
-    assert answer == GiveUp(message=f"{limit + 1} attempts ended by {cause}; {limit} retries were allowed")
+    message = f"{limit + 1} attempts ended by {cause}; {limit} retries were allowed"
+    assert answer == GiveUp(message=message, out_of_budget=True)
 
 
 def test_a_budget_of_none_allows_no_retry() -> None:

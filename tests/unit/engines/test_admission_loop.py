@@ -10,8 +10,8 @@ import pytest
 
 from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import Candidate
 from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry, format_entries
+from longtask_operator.core.queueing import Candidate
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.ledgers import Ledgers
 from tests.builders import SMALLEST, START

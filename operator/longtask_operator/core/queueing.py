@@ -1,0 +1,127 @@
+"""The queue of one tenant: who waits, in which order, and who is the first that fits.
+
+Order is by priority, then by the age of the run; waiting ages: each AGING_SECONDS of it count like
+one step of priority, so that nothing waits for ever behind newcomers. Those who ask for the same stand in
+one line, and there are few different sizes; so finding the first that fits costs O(sizes + log n), however
+many wait (Kueue's BestEffortFIFO with its heads found by size).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.sizing import Size
+
+#: Waiting so long counts like one step of priority.
+AGING_SECONDS = 3600
+
+Place = tuple[float, str]
+Line = tuple[Size, str]  #: what the members of a line have in common: size and user
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An attempt that waits for admission, reduced to what the decision needs."""
+
+    key: str  #: namespace/name
+    tenant: str
+    priority: int
+    queued_at: datetime  #: start of the run: waits and backoffs keep their place
+    entry: LedgerEntry  #: what the ledger will hold for it
+    user: str = ""  #: who created the task, if a person did
+
+
+_Entry = tuple[Place, int, Candidate]
+#: Entries of a line that may be out of date before it is cleared out.
+_SPARE = 64
+
+
+def place_of(candidate: Candidate, max_priority: int | None = None) -> Place:
+    """Return the place in the queue, lower first: priority and age in one number, then the name.
+
+    The difference of two such numbers does not change with time, so a queue stays sorted as it ages.
+    """
+    priority = candidate.priority if max_priority is None else min(candidate.priority, max_priority)
+    return (candidate.queued_at.timestamp() - priority * AGING_SECONDS, candidate.key)
+
+
+def moved_noticeably(before: int | None, now: int) -> bool:
+    """Whether a place in the queue has changed so much that people should see it: by a fifth, or to the very front."""
+    if before is None or before == now:
+        return before != now
+    return abs(now - before) * 5 >= before
+
+
+class TenantQueue:
+    """The candidates of one tenant. Changes cost O(log n)."""
+
+    def __init__(self, max_priority: int | None = None) -> None:
+        self._max_priority = max_priority
+        self._waiting: dict[str, Candidate] = {}
+        self._lines: dict[Line, list[_Entry]] = {}
+        self._count = 0  #: of all puts: entries of a heap are never equal
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(list(self._waiting.values()))
+
+    def get(self, uid: str) -> Candidate | None:
+        """Return the candidate of a task, or None."""
+        return self._waiting.get(uid)
+
+    def put(self, candidate: Candidate) -> None:
+        """Let *candidate* wait; it takes the place of another of the same task."""
+        uid = candidate.entry.uid
+        self._waiting[uid] = candidate
+        line = self._lines.setdefault((candidate.entry.size, candidate.user), [])
+        self._count += 1
+        heapq.heappush(line, (place_of(candidate, self._max_priority), self._count, candidate))
+        if len(line) > 2 * len(self._waiting) + _SPARE:
+            self._clear_out(line)
+
+    def remove(self, uid: str) -> None:
+        """Forget the candidate of a task."""
+        self._waiting.pop(uid, None)
+
+    def set_max_priority(self, max_priority: int | None) -> None:
+        """Order anew if the cap on priorities changed."""
+        if max_priority != self._max_priority:
+            self._max_priority, candidates = max_priority, list(self._waiting.values())
+            self._lines.clear()
+            for candidate in candidates:
+                self.put(candidate)
+
+    def first(self, fits: Callable[[Line], bool] = lambda line: True) -> Candidate | None:
+        """Return the first in order of the lines that *fits* accepts, or None."""
+        heads = [head for line in list(self._lines) if (head := self._head(line)) and fits(line)]
+        return min(heads)[2] if heads else None
+
+    def oldest(self) -> datetime | None:
+        """Return since when the candidate waits that has waited longest; O(n)."""
+        return min((candidate.queued_at for candidate in self._waiting.values()), default=None)
+
+    def positions(self) -> dict[str, int]:
+        """Return each task's place in the queue, from 1; O(n log n)."""
+        ordered = sorted(self._waiting.values(), key=lambda candidate: place_of(candidate, self._max_priority))
+        return {candidate.entry.uid: number for number, candidate in enumerate(ordered, start=1)}
+
+    def _clear_out(self, line: list[_Entry]) -> None:
+        """Drop those that left or changed: behind a head that waits long nobody else does."""
+        line[:] = [entry for entry in line if self._waiting.get(entry[2].entry.uid) is entry[2]]
+        heapq.heapify(line)
+
+    def _head(self, line: Line) -> _Entry | None:
+        """Return the head of *line*, dropping those that left the queue or changed."""
+        heap = self._lines[line]
+        while heap and self._waiting.get(heap[0][2].entry.uid) is not heap[0][2]:
+            heapq.heappop(heap)
+        if not heap:
+            del self._lines[line]
+            return None
+        return heap[0]

@@ -1,0 +1,144 @@
+"""What a tenant may use and what its live attempts hold.
+
+Amounts follow the ledger: an attempt holds its size from its admission until no live pod
+of it remains. A limit that is absent does not limit; lowering one stops nothing that
+runs, it only lets nothing start until there is room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from longtask_operator.api.quantity import format_cpu, format_memory, parse_cpu, parse_memory
+from longtask_operator.api.tenantquota import ResourceQuota, TenantQuotaSpec
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.sizing import Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """Attempts, CPU in millicores, memory in bytes."""
+
+    concurrency: int = 0
+    cpu: int = 0
+    memory: int = 0
+
+    def plus(self, size: Size) -> Amounts:
+        """Return the amounts with one more attempt of *size*."""
+        return Amounts(concurrency=self.concurrency + 1, cpu=self.cpu + size.cpu, memory=self.memory + size.memory)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a tenant may use; None does not limit. *origin* names where they come from, for messages."""
+
+    origin: str = "no quota"
+    concurrency: int | None = None
+    cpu: int | None = None
+    memory: int | None = None
+    per_user: int | None = None
+    max_queued: int | None = None
+    max_cpu: int | None = None
+    max_memory: int | None = None
+    max_priority: int | None = None
+    on_hold: bool = False
+
+
+UNLIMITED = Limits()
+
+
+def limits_of(name: str, spec: TenantQuotaSpec) -> Limits:
+    """Return the limits that the TenantQuota *name* sets.
+
+    Raises:
+        ValueError: if a quantity cannot be read.
+    """
+    size = spec.max_size
+    return Limits(
+        origin=f"TenantQuota {name}",
+        concurrency=spec.concurrency.nominal if spec.concurrency else None,
+        cpu=_nominal(spec.cpu, parse_cpu),
+        memory=_nominal(spec.memory, parse_memory),
+        per_user=spec.per_user.max_concurrency if spec.per_user else None,
+        max_queued=spec.max_queued,
+        max_cpu=parse_cpu(size.cpu) if size and size.cpu is not None else None,
+        max_memory=parse_memory(size.memory) if size and size.memory is not None else None,
+        max_priority=spec.max_priority,
+        on_hold=spec.stop_policy not in (None, "None"),
+    )
+
+
+def default_limits(concurrency: int, cpu: str, memory: str) -> Limits:
+    """Return the limits of tenants without a TenantQuota; empty texts do not limit.
+
+    Raises:
+        ValueError: if a quantity cannot be read.
+    """
+    return Limits(
+        origin="the default quota",
+        concurrency=concurrency,
+        cpu=parse_cpu(cpu) if cpu else None,
+        memory=parse_memory(memory) if memory else None,
+    )
+
+
+def usage_of(entries: Iterable[LedgerEntry]) -> Amounts:
+    """Return what *entries* hold together."""
+    sizes = [entry.size for entry in entries]
+    return Amounts(
+        concurrency=len(sizes), cpu=sum(size.cpu for size in sizes), memory=sum(size.memory for size in sizes)
+    )
+
+
+def fits(size: Size, usage: Amounts, limits: Limits) -> bool:
+    """Whether one more attempt of *size* stays within *limits*."""
+    after = usage.plus(size)
+    return (
+        _within(after.concurrency, limits.concurrency)
+        and _within(after.cpu, limits.cpu)
+        and _within(after.memory, limits.memory)
+    )
+
+
+def never_fits(size: Size, limits: Limits) -> str:
+    """Return why an attempt of *size* could not start even alone, or an empty string."""
+    if limits.concurrency == 0:
+        return f"{limits.origin} allows no attempts: concurrency is 0"
+    if limits.cpu is not None and size.cpu > limits.cpu:
+        return f"the attempt needs {format_cpu(size.cpu)} CPU and {limits.origin} has {format_cpu(limits.cpu)} in all"
+    if limits.memory is not None and size.memory > limits.memory:
+        asked, all_of_it = format_memory(size.memory), format_memory(limits.memory)
+        return f"the attempt needs {asked} memory and {limits.origin} has {all_of_it} in all"
+    return ""
+
+
+def exceeds_max_size(size: Size, limits: Limits) -> str:
+    """Return why an attempt of *size* is larger than one attempt may be, or an empty string."""
+    if not _within(size.cpu, limits.max_cpu):
+        return f"{size.display} has more CPU than maxSize of {limits.origin} allows: {format_cpu(limits.max_cpu or 0)}"
+    if not _within(size.memory, limits.max_memory):
+        allowed = format_memory(limits.max_memory or 0)
+        return f"{size.display} has more memory than maxSize of {limits.origin} allows: {allowed}"
+    return ""
+
+
+def describe_shortage(tenant: str, size: Size, usage: Amounts, limits: Limits) -> str:
+    """Return in a sentence what is used up, or an empty string if an attempt of *size* fits."""
+    if limits.concurrency is not None and usage.concurrency >= limits.concurrency:
+        return f"tenant {tenant} uses {usage.concurrency} of {limits.concurrency} concurrent tasks"
+    if limits.cpu is not None and usage.cpu + size.cpu > limits.cpu:
+        used, of = format_cpu(usage.cpu), format_cpu(limits.cpu)
+        return f"tenant {tenant} uses {used} of {of} CPU; this task needs {format_cpu(size.cpu)}"
+    if limits.memory is not None and usage.memory + size.memory > limits.memory:
+        used, of = format_memory(usage.memory), format_memory(limits.memory)
+        return f"tenant {tenant} uses {used} of {of} memory; this task needs {format_memory(size.memory)}"
+    return ""
+
+
+def _nominal(quota: ResourceQuota | None, parse: Callable[[str | int], int]) -> int | None:
+    return parse(quota.nominal) if quota else None
+
+
+def _within(amount: int, limit: int | None) -> bool:
+    return limit is None or amount <= limit

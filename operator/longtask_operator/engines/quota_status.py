@@ -1,0 +1,74 @@
+"""Mirrors what tenants use into the status of their TenantQuotas and into the metrics, when it changed.
+
+A few seconds behind on purpose: the ledgers are the truth, this is for people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from longtask_operator.adapters.errors import ApiError
+from longtask_operator.adapters.kube import resource_path
+from longtask_operator.adapters.quotas import QuotaView, observe_quota
+from longtask_operator.api.names import API_VERSION, TENANTQUOTA_PLURAL
+from longtask_operator.core.quota import Amounts, Limits, usage_of
+from longtask_operator.core.quota_status import quota_status
+from longtask_operator.engines.admission_loop import AdmissionLoop
+from longtask_operator.engines.context import Context
+from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.quotas import Quotas
+
+INTERVAL_SECONDS = 5.0
+log = structlog.get_logger("longtask.quotas")
+
+
+class QuotaStatus:
+    """Writes statuses and gauges every few seconds while this replica leads."""
+
+    def __init__(self, context: Context, ledgers: Ledgers, admission: AdmissionLoop, quotas: Quotas) -> None:
+        self._context, self._ledgers, self._admission, self._quotas = context, ledgers, admission, quotas
+
+    async def run(self) -> None:
+        """Mirror for ever; a write that fails is tried again the next time."""
+        while True:
+            for tenant in {*self._ledgers.tenants(), *self._admission.tenants(), *self._named()}:
+                await self._mirror(tenant)
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    def _named(self) -> list[str]:
+        return [view.name for view in self._context.caches.quotas]
+
+    async def _mirror(self, tenant: str) -> None:
+        usage = usage_of(self._ledgers.ledger(tenant).entries.values())
+        queued, oldest = self._admission.queued(tenant)
+        self._count(tenant, usage, self._quotas.limits(tenant), queued, oldest)
+        view = self._context.caches.quotas.get("", tenant)
+        if view is None:
+            return
+        wanted = quota_status(view.status, view.generation, usage, queued, oldest, now=self._quotas.now())
+        if wanted != view.status:
+            await self._write(view, wanted)
+
+    def _count(self, tenant: str, usage: Amounts, limits: Limits, queued: int, oldest: datetime | None) -> None:
+        waited = (self._quotas.now() - oldest).total_seconds() if oldest else 0.0
+        metrics = self._context.metrics
+        metrics.queued(tenant, queued, waited)
+        for resource in ("concurrency", "cpu", "memory"):
+            metrics.quota(tenant, resource, getattr(usage, resource), getattr(limits, resource))
+
+    async def _write(self, view: QuotaView, status: dict[str, Any]) -> None:
+        path = resource_path(API_VERSION, TENANTQUOTA_PLURAL, "", view.name) + "/status"
+        patch = {"metadata": {"resourceVersion": str(view.version)}, "status": _with_nulls(view.status, status)}
+        try:
+            self._context.caches.quotas.put(observe_quota(await self._context.kube.merge_patch(path, patch)))
+        except ApiError as error:
+            log.info("the status of a TenantQuota was not written; trying again", quota=view.name, error=str(error))
+
+
+def _with_nulls(before: Any, after: dict[str, Any]) -> dict[str, Any]:
+    """Return *after* with None for what it no longer has, as a merge patch wants it."""
+    return {key: None for key in before if key not in after} | after

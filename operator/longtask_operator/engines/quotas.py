@@ -1,0 +1,67 @@
+"""The tenants' limits as they stand now, from TenantQuotas or the default; a change is told at once.
+
+A TenantQuota that cannot be read puts its tenant on hold: guessing a limit could start too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from longtask_operator.adapters.quotas import QuotaView
+from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.api.errors import SpecError
+from longtask_operator.core.quota import Limits, limits_of
+from longtask_operator.engines.context import Context
+
+log = structlog.get_logger("longtask.quotas")
+
+
+class Quotas:
+    """Answers the admission loop's questions about tenants; fed by the caches."""
+
+    def __init__(self, context: Context, default: Limits) -> None:
+        self._context, self._default = context, default
+        self._limits: dict[str, Limits] = {}
+        self._users: dict[str, str] = {}
+        self.on_change: Callable[[str], None] = lambda tenant: None
+        context.caches.quotas.listeners.append(self._quota_changed)
+        context.caches.tasks.listeners.append(self._task_changed)
+
+    def limits(self, tenant: str) -> Limits:
+        """Return what *tenant* may use."""
+        return self._limits.get(tenant, self._default)
+
+    def user(self, uid: str) -> str:
+        """Return the person who created the task of *uid*, or an empty string."""
+        return self._users.get(uid, "")
+
+    def now(self) -> datetime:
+        """Return the present time."""
+        return self._context.clock.now()
+
+    def _quota_changed(self, before: QuotaView | None, after: QuotaView | None) -> None:
+        view = after or before
+        if view is None or (before and after and before.generation == after.generation and before.uid == after.uid):
+            return
+        if after:
+            self._limits[after.name] = _readable_limits(after)
+        else:
+            self._limits.pop(view.name, None)
+        self.on_change(view.name)
+
+    def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
+        if before and (after is None or after.uid != before.uid):
+            self._users.pop(before.uid, None)
+        if after and after.user:
+            self._users[after.uid] = after.user
+
+
+def _readable_limits(view: QuotaView) -> Limits:
+    try:
+        return limits_of(view.name, view.parse_spec())
+    except (SpecError, ValueError) as error:
+        log.error("a TenantQuota cannot be read; its tenant is on hold until it is", quota=view.name, error=str(error))
+        return Limits(origin=f"TenantQuota {view.name}, which cannot be read ({error}),", on_hold=True)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.queueing import AGING_SECONDS, Candidate, TenantQueue, moved_noticeably, place_of
+from longtask_operator.core.sizing import Size
+from tests.builders import SMALLEST, START, at
+
+LARGER = Size(cpu=2 * SMALLEST.cpu, memory=2 * SMALLEST.memory)
+
+
+def waiting(uid: str, *, priority: int = 0, seconds: float = 0, size: Size = SMALLEST, user: str = "") -> Candidate:
+    entry = LedgerEntry(uid=uid, attempt=1, generation=1, size=size)
+    return Candidate(
+        key=f"team-a/{uid}", tenant="team-a", priority=priority, queued_at=at(seconds), entry=entry, user=user
+    )
+
+
+def queue_of(*candidates: Candidate, max_priority: int | None = None) -> TenantQueue:
+    queue = TenantQueue(max_priority)
+    for candidate in candidates:
+        queue.put(candidate)
+    return queue
+
+
+def drained(queue: TenantQueue) -> list[str]:
+    """Take everybody out in order."""
+    uids = []
+    while (first := queue.first()) is not None:
+        queue.remove(first.entry.uid)
+        uids.append(first.entry.uid)
+    return uids
+
+
+def test_order_is_by_priority_then_age_then_name() -> None:
+    queue = queue_of(
+        waiting("d", seconds=5), waiting("c"), waiting("b", size=LARGER), waiting("a", priority=1, seconds=9)
+    )
+    assert drained(queue) == ["a", "b", "c", "d"]
+
+
+def test_an_hour_of_waiting_counts_like_one_step_of_priority() -> None:
+    old, new = waiting("old"), waiting("new", priority=1, seconds=AGING_SECONDS + 1)
+    assert drained(queue_of(new, old)) == ["old", "new"]
+    newer = waiting("newer", priority=1, seconds=AGING_SECONDS - 1)
+    assert drained(queue_of(old, newer)) == ["newer", "old"]
+
+
+def test_a_capped_priority_counts_as_the_cap() -> None:
+    eager, first = waiting("eager", priority=100, seconds=1), waiting("first", priority=5)
+    assert drained(queue_of(eager, first, max_priority=5)) == ["first", "eager"]
+    queue = queue_of(eager, first)
+    queue.set_max_priority(5)
+    assert drained(queue) == ["first", "eager"]
+
+
+def test_the_first_that_fits_is_found_behind_others() -> None:
+    queue = queue_of(waiting("large", size=LARGER), waiting("small", seconds=1), waiting("mine", seconds=2, user="eve"))
+    first = queue.first(lambda line: line[0] == SMALLEST and line[1] != "")
+    assert first is not None
+    assert first.entry.uid == "mine"
+    assert queue.first(lambda line: False) is None
+
+
+def test_the_newest_candidate_of_a_task_counts() -> None:
+    queue = queue_of(waiting("a"), waiting("b", seconds=1), waiting("a", seconds=2))
+    assert len(queue) == 2
+    assert queue.positions() == {"b": 1, "a": 2}
+    assert drained(queue) == ["b", "a"]
+
+
+def test_who_leaves_is_not_found_again() -> None:
+    queue = queue_of(waiting("a"), waiting("b", seconds=1))
+    queue.remove("a")
+    queue.remove("nobody")
+    assert (len(queue), queue.get("a"), queue.oldest()) == (1, None, START + timedelta(seconds=1))
+    assert [candidate.entry.uid for candidate in queue] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "noticeable"),
+    [(None, 1, True), (1, 1, False), (2, 1, True), (100, 81, False), (100, 80, True), (100, 120, True), (5, 4, True)],
+)
+def test_small_moves_in_a_long_queue_are_not_told(before: int | None, now: int, noticeable: bool) -> None:
+    assert moved_noticeably(before, now) is noticeable
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(-3, 3), st.integers(0, 9000), st.sampled_from([SMALLEST, LARGER])),
+        max_size=40,
+    ),
+    st.sets(st.integers(0, 9)),
+)
+def test_a_queue_gives_everybody_out_once_in_the_order_of_their_places(
+    puts: list[tuple[int, int, int, Size]], leave: set[int]
+) -> None:
+    queue, newest = TenantQueue(), {}
+    for number, priority, seconds, size in puts:
+        candidate = waiting(f"u{number}", priority=priority, seconds=seconds, size=size)
+        queue.put(candidate)
+        newest[candidate.entry.uid] = candidate
+    for number in leave:
+        queue.remove(f"u{number}")
+        newest.pop(f"u{number}", None)
+    expected = sorted(newest, key=lambda uid: place_of(newest[uid]))
+    assert list(queue.positions()) == expected
+    assert drained(queue) == expected
