@@ -75,6 +75,7 @@ def _operator(cluster: devcluster.Cluster) -> Iterator[subprocess.Popen[bytes]]:
         "PYTHONPATH": str(ROOT / "operator"),
         "LONGTASK_OPERATOR_HTTP_PORT": str(HTTP_PORT),
         "LONGTASK_OPERATOR_REPORT_PORT": str(REPORT_PORT),
+        "LONGTASK_OPERATOR_DEFAULT_CONCURRENCY": "10000",
     }
     log = (cluster.paths.root / "operator.log").open("wb")
     process = subprocess.Popen([sys.executable, "-m", "longtask_operator"], env=environment, stdout=log, stderr=log)

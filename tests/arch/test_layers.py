@@ -26,8 +26,8 @@ ALLOWED = {
 PURE = ("api", "core")
 #: All that a pure layer may take from outside; everything else needs a decision here.
 PURE_IMPORTS = {
-    "__future__", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "hashlib", "heapq", "itertools",
-    "json", "math", "orjson", "pydantic", "re", "types", "typing",
+    "__future__", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "hashlib", "heapq",
+    "itertools", "json", "math", "orjson", "pydantic", "re", "types", "typing",
 }  # fmt: skip
 IMPURE_CALLS = {"now", "utcnow", "today", "monotonic", "random", "uuid4", "getenv", "print", "open", "input", "eval"}
 MAX_FUNCTION_LINES, MEDIAN_BODY_LINES, MAX_MODULE_LINES = 60, 8, 400

@@ -141,8 +141,8 @@ def test_roles_speak_of_our_group_and_plural_only() -> None:
     roles = [o for o in objects(EVERYTHING) if o["kind"] in ("Role", "ClusterRole")]
     ours = [r for role in roles for r in role["rules"] if any("longtask" in g for g in r.get("apiGroups", []))]
     assert {group for rule in ours for group in rule["apiGroups"]} == {names.GROUP}
-    plural = names.LONGTASK_PLURAL
-    assert {r for rule in ours for r in rule["resources"]} == {plural, f"{plural}/status"}
+    plurals = {names.LONGTASK_PLURAL, names.TENANTQUOTA_PLURAL}
+    assert {r for rule in ours for r in rule["resources"]} == plurals | {f"{plural}/status" for plural in plurals}
 
 
 def test_no_finalizer_of_another_name_is_written() -> None:

@@ -19,6 +19,7 @@ ORDER = (
     "test_inputs",
     "test_disturbed",
     "test_deletion",
+    "test_quota",
     "test_operator_down",
     "test_take_over",
     "test_outages",
@@ -50,8 +51,8 @@ def new_stage(cluster: Any, client: Client) -> Iterator[Callable[..., Stage]]:
     """Make namespaces that go when the module is done."""
     stages: list[Stage] = []
 
-    def make(prefix: str = "e2e", **labels: str) -> Stage:
-        stages.append(Stage.open(cluster, client, f"{prefix}-{uuid.uuid4().hex[:6]}", labels))
+    def make(prefix: str = "e2e", quota: int | None = 1000, **labels: str) -> Stage:
+        stages.append(Stage.open(cluster, client, f"{prefix}-{uuid.uuid4().hex[:6]}", labels, quota))
         return stages[-1]
 
     yield make

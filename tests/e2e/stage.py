@@ -19,6 +19,7 @@ from tests.support.live import Client, Json, Tasks, await_
 from tests.support.operator_process import NAMESPACE, OperatorProcess
 
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/longtask-operator"
+QUOTAS = "/apis/longtask.dev/v1alpha1/tenantquotas"
 #: Ends at once on SIGTERM; a plain `sleep` as process 1 would ignore it.
 STOPPABLE = "trap 'exit 143' TERM; sleep {seconds} & wait $!"
 
@@ -43,23 +44,55 @@ class Stage:
     since: int
 
     @classmethod
-    def open(cls, cluster: Any, client: Client, name: str, labels: Mapping[str, str]) -> Stage:
+    def open(
+        cls, cluster: Any, client: Client, name: str, labels: Mapping[str, str], quota: int | None = 1000
+    ) -> Stage:
+        """Make a namespace whose tenant may have *quota* attempts at once; None leaves it the default quota."""
         since = current_revision(cluster.etcd_endpoint)
         meta = {"name": name, "labels": dict(labels)}
+        stage = cls(cluster, client, Tasks(client, name), since)
+        if quota is not None:
+            stage.set_quota(concurrency={"nominal": quota})
         client.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
-        tasks = Tasks(client, name)
         account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
         await_("the default ServiceAccount", lambda: client.find(account), 30)
-        return cls(cluster, client, tasks, since)
+        return stage
 
     @property
     def namespace(self) -> str:
         return self.tasks.namespace
 
     def close(self) -> None:
-        path = f"/api/v1/namespaces/{self.namespace}"
+        for path in (f"/api/v1/namespaces/{self.namespace}", f"{QUOTAS}/{self.namespace}"):
+            if self.client.find(path):
+                self.client.request("DELETE", path)
+
+    def set_quota(self, **spec: Any) -> Json:
+        """Create the tenant's TenantQuota, or merge *spec* into it."""
+        path = f"{QUOTAS}/{self.namespace}"
         if self.client.find(path):
-            self.client.request("DELETE", path)
+            return self.client.request("PATCH", path, {"spec": spec}, form="application/merge-patch+json")
+        meta = {"name": self.namespace}
+        body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "TenantQuota", "metadata": meta, "spec": spec}
+        return self.client.request("POST", QUOTAS, body)
+
+    def quota(self) -> Json:
+        """Return the tenant's TenantQuota."""
+        return self.client.request("GET", f"{QUOTAS}/{self.namespace}")
+
+    def most_at_once(self) -> tuple[int, int]:
+        """Return the most lines the ledger ever had and the most pods that lived at once, from etcd's history."""
+        history = read_history(self.cluster.etcd_endpoint, since=self.since, namespaces=[self.namespace, NAMESPACE])
+        lines, pods, most = 0, set[str](), 0
+        for change in history:
+            body = change.body or {}
+            if change.kind == "ConfigMap" and change.name == self.ledger_name:
+                lines = max(lines, len((body.get("data") or {}).get("attempts", "").splitlines()))
+            if change.kind == "Pod" and change.namespace == self.namespace:
+                alive = change.body and (body.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+                (pods.add if alive else pods.discard)(change.name)
+                most = max(most, len(pods))
+        return lines, most
 
     def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> Any:
         return self.cluster.kubectl("-n", self.namespace, *args, input=input, check=check)

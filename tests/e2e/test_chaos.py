@@ -23,6 +23,7 @@ from tests.support.operator_process import OperatorProcess
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 TASKS = 50
 KILLS = 10
+QUOTA = 12
 #: Seconds from the start of an operator to its end: before it leads, while it reads, in the middle of its work.
 LIVES = (0.3, 5.0)
 #: Like a container that is restarted in its pod, each operator has the name of the one before, and its lease.
@@ -118,7 +119,7 @@ def chaos(detached: Detached, new_stage: Callable[..., Stage]) -> Iterator[tuple
     seed = int(os.environ.get("LONGTASK_CHAOS_SEED") or random.SystemRandom().randrange(10**9))
     print(f"LONGTASK_CHAOS_SEED={seed}")
     rng = random.Random(seed)
-    stage, all_scripts = new_stage("chaos"), scripts(rng)
+    stage, all_scripts = new_stage("chaos", quota=QUOTA), scripts(rng)
     killer = Killer(detached, random.Random(rng.random()), detached.leading(IDENTITY))
     stop = threading.Event()
     thread = threading.Thread(target=killer.run, args=(stop,))
@@ -144,6 +145,12 @@ def test_every_kill_was_made(chaos: tuple[Stage, list[Script], Killer]) -> None:
 def test_nothing_is_lost_and_nothing_runs_twice(chaos: tuple[Stage, list[Script], Killer]) -> None:
     stage, all_scripts, _ = chaos
     assert stage.audit({script.name: script.expected for script in all_scripts}) == []
+
+
+def test_the_quota_was_never_exceeded_whatever_died(chaos: tuple[Stage, list[Script], Killer]) -> None:
+    lines, pods = chaos[0].most_at_once()
+    assert lines == QUOTA, "the quota was reached"
+    assert pods <= QUOTA
 
 
 def test_every_task_can_be_deleted_afterwards(chaos: tuple[Stage, list[Script], Killer]) -> None:

@@ -13,7 +13,7 @@ from tests.support.live import Client, RefusedError, Tasks, await_
 from tests.support.operator_process import OperatorProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
-CRD = Path(__file__).resolve().parents[2] / "crds/longtasks.yaml"
+CRDS = Path(__file__).resolve().parents[2] / "crds"
 MISSING = "install the CRDs"
 HOME, WORK = "crd-operator", "crd-work"
 
@@ -27,7 +27,7 @@ class Plane:
         self.tasks = Tasks(self.client, WORK)
 
     def install(self) -> None:
-        self.control_plane.kubectl("apply", "-f", str(CRD))
+        self.control_plane.kubectl("apply", "-f", str(CRDS))
         self.control_plane.kubectl("wait", "--for=condition=Established", "crd/longtasks.longtask.dev", "--timeout=20s")
 
     def remove(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_operator_crd import CRD
+from tests.integration.test_operator_crd import CRDS
 from tests.support import operator_process
 from tests.support.live import MERGE, Client, Json, Tasks, await_
 
@@ -63,7 +63,7 @@ SPEC: Json = {"retry": {"limits": {"application": 0, "neverStarted": 0}, "backof
 @pytest.fixture(scope="module")
 def ended(control_plane: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Json]]:
     """Start a task for each end, give its pod that end, and return the attempts as recorded."""
-    control_plane.kubectl("apply", "-f", str(CRD))
+    control_plane.kubectl("apply", "-f", str(CRDS))
     control_plane.kubectl("wait", "--for=condition=Established", "crd/longtasks.longtask.dev", "--timeout=20s")
     for name in (HOME, WORK):
         control_plane.kubectl("create", "namespace", name)

@@ -179,6 +179,11 @@ class SimApi:
     def _patch(self, plural: str, before: Json, patch: Json, sub: str | None) -> Json:
         self._check_version(before, patch)
         patch["metadata"].pop("resourceVersion", None)
+        if patch["metadata"].get("uid", before["metadata"]["uid"]) != before["metadata"]["uid"]:
+            raise Conflict(409, "Conflict", "uid differs")
+        if dropped := patch["metadata"].pop(DROPPED, None):
+            kept = [name for name in before["metadata"].get("finalizers") or [] if name not in dropped]
+            patch["metadata"]["finalizers"] = kept
         after = merged(before, patch)
         if sub == "status":
             after = {**before, "status": after["status"]}
@@ -195,6 +200,10 @@ class SimApi:
     def _emit(self, plural: str, kind: str, body: Json) -> None:
         for watcher in self.watchers:
             watcher(plural, kind, copy_of(body))
+
+
+#: Key of a strategic merge patch that takes finalizers away.
+DROPPED = "$deleteFromPrimitiveList/finalizers"
 
 
 def merged(before: Any, patch: Any) -> Any:

@@ -40,7 +40,7 @@ from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.wiring import Wiring, take_event
 from longtask_operator.engines.workqueue import WorkQueue
 from tests.builders import JOB_POLICY, POLICY, START
-from tests.support.sim_api import Broken, Json, Request, SimApi
+from tests.support.sim_api import DROPPED, Broken, Json, Request, SimApi
 
 METRICS = Metrics(version="simulation", max_tenants=10)
 KINDS = ("longtasks", "jobs", "pods", "namespaces")
@@ -151,6 +151,9 @@ class SimKube:
 
     async def merge_patch(self, path: str, body: Json) -> Json:
         return await self._send("PATCH", path, body)
+
+    async def drop_finalizer(self, path: str, finalizer: str, *, uid: str) -> Json:
+        return await self._send("PATCH", path, {"metadata": {"uid": uid, DROPPED: [finalizer]}})
 
     async def json_patch(self, path: str, operations: list[Json]) -> Json:
         return await self._send("PATCH", path, operations)

@@ -5,8 +5,8 @@ from devcluster import kwok
 
 def test_the_stages_are_a_stream_of_documents() -> None:
     documents = [json.loads(part) for part in kwok.stages_json().split("\n---\n")]
-    assert documents == kwok.stages()
-    assert {document["kind"] for document in documents} == {"Stage"}
+    assert documents[1:] == kwok.stages()
+    assert [document["kind"] for document in documents[:2]] == ["KwokConfiguration", "Stage"]
 
 
 def test_no_stage_takes_away_a_finalizer() -> None:

@@ -12,7 +12,8 @@ from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry, format_entries
 from longtask_operator.core.queueing import Candidate
-from longtask_operator.engines.admission_loop import AdmissionLoop
+from longtask_operator.core.quota import Limits
+from longtask_operator.engines.admission_loop import AdmissionLoop, NoLimits
 from longtask_operator.engines.ledgers import Ledgers
 from tests.builders import SMALLEST, START
 from tests.support.sim_api import SimApi
@@ -31,6 +32,7 @@ class Bench:
         self.kube = SimKube()
         self.ledgers = Ledgers(cast(Kube, self.kube), NAMESPACE)
         self.told: list[str] = []
+        self.tenants: Any = None
         self.admission = self.call(lambda: AdmissionLoop(self.ledgers, METRICS, self.told.append))
         self.task = self.loop.create_task(self.admission.run())
 
@@ -268,3 +270,92 @@ def test_a_broken_ledger_holds_everybody_back_until_it_is_repaired(bench: Bench)
     bench.run(600)
     assert bench.ledger() == ["a 1"]
     assert bench.admission.held_back("a") is None
+
+
+class OneAtATime(NoLimits):
+    """Every tenant may have one attempt."""
+
+    def __init__(self) -> None:
+        self.concurrency = 1
+
+    def limits(self, tenant: str) -> Limits:
+        return Limits(origin="a test", concurrency=self.concurrency)
+
+
+@pytest.fixture
+def limited(bench: Bench) -> Bench:
+    bench.tenants = OneAtATime()
+    bench.admission._tenants = bench.tenants
+    return bench
+
+
+def test_who_does_not_fit_waits_and_hears_it_once(limited: Bench) -> None:
+    for uid in "abc":
+        limited.submit(uid)
+    limited.run(1)
+    assert limited.ledger() == ["a 1"]
+    assert sorted(limited.told) == ["ns/a", "ns/b", "ns/c"]
+    held_back = limited.admission.held_back("c")
+    assert held_back is not None
+    assert (held_back.reason, held_back.position) == (QueueReason.QUOTA_EXHAUSTED, 2)
+    for uid in "bc":
+        limited.submit(uid)
+    limited.run(300)
+    assert sorted(limited.told) == ["ns/a", "ns/b", "ns/c"]
+    assert limited.admission.queued("team-a")[0] == 2
+
+
+def test_a_release_lets_the_next_one_start_in_the_same_write(limited: Bench) -> None:
+    for uid in "ab":
+        limited.submit(uid)
+    limited.run(1)
+    limited.release("a")
+    limited.run(1)
+    assert limited.ledger() == ["b 1"]
+    assert len(limited.api.writes) == 2
+
+
+def test_a_raised_limit_counts_at_once(limited: Bench) -> None:
+    for uid in "abc":
+        limited.submit(uid)
+    limited.run(1)
+    limited.tenants.concurrency = 2
+    limited.call(lambda: limited.admission.limits_changed("team-a"))
+    limited.run(1)
+    assert limited.ledger() == ["a 1", "b 1"]
+
+
+def test_a_place_that_changed_is_told_after_a_while(limited: Bench) -> None:
+    for uid in "abc":
+        limited.submit(uid)
+    limited.run(1)
+    limited.told.clear()
+    limited.release("a")
+    limited.run(1)
+    assert limited.told == ["ns/b"]
+    limited.run(100)
+    assert limited.told == ["ns/b", "ns/c"]
+    held_back = limited.admission.held_back("c")
+    assert held_back is not None
+    assert held_back.position == 1
+
+
+def test_another_operators_attempts_count(limited: Bench) -> None:
+    limited.load()
+    limited.store_ledger("z 4 1 250 512\n")
+    limited.submit("a")
+    limited.run(5)
+    assert limited.ledger() == ["z 4"]
+    assert limited.admission.held_back("a") is not None
+
+
+def test_an_attempt_is_fresh_once_and_only_for_who_admitted_it(bench: Bench) -> None:
+    bench.submit("a")
+    bench.run()
+    assert bench.admission.take_fresh("a", 1)
+    assert not bench.admission.take_fresh("a", 1)
+    bench.submit("b")
+    bench.step("lost")
+    bench.run()
+    assert bench.ledger() == ["a 1", "b 1"]
+    assert not bench.admission.take_fresh("b", 1)

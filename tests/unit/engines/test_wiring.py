@@ -92,6 +92,19 @@ def test_a_change_of_a_child_makes_its_task_ready(bench: Bench) -> None:
     assert bench.keys() == ["team-a/wordcount"]
 
 
+def test_a_new_version_of_a_child_that_says_the_same_makes_nothing_ready(bench: Bench) -> None:
+    bench.caches.jobs.put(a_job(version=1))
+    bench.caches.pods.put(a_running_pod(version=2))
+    bench.keys()
+    bench.caches.jobs.put(a_job(version=3))
+    bench.caches.pods.put(a_running_pod(version=4))
+    assert bench.keys() == []
+    bench.caches.jobs.put(a_job(version=5, finished=True))
+    assert bench.keys() == ["team-a/wordcount"]
+    bench.caches.pods.put(a_running_pod(version=6, held=False))
+    assert bench.keys() == ["team-a/wordcount"]
+
+
 def test_a_task_that_goes_is_noticed_and_forgotten(bench: Bench) -> None:
     bench.task(1)
     bench.keys()

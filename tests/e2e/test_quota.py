@@ -1,0 +1,134 @@
+"""Quotas on a real node: never more at once than allowed, the right order, and a word for whoever waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.stage import Stage, seconds_between, stoppable
+from tests.support.live import RefusedError, await_
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+NewStage = Callable[..., Stage]
+
+
+def waits_as(stage: Stage, name: str, reason: str) -> Any:
+    return stage.tasks.until(name, reason, lambda status: (status.get("queue") or {}).get("reason") == reason, 30)
+
+
+def test_no_more_than_the_quota_runs_at_once_and_all_finish(new_stage: NewStage) -> None:
+    stage, names = new_stage("quota", quota=2), [f"t{number}" for number in range(6)]
+    for name in names:
+        stage.tasks.create(name, "sleep 2")
+    queue = waits_as(stage, "t5", "QuotaExhausted")["queue"]
+    assert queue["message"] == f"tenant {stage.namespace} uses 2 of 2 concurrent tasks"
+    assert 1 <= queue["position"] <= 4
+    for name in names:
+        status = stage.tasks.until_finished(name)
+        assert status["phase"] == "Succeeded"
+        assert "queue" not in status
+    assert stage.audit() == []
+    assert stage.most_at_once() == (2, 2)
+
+
+def test_waiting_costs_one_write_and_leaves_no_trace_of_itself(new_stage: NewStage) -> None:
+    stage = new_stage("waits", quota=1)
+    stage.tasks.create("first", "sleep 6")
+    stage.tasks.until_phase("first", "Running")
+    stage.tasks.create("second", "true")
+    waits_as(stage, "second", "QuotaExhausted")
+    stage.tasks.until_finished("second")
+    waiting = [status for status in stage.statuses("second") if status.get("phase") == "Queued"]
+    assert len(waiting) == 1
+
+
+def test_a_stopped_tenant_starts_nothing_and_then_by_priority(new_stage: NewStage) -> None:
+    stage = new_stage("order", quota=1)
+    stage.set_quota(stopPolicy="Hold")
+    for name, priority in (("low", 0), ("high", 5), ("middle", 1)):
+        stage.tasks.create(name, "sleep 1", priority=priority)
+    for name in ("low", "high", "middle"):
+        assert "stopPolicy Hold" in waits_as(stage, name, "TenantStopped")["queue"]["message"]
+    stage.set_quota(stopPolicy="None")
+    started = {name: stage.tasks.until_finished(name)["startTime"] for name in ("low", "high", "middle")}
+    assert sorted(started, key=lambda name: started[name]) == ["high", "middle", "low"]
+    assert seconds_between(started["high"], started["low"]) >= 1
+
+
+def test_what_can_never_fit_says_so_at_once_and_starts_when_the_quota_is_corrected(new_stage: NewStage) -> None:
+    stage = new_stage("fits")
+    stage.set_quota(cpu={"nominal": "500m"}, maxSize={"memory": "2Gi"})
+    stage.tasks.create("large", "true", resources={"cpu": "1"})
+    stage.tasks.create("fat", "true", resources={"memory": "3Gi"})
+    stage.tasks.create("small", "true")
+    status = waits_as(stage, "large", "NeverFits")
+    assert "1 CPU" in status["queue"]["message"]
+    conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    assert (conditions["Stalled"], conditions["Ready"], conditions["Finished"]) == ("True", "False", "False")
+    assert "maxSize" in waits_as(stage, "fat", "ExceedsMaxSize")["queue"]["message"]
+    assert stage.tasks.until_finished("small")["phase"] == "Succeeded"
+    stage.set_quota(cpu={"nominal": "1"}, maxSize=None)
+    for name in ("large", "fat"):
+        assert stage.tasks.until_finished(name)["phase"] == "Succeeded"
+
+
+def test_a_lowered_quota_stops_nothing_that_runs(new_stage: NewStage) -> None:
+    stage = new_stage("lowered", quota=2)
+    for name in ("one", "two"):
+        stage.tasks.create(name, "sleep 5")
+    for name in ("one", "two"):
+        stage.tasks.until_phase(name, "Running")
+    stage.set_quota(concurrency={"nominal": 1})
+    stage.tasks.create("three", "true")
+    waits_as(stage, "three", "QuotaExhausted")
+    await_("usage in the quota's status", lambda: stage.quota().get("status", {}).get("queued") == 1, 20)
+    status = stage.quota()["status"]
+    assert (status["admitted"], status["usage"]["cpu"], status["usage"]["memory"]) == (2, "500m", "1Gi")
+    for name in ("one", "two", "three"):
+        finished = stage.tasks.until_finished(name)
+        assert (finished["phase"], finished["attempt"]) == ("Succeeded", 1)
+
+
+def test_a_tenant_without_a_quota_gets_five_at_once(new_stage: NewStage) -> None:
+    stage, names = new_stage("default", quota=None), [f"t{number}" for number in range(7)]
+    for name in names:
+        stage.tasks.create(name, "sleep 2")
+    for name in names:
+        assert stage.tasks.until_finished(name)["phase"] == "Succeeded"
+    assert stage.most_at_once() == (5, 5)
+
+
+def test_a_cancelled_wait_gives_its_place_to_the_next(new_stage: NewStage) -> None:
+    stage = new_stage("gives", quota=1)
+    stage.tasks.create("holder", stoppable())
+    stage.tasks.until_phase("holder", "Running")
+    stage.tasks.create("waiting", "true")
+    waits_as(stage, "waiting", "QuotaExhausted")
+    stage.tasks.change("holder", cancel=True)
+    assert stage.tasks.until_finished("waiting")["phase"] == "Succeeded"
+
+
+def test_a_quota_that_cannot_be_read_is_refused(new_stage: NewStage) -> None:
+    stage = new_stage("refused")
+    with pytest.raises(RefusedError, match="for example 500m, 8 or 32Gi"):
+        stage.set_quota(cpu={"nominal": "lots"})
+
+
+def test_a_task_out_of_budget_is_a_dead_letter_until_it_is_redriven(new_stage: NewStage) -> None:
+    stage = new_stage("letters")
+    spec: Any = {"retry": {"limits": {"application": 0}}, "ttlSecondsAfterFinished": 1}
+    stage.tasks.create("letter", "test $LONGTASK_RUN -gt 1", **spec)
+    permanent = """printf '{"longtask":1,"permanent":true}' > /dev/termination-log; exit 65"""
+    stage.tasks.create("refused", permanent, **spec)
+    status = stage.tasks.until_finished("letter")
+    assert status["deadLettered"] is True
+    assert {c["type"]: c["status"] for c in status["conditions"]}["DeadLettered"] == "True"
+    await_("the other one deleted by its TTL", lambda: stage.tasks.find("refused") is None, 30)
+    found = stage.client.items(stage.tasks.path, fieldSelector="status.deadLettered=true")
+    assert [task["metadata"]["name"] for task in found] == ["letter"]
+    stage.tasks.change("letter", redrive="again", ttlSecondsAfterFinished=3600)
+    status = stage.tasks.until("letter", "the second run's end", lambda s: s.get("phase") == "Succeeded")
+    assert "deadLettered" not in status
+    assert [c["type"] for c in status["conditions"] if c["type"] == "DeadLettered"] == []

@@ -1,0 +1,90 @@
+"""Limits as the engines see them: from TenantQuotas in the cache, told at once when they change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from longtask_operator.adapters.quotas import observe_quota
+from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.api.names import ANNOTATION_CREATED_BY
+from longtask_operator.core.quota import Limits, default_limits
+from longtask_operator.engines.context import Context, new_caches
+from longtask_operator.engines.quotas import Quotas
+from tests.builders import a_longtask_body
+from tests.support.sim_operator import LogTrap
+
+DEFAULT = default_limits(5, "", "")
+
+
+class Setup:
+    """Quotas on caches of its own; *told* are the tenants whose limits changed."""
+
+    def __init__(self) -> None:
+        nothing: Any = None
+        self.caches = new_caches()
+        context = Context(
+            kube=nothing,
+            caches=self.caches,
+            metrics=nothing,
+            clock=nothing,
+            policy=nothing,
+            job_policy=nothing,
+            unlabelled="Own",
+            progress_interval=10,
+        )
+        self.quotas, self.told = Quotas(context, DEFAULT), list[str]()
+        self.quotas.on_change = self.told.append
+
+    def put(self, version: int, generation: int = 1, **spec: Any) -> None:
+        meta = {"name": "team-a", "uid": "q1", "resourceVersion": str(version), "generation": generation}
+        self.caches.quotas.put(observe_quota({"metadata": meta, "spec": spec}))
+
+    def put_task(self, created_by: str, version: int = 1) -> str:
+        body = a_longtask_body(annotations={ANNOTATION_CREATED_BY: created_by}, resourceVersion=str(version))
+        self.caches.tasks.put(observe_task(body))
+        return str(body["metadata"]["uid"])
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def test_a_tenant_has_the_default_until_it_has_a_quota_of_its_own(setup: Setup) -> None:
+    assert setup.quotas.limits("team-a") == DEFAULT
+    setup.put(1, concurrency={"nominal": 2})
+    assert setup.quotas.limits("team-a") == Limits(origin="TenantQuota team-a", concurrency=2)
+    setup.caches.quotas.remove("", "team-a", "q1")
+    assert setup.quotas.limits("team-a") == DEFAULT
+    assert setup.told == ["team-a", "team-a"]
+
+
+def test_a_status_alone_changes_nothing(setup: Setup) -> None:
+    setup.put(1, generation=1, maxQueued=1)
+    setup.put(2, generation=1, maxQueued=1)
+    assert setup.told == ["team-a"]
+    setup.put(3, generation=2, maxQueued=2)
+    assert setup.told == ["team-a", "team-a"]
+
+
+@pytest.mark.parametrize("spec", [{"cpu": {"nominal": "lots"}}, {"concurrency": {"nominal": -1}}])
+def test_a_quota_that_cannot_be_read_holds_its_tenant(setup: Setup, spec: dict[str, Any]) -> None:
+    trap = LogTrap()
+    try:
+        setup.put(1, **spec)
+    finally:
+        trap.close()
+    limits = setup.quotas.limits("team-a")
+    assert limits.on_hold
+    assert "cannot be read" in limits.origin
+
+
+def test_a_person_counts_and_a_service_account_does_not(setup: Setup) -> None:
+    uid = setup.put_task("eve")
+    assert setup.quotas.user(uid) == "eve"
+    setup.caches.tasks.remove("team-a", "wordcount", uid)
+    assert setup.quotas.user(uid) == ""
+    setup.put_task("system:serviceaccount:ci:bot", version=9)
+    assert setup.quotas.user(uid) == ""
