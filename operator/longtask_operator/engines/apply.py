@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -203,16 +202,10 @@ class Applier:
             log.info("not deleted: another object has the name now", namespace=child.namespace, child=child.name)
 
     async def _release_pod(self, pod: PodView) -> None:
-        """Take our finalizer off *pod*, and no other; a pod that is gone or changed is looked at again."""
+        """Take our finalizer off *pod*, and no other. Raises Conflict if another pod has the name now."""
         path = resource_path("v1", "pods", pod.namespace, pod.name)
         try:
-            current = await self.context.kube.get(path)
-            finalizers: list[Any] = current["metadata"].get("finalizers") or []
-            if current["metadata"]["uid"] != pod.uid or FINALIZER not in finalizers:
-                return
-            kept = [name for name in finalizers if name != FINALIZER]
-            version = {"resourceVersion": current["metadata"]["resourceVersion"]}
-            answer = await self.context.kube.merge_patch(path, {"metadata": version | {"finalizers": kept}})
+            answer = await self.context.kube.drop_finalizer(path, FINALIZER, uid=pod.uid)
         except NotFound:
             self.context.caches.pods.remove(pod.namespace, pod.name, pod.uid)
             return

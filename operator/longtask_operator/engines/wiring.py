@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from longtask_operator.adapters.namespaces import NamespaceView
@@ -61,7 +62,7 @@ class Wiring:
 
     def _child_changed(self, before: JobView | PodView | None, after: JobView | PodView | None) -> None:
         child = after or before
-        if child:
+        if child and not _says_the_same(before, after):
             self._queue.add(f"{child.namespace}/{child.task_name}")
 
     def _pod_changed(self, before: PodView | None, after: PodView | None) -> None:
@@ -75,6 +76,11 @@ class Wiring:
         for record in self._context.caches.tasks:
             if record.namespace == after.name and not record.tenant:
                 self._queue.add(record.key)
+
+
+def _says_the_same(before: JobView | PodView | None, after: JobView | PodView | None) -> bool:
+    """Whether two views differ in their version alone: half of a Job's and a pod's updates change nothing we read."""
+    return before is not None and after is not None and replace(before, version=after.version) == after
 
 
 def take_event(context: Context, kind: str | None, body: dict[str, Any]) -> None:
