@@ -67,8 +67,17 @@ def permissions() -> list[tuple[str, dict[str, Any]]]:
 
 
 def stages_json() -> str:
-    """All stages, as the stream of documents that kwok reads."""
-    return "\n---\n".join(json.dumps(stage) for stage in stages())
+    """Our options and all stages, as the stream of documents that kwok reads."""
+    return "\n---\n".join(json.dumps(document) for document in (_options(), *stages()))
+
+
+def _options() -> dict[str, Any]:
+    """Many pods at a time: with kwok's own 4 it would be the slowest part of a load test."""
+    return {
+        "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
+        "kind": "KwokConfiguration",
+        "options": {"podPlayStageParallelism": 32, "nodePlayStageParallelism": 4},
+    }
 
 
 def stages() -> list[dict[str, Any]]:
