@@ -188,8 +188,8 @@ def test_the_operator_reads_secrets_only_by_name_and_only_in_its_namespace() -> 
 
 
 def test_no_aggregated_role_touches_status() -> None:
-    for name in ("longtask-viewer", "longtask-editor"):
-        assert {resource for rule in rules("ClusterRole", name) for resource in rule["resources"]} == {"longtasks"}
+    for name, kinds in (("longtask-viewer", {"longtasks", "tenantquotas"}), ("longtask-editor", {"longtasks"})):
+        assert {resource for rule in rules("ClusterRole", name) for resource in rule["resources"]} == kinds
 
 
 def test_service_account_can_be_brought() -> None:

@@ -37,6 +37,8 @@ OTHER: dict[str, Any] = {
     "crds.annotations": {"example.com/a": "b"},
     "ladder": {"8": ["16Gi"]},
     "tenants.unlabelled": "Refuse",
+    "defaultTenantQuota.cpu": "8",
+    "defaultTenantQuota.memory": "32Gi",
     "serviceAccounts.allowed": ["wordcount"],
     "createdBy.mode": "Validate",
     "ephemeralStorageLimit": "3Gi",
