@@ -20,6 +20,7 @@ ORDER = (
     "test_disturbed",
     "test_deletion",
     "test_quota",
+    "test_retries",
     "test_operator_down",
     "test_take_over",
     "test_outages",

@@ -114,21 +114,3 @@ def test_a_quota_that_cannot_be_read_is_refused(new_stage: NewStage) -> None:
     stage = new_stage("refused")
     with pytest.raises(RefusedError, match="for example 500m, 8 or 32Gi"):
         stage.set_quota(cpu={"nominal": "lots"})
-
-
-def test_a_task_out_of_budget_is_a_dead_letter_until_it_is_redriven(new_stage: NewStage) -> None:
-    stage = new_stage("letters")
-    spec: Any = {"retry": {"limits": {"application": 0}}, "ttlSecondsAfterFinished": 1}
-    stage.tasks.create("letter", "test $LONGTASK_RUN -gt 1", **spec)
-    permanent = """printf '{"longtask":1,"permanent":true}' > /dev/termination-log; exit 65"""
-    stage.tasks.create("refused", permanent, **spec)
-    status = stage.tasks.until_finished("letter")
-    assert status["deadLettered"] is True
-    assert {c["type"]: c["status"] for c in status["conditions"]}["DeadLettered"] == "True"
-    await_("the other one deleted by its TTL", lambda: stage.tasks.find("refused") is None, 30)
-    found = stage.client.items(stage.tasks.path, fieldSelector="status.deadLettered=true")
-    assert [task["metadata"]["name"] for task in found] == ["letter"]
-    stage.tasks.change("letter", redrive="again", ttlSecondsAfterFinished=3600)
-    status = stage.tasks.until("letter", "the second run's end", lambda s: s.get("phase") == "Succeeded")
-    assert "deadLettered" not in status
-    assert [c["type"] for c in status["conditions"] if c["type"] == "DeadLettered"] == []

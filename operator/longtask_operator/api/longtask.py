@@ -113,11 +113,32 @@ class Backoff(Model):
     )
 
 
+class RetryRule(Model):
+    """What an exit code of the program means. The first rule that names it wins."""
+
+    exit_codes: list[Annotated[int, Field(ge=1, le=255)]] = Field(
+        description="Exit codes that the rule is for, 1 to 255.",
+        min_length=1,
+        max_length=255,
+        json_schema_extra=ATOMIC,
+    )
+    action: Literal["Retry", "Fail", "Ignore"] = Field(
+        description="Retry: another attempt, within the budget. Fail: the task fails at once. Ignore: another attempt "
+        "that uses up no budget, at most 100 of them in a run.",
+    )
+
+
 class Retry(Model):
     """What happens after an attempt that did not complete."""
 
     limits: RetryLimits | None = Field(None, description="Budgets by cause. Each cause has its own.")
     backoff: Backoff | None = Field(None, description="How long to wait before the next attempt.")
+    rules: list[RetryRule] | None = Field(
+        None,
+        description="Rules by exit code, for attempts that the program itself ended.",
+        max_length=20,
+        json_schema_extra=ATOMIC,
+    )
 
 
 class Toleration(Model):

@@ -10,7 +10,7 @@ from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.progress import final_progress
-from longtask_operator.core.retry import GiveUp, decide_retry
+from longtask_operator.core.retry import Action, GiveUp, RetryAt, action_of, decide_ignored, decide_retry
 
 
 def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd) -> Decision:
@@ -18,7 +18,8 @@ def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: A
 
     Pods and the ledger are let go of by the next reconcile, which finds the end recorded.
     """
-    status = record.with_end(status, attempt, end, now=seen.now)
+    action = action_of(end.cause, end.exit_code, seen.task.spec.retry)
+    status = record.with_end(status, attempt, end, now=seen.now, ignored=action == "Ignore")
     status = status.model_copy(update={"progress": _last_progress(seen, status, end)})
     generation = seen.task.metadata.generation
     if end.cause is Cause.COMPLETED:
@@ -28,16 +29,18 @@ def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: A
     if end.cause is Cause.CANCELLED:
         situation = lifecycle.cancelled(status)
         return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
-    return _after_failure(seen, attempt, status, end)
+    return _after_failure(seen, attempt, status, end, action)
 
 
-def _after_failure(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd) -> Decision:
-    spec, generation = seen.task.spec, seen.task.metadata.generation
+def _after_failure(
+    seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd, action: Action
+) -> Decision:
+    generation = seen.task.metadata.generation
     if end.cause is Cause.SUSPENDED:
         situation = lifecycle.waiting(QueueReason.SUSPENDED, "spec.suspend is true")
         status = lifecycle.with_situation(status, situation, generation=generation, now=seen.now)
         return Decision(status=status, again_at=seen.now)
-    answer = decide_retry(end.cause, record.counts_by_cause(status), spec.retry, now=seen.now, jitter=seen.jitter)
+    answer = _what_follows(seen, status, end, action)
     said = f"attempt {attempt.number} ended by {end.cause}: {end.message}".rstrip(": ")
     if isinstance(answer, GiveUp):
         situation = lifecycle.failed(end.cause, f"{said}; {answer.message}", dead_lettered=answer.out_of_budget)
@@ -47,6 +50,15 @@ def _after_failure(seen: Observed, attempt: Attempt, status: LongTaskStatus, end
     situation = lifecycle.waiting(QueueReason.BACKOFF, f"{said}; the next attempt starts at {status.next_attempt_time}")
     status = lifecycle.with_situation(status, situation, generation=generation, now=seen.now)
     return Decision(status=status, again_at=seen.now)
+
+
+def _what_follows(seen: Observed, status: LongTaskStatus, end: AttemptEnd, action: Action) -> RetryAt | GiveUp:
+    retry, counts = seen.task.spec.retry, record.counts_by_cause(status)
+    if action == "Fail":
+        return GiveUp(message=f"spec.retry.rules says Fail for exit code {end.exit_code}", out_of_budget=False)
+    if action == "Ignore":
+        return decide_ignored(record.ignored_of(status), counts, retry, now=seen.now, jitter=seen.jitter)
+    return decide_retry(end.cause, counts, retry, now=seen.now, jitter=seen.jitter)
 
 
 def _last_progress(seen: Observed, status: LongTaskStatus, end: AttemptEnd) -> Progress | None:

@@ -17,6 +17,8 @@ from longtask_operator.core.sizing import SOURCE_MESSAGES, Size
 
 MAX_ATTEMPTS_KEPT = 10
 LOG_TAILS_KEPT = 2
+#: Key of `attemptCounts` for attempts that a rule leaves uncounted.
+IGNORED = "ignored"
 
 
 def with_attempt(status: LongTaskStatus, attempt: Attempt) -> LongTaskStatus:
@@ -42,8 +44,13 @@ def with_sizing(status: LongTaskStatus, size: Size, source: SizeSource) -> LongT
     return status.model_copy(update={"sizing": sizing})
 
 
-def with_end(status: LongTaskStatus, attempt: Attempt, end: AttemptEnd, *, now: datetime) -> LongTaskStatus:
-    """Return *status* with *attempt* ended by *end* and counted once; why it was stopped stays its message."""
+def with_end(
+    status: LongTaskStatus, attempt: Attempt, end: AttemptEnd, *, now: datetime, ignored: bool = False
+) -> LongTaskStatus:
+    """Return *status* with *attempt* ended by *end* and counted once; why it was stopped stays its message.
+
+    An *ignored* one is counted as such in this run, and by its cause in all runs.
+    """
     update: dict[str, Any] = {
         "cause": str(end.cause),
         "completion_time": format_time(end.finished or now),
@@ -57,8 +64,8 @@ def with_end(status: LongTaskStatus, attempt: Attempt, end: AttemptEnd, *, now: 
     status = with_attempt(status, ended)
     return status.model_copy(
         update={
-            "attempt_counts": _counted(status.attempt_counts, end.cause),
-            "attempt_totals": _counted(status.attempt_totals, end.cause),
+            "attempt_counts": _counted(status.attempt_counts, IGNORED if ignored else _key(end.cause)),
+            "attempt_totals": _counted(status.attempt_totals, _key(end.cause)),
             "start_time": status.start_time or ended.start_time,
         }
     )
@@ -83,9 +90,14 @@ def counts_by_cause(status: LongTaskStatus) -> dict[Cause, int]:
     return {cause: counts[_key(cause)] for cause in Cause if _key(cause) in counts}
 
 
-def _counted(counts: Mapping[str, int] | None, cause: Cause) -> dict[str, int]:
+def ignored_of(status: LongTaskStatus) -> int:
+    """Return how many attempts of this run a rule left uncounted."""
+    return (status.attempt_counts or {}).get(IGNORED, 0)
+
+
+def _counted(counts: Mapping[str, int] | None, key: str) -> dict[str, int]:
     counts = counts or {}
-    return {**counts, _key(cause): counts.get(_key(cause), 0) + 1}
+    return {**counts, key: counts.get(key, 0) + 1}
 
 
 def _key(cause: Cause) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from longtask_operator.api.longtask import Backoff, Retry, RetryLimits
 from longtask_operator.api.reasons import Cause
@@ -29,6 +30,12 @@ REQUESTED_STOPS = frozenset({Cause.CANCELLED, Cause.SUSPENDED})
 
 INITIAL_SECONDS, FACTOR, MAX_SECONDS, JITTER_PERCENT = 10, 2, 600, 20
 _MAX_DOUBLINGS = 40  #: beyond this any wait is over every cap
+
+
+#: Attempts of a run that a rule may leave uncounted.
+MAX_IGNORED = 100
+
+Action = Literal["Retry", "Fail", "Ignore"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,29 @@ def limit_of(cause: Cause, retry: Retry | None) -> int:
         Cause.DISRUPTION: limits.disruption,
     }.get(cause)
     return DEFAULT_LIMITS.get(cause, 0) if asked is None else asked
+
+
+def action_of(cause: Cause, exit_code: int | None, retry: Retry | None) -> Action:
+    """Return what the rules say of an attempt that ended by *cause*; without a rule for it, Retry.
+
+    Rules speak of the program's own end. What the cluster did to it has its cause and its budget,
+    whatever exit code came of it.
+    """
+    if cause is not Cause.APPLICATION or exit_code is None:
+        return "Retry"
+    rules = (retry and retry.rules) or ()
+    return next((rule.action for rule in rules if exit_code in rule.exit_codes), "Retry")
+
+
+def decide_ignored(
+    ignored: int, counts: Mapping[Cause, int], retry: Retry | None, *, now: datetime, jitter: float
+) -> RetryAt | GiveUp:
+    """Decide what follows an attempt that a rule leaves uncounted, the *ignored*-th of its run."""
+    if ignored > MAX_IGNORED:
+        message = f"{ignored} attempts were ignored by spec.retry.rules; {MAX_IGNORED} may be"
+        return GiveUp(message=message, out_of_budget=True)
+    failures = ignored + sum(count for name, count in counts.items() if name not in REQUESTED_STOPS)
+    return RetryAt(not_before=now + backoff_after(failures, retry.backoff if retry else None, jitter))
 
 
 def backoff_after(failures: int, backoff: Backoff | None, jitter: float) -> timedelta:

@@ -106,3 +106,40 @@ class TestLastProgress:
         _, status = end(Cause.COMPLETED, progress=Progress(done=7, total=9, unit="rows"), counted=(9, 9))
         assert status.progress is not None
         assert (status.progress.done, status.progress.percent, status.progress.unit) == (9, 100, "rows")
+
+
+def with_rules(*rules: dict[str, Any], counts: dict[str, int] | None = None) -> LongTask:
+    status = {"run": 1, "runStartTime": wire(0), "attemptCounts": counts or {}}
+    return a_longtask({"retry": {"rules": list(rules), "limits": {"application": 1}}}, status)
+
+
+def test_a_rule_fails_the_task_at_once_and_it_is_no_dead_letter() -> None:
+    task = with_rules({"exitCodes": [64, 65], "action": "Fail"})
+    _, status = end(Cause.APPLICATION, task, exit_code=65, message="exit code 65")
+    assert (status.phase, status.dead_lettered) == ("Failed", False)
+    assert "spec.retry.rules says Fail for exit code 65" in condition(status, "Succeeded")[2]
+
+
+def test_an_ignored_attempt_uses_no_budget_and_waits_like_any_other() -> None:
+    task = with_rules({"exitCodes": [75], "action": "Ignore"}, counts={"application": 1, "ignored": 1})
+    _, status = end(Cause.APPLICATION, task, exit_code=75, message="exit code 75")
+    assert (status.phase, status.next_attempt_time) == ("Backoff", wire(10 + 40))
+    assert status.attempt_counts == {"application": 1, "ignored": 2}
+    assert status.attempt_totals == {"application": 1}
+
+
+def test_attempts_are_not_ignored_for_ever() -> None:
+    task = with_rules({"exitCodes": [75], "action": "Ignore"}, counts={"ignored": 100})
+    _, status = end(Cause.APPLICATION, task, exit_code=75, message="exit code 75")
+    assert (status.phase, status.dead_lettered) == ("Failed", True)
+
+
+def test_the_first_rule_that_names_the_exit_code_wins() -> None:
+    task = with_rules({"exitCodes": [3], "action": "Retry"}, {"exitCodes": [3], "action": "Fail"})
+    assert end(Cause.APPLICATION, task, exit_code=3)[1].phase == "Backoff"
+
+
+@pytest.mark.parametrize("cause", [Cause.DISRUPTION, Cause.OUT_OF_MEMORY, Cause.ATTEMPT_TIMEOUT])
+def test_rules_do_not_speak_of_what_the_cluster_did(cause: Cause) -> None:
+    task = with_rules({"exitCodes": [137], "action": "Fail"})
+    assert end(cause, task, exit_code=137)[1].phase == "Backoff"

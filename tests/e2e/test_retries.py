@@ -1,0 +1,47 @@
+"""What follows a failed attempt on a real node: rules by exit code, and what happens when a budget runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.stage import Stage
+from tests.support.live import await_
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+NewStage = Callable[..., Stage]
+QUICK = {"initialSeconds": 1, "factor": 1}
+
+
+def test_exit_codes_are_judged_by_the_rules(new_stage: NewStage) -> None:
+    stage = new_stage("rules")
+    rules = [{"exitCodes": [65], "action": "Fail"}, {"exitCodes": [75], "action": "Ignore"}]
+    retry = {"rules": rules, "limits": {"application": 0}, "backoff": QUICK}
+    stage.tasks.create("fails", "exit 65", retry=retry)
+    stage.tasks.create("ignored", "test $LONGTASK_ATTEMPT -gt 2 || exit 75", retry=retry)
+    status = stage.tasks.until_finished("fails")
+    assert (status["phase"], status["attempt"], status["deadLettered"]) == ("Failed", 1, False)
+    status = stage.tasks.until_finished("ignored")
+    assert (status["phase"], status["attempt"]) == ("Succeeded", 3)
+    assert status["attemptCounts"] == {"ignored": 2, "completed": 1}
+    assert stage.audit() == []
+
+
+def test_a_task_out_of_budget_is_a_dead_letter_until_it_is_redriven(new_stage: NewStage) -> None:
+    stage = new_stage("letters")
+    spec: Any = {"retry": {"limits": {"application": 0}}, "ttlSecondsAfterFinished": 1}
+    stage.tasks.create("letter", "test $LONGTASK_RUN -gt 1", **spec)
+    permanent = """printf '{"longtask":1,"permanent":true}' > /dev/termination-log; exit 65"""
+    stage.tasks.create("refused", permanent, **spec)
+    status = stage.tasks.until_finished("letter")
+    assert status["deadLettered"] is True
+    assert {c["type"]: c["status"] for c in status["conditions"]}["DeadLettered"] == "True"
+    await_("the other one deleted by its TTL", lambda: stage.tasks.find("refused") is None, 30)
+    found = stage.client.items(stage.tasks.path, fieldSelector="status.deadLettered=true")
+    assert [task["metadata"]["name"] for task in found] == ["letter"]
+    stage.tasks.change("letter", redrive="again", ttlSecondsAfterFinished=3600)
+    status = stage.tasks.until("letter", "the second run's end", lambda s: s.get("phase") == "Succeeded")
+    assert "deadLettered" not in status
+    assert [c["type"] for c in status["conditions"] if c["type"] == "DeadLettered"] == []
