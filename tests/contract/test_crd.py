@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from longtask_operator.api.crd import longtask_crd
+from longtask_operator.api.crd import longtask_crd, tenantquota_crd
 from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.status import LongTaskStatus
 
@@ -98,6 +98,11 @@ def test_every_number_of_spec_has_two_bounds() -> None:
 
     assert numbers
     assert [path for path, node in numbers.items() if not {"minimum", "maximum"} <= node.keys()] == []
+
+
+def test_no_other_kind_is_in_a_category_that_is_a_name_of_ours() -> None:
+    """kubectl takes the category first: with two kinds in it `kubectl get longtask NAME` is refused."""
+    assert "categories" not in tenantquota_crd()["spec"]["names"]
 
 
 def test_durations_are_called_seconds() -> None:

@@ -66,7 +66,8 @@ _FINISHED = "conditions.exists(c, c.type == 'Finished' && c.status == 'True')"
 
 def longtask_crd() -> dict[str, Any]:
     """Return the CustomResourceDefinition of LongTask, ready to be written as YAML."""
-    names = {"kind": LONGTASK_KIND, "plural": LONGTASK_PLURAL, "shortNames": ["lt"]}
+    # The only kind of this category: with a second one `kubectl get longtask NAME` would be ambiguous.
+    names = {"kind": LONGTASK_KIND, "plural": LONGTASK_PLURAL, "shortNames": ["lt"], "categories": ["longtask"]}
     version = {
         "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
         "selectableFields": [{"jsonPath": path} for path in _SELECTABLE],
@@ -94,14 +95,7 @@ def _definition(scope: str, names: dict[str, Any], version: dict[str, Any]) -> d
         "spec": {
             "group": GROUP,
             "scope": scope,
-            "names": {
-                "kind": kind,
-                "listKind": f"{kind}List",
-                "plural": plural,
-                "singular": kind.lower(),
-                "shortNames": names["shortNames"],
-                "categories": ["longtask"],
-            },
+            "names": {**names, "listKind": f"{kind}List", "singular": kind.lower()},
             "versions": [{"name": VERSION, "served": True, "storage": True, "subresources": {"status": {}}, **version}],
         },
     }
