@@ -54,11 +54,12 @@ def _after_failure(
 
 def _what_follows(seen: Observed, status: LongTaskStatus, end: AttemptEnd, action: Action) -> RetryAt | GiveUp:
     retry, counts = seen.task.spec.retry, record.counts_by_cause(status)
+    ignored = record.ignored_of(status)
     if action == "Fail":
         return GiveUp(message=f"spec.retry.rules says Fail for exit code {end.exit_code}", out_of_budget=False)
     if action == "Ignore":
-        return decide_ignored(record.ignored_of(status), counts, retry, now=seen.now, jitter=seen.jitter)
-    return decide_retry(end.cause, counts, retry, now=seen.now, jitter=seen.jitter)
+        return decide_ignored(ignored, counts, retry, now=seen.now, jitter=seen.jitter)
+    return decide_retry(end.cause, counts, retry, now=seen.now, jitter=seen.jitter, ignored=ignored)
 
 
 def _last_progress(seen: Observed, status: LongTaskStatus, end: AttemptEnd) -> Progress | None:

@@ -86,8 +86,8 @@ def decide_ignored(
     if ignored > MAX_IGNORED:
         message = f"{ignored} attempts were ignored by spec.retry.rules; {MAX_IGNORED} may be"
         return GiveUp(message=message, out_of_budget=True)
-    failures = ignored + sum(count for name, count in counts.items() if name not in REQUESTED_STOPS)
-    return RetryAt(not_before=now + backoff_after(failures, retry.backoff if retry else None, jitter))
+    wait = backoff_after(_failures(counts, ignored), retry.backoff if retry else None, jitter)
+    return RetryAt(not_before=now + wait)
 
 
 def backoff_after(failures: int, backoff: Backoff | None, jitter: float) -> timedelta:
@@ -106,11 +106,12 @@ def backoff_after(failures: int, backoff: Backoff | None, jitter: float) -> time
 
 
 def decide_retry(
-    cause: Cause, counts: Mapping[Cause, int], retry: Retry | None, *, now: datetime, jitter: float
+    cause: Cause, counts: Mapping[Cause, int], retry: Retry | None, *, now: datetime, jitter: float, ignored: int = 0
 ) -> RetryAt | GiveUp:
     """Decide what follows an attempt that ended by *cause* at *now*.
 
-    *counts* are the ended attempts of this run by cause, the one just ended included.
+    *counts* are the ended attempts of this run by cause, the one just ended included; those that rules
+    *ignored* count for the backoff alone.
     """
     limit, used = limit_of(cause, retry), counts.get(cause, 0)
     if limit == 0:
@@ -118,8 +119,12 @@ def decide_retry(
     if used > limit:
         message = f"{used} attempts ended by {cause}; {limit} retries were allowed"
         return GiveUp(message=message, out_of_budget=True)
-    failures = sum(count for name, count in counts.items() if name not in REQUESTED_STOPS)
-    return RetryAt(not_before=now + backoff_after(max(failures, 1), retry.backoff if retry else None, jitter))
+    failures = max(1, _failures(counts, ignored))
+    return RetryAt(not_before=now + backoff_after(failures, retry.backoff if retry else None, jitter))
+
+
+def _failures(counts: Mapping[Cause, int], ignored: int) -> int:
+    return ignored + sum(count for name, count in counts.items() if name not in REQUESTED_STOPS)
 
 
 def _or_default(value: int | None, default: int) -> int:

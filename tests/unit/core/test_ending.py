@@ -143,3 +143,8 @@ def test_the_first_rule_that_names_the_exit_code_wins() -> None:
 def test_rules_do_not_speak_of_what_the_cluster_did(cause: Cause) -> None:
     task = with_rules({"exitCodes": [137], "action": "Fail"})
     assert end(cause, task, exit_code=137)[1].phase == "Backoff"
+
+
+def test_ignored_attempts_count_for_the_backoff_of_those_that_follow() -> None:
+    task = with_rules({"exitCodes": [75], "action": "Ignore"}, counts={"ignored": 2})
+    assert end(Cause.APPLICATION, task, exit_code=1)[1].next_attempt_time == wire(10 + 40)

@@ -267,3 +267,13 @@ class TestDeleted:
         task = a_longtask(None, BEGUN, deletionTimestamp=wire(9))
         decision = reconcile(seen(task, entry=an_entry(), pods=(an_ended_pod(),)), POLICY)
         assert words(decision) == "ReleasePod ReleaseEntry"
+
+
+def test_a_dead_letter_outlives_its_ttl_and_another_failure_does_not() -> None:
+    finished = {"type": "Finished", "status": "True", "reason": "x", "message": "", "lastTransitionTime": wire(0)}
+    status = {"run": 1, "runStartTime": wire(0), "completionTime": wire(0), "conditions": [finished], "phase": "Failed"}
+    spec = {"ttlSecondsAfterFinished": 1}
+    gone = reconcile(seen(a_longtask(spec, status)), POLICY)
+    kept = reconcile(seen(a_longtask(spec, {**status, "deadLettered": True})), POLICY)
+    assert gone.then == (DeleteTask(),)
+    assert kept.then == ()
