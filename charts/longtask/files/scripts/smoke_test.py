@@ -52,6 +52,20 @@ def create() -> str:
     return str(call("POST", TASKS, body)["metadata"]["name"])
 
 
+def create_patiently(seconds: float = 15) -> str:
+    """Return the name of the task; a permission a second old, or an API server just started, gets some time."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return create()
+        except OSError as error:  # an HTTPError is one, too
+            passing = getattr(error, "code", 0) in (0, 403, 429, 500, 502, 503, 504)
+            if not passing or time.monotonic() > end:
+                raise
+            print(f"not created yet: {error}", flush=True)
+        time.sleep(1)
+
+
 def wait(name: str, seconds: float) -> dict[str, dict[str, str]]:
     """Return the task's conditions by type, once Finished is True or the time is over."""
     end = time.monotonic() + seconds
@@ -80,13 +94,15 @@ def verdict(conditions: dict[str, dict[str, str]]) -> str:
 def main() -> int:
     """Return the exit code."""
     try:
-        name = create()
+        name = create_patiently()
         try:
             wrong = verdict(wait(name, float(os.environ["TIMEOUT_SECONDS"])))
         finally:
             call("DELETE", f"{TASKS}/{name}")
     except urllib.error.HTTPError as error:
         wrong = f"the API server refused: {json.loads(error.read()).get('message', error)}"
+    except OSError as error:
+        wrong = f"the API server is out of reach: {error}"
     print(wrong or "the task succeeded")
     return 1 if wrong else 0
 
