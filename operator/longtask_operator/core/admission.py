@@ -91,18 +91,18 @@ def why_waiting(
     for rule in (_of_its_size, _of_its_tenant, _of_what_is_used):
         if found := rule(candidate, snapshot, position):
             return replace(found, position=position)
-    size, head = candidate.entry.size, queue.first()
-    if head and head is not candidate and _has_reservation(head, size, snapshot, now):
+    head = queue.first()
+    if head and head is not candidate and _has_reservation(head, candidate.entry.held, snapshot, now):
         message = f"what becomes free is kept for {head.key}, which has waited long and needs {head.entry.size.display}"
         return HeldBack(reason=QueueReason.RESERVED, message=message, position=position)
     return HeldBack(reason=QueueReason.BEHIND_OTHERS, message="waits for its turn", position=position)
 
 
 def _of_its_size(candidate: Candidate, snapshot: Snapshot, position: int | None) -> HeldBack | None:
-    size, limits = candidate.entry.size, snapshot.limits
-    if message := exceeds_max_size(size, limits):
+    entry, limits = candidate.entry, snapshot.limits
+    if message := exceeds_max_size(entry.size, limits):
         return HeldBack(reason=QueueReason.EXCEEDS_MAX_SIZE, message=message)
-    if message := never_fits(size, limits):
+    if message := never_fits(entry.held, limits):
         return HeldBack(reason=QueueReason.NEVER_FITS, message=message)
     return None
 
@@ -121,11 +121,11 @@ def _of_its_tenant(candidate: Candidate, snapshot: Snapshot, position: int | Non
 
 
 def _of_what_is_used(candidate: Candidate, snapshot: Snapshot, position: int | None) -> HeldBack | None:
-    size, limits = candidate.entry.size, snapshot.limits
+    held, limits = candidate.entry.held, snapshot.limits
     if _user_is_full(candidate.user, snapshot.running, limits):
         message = f"{candidate.user} has {limits.per_user} attempts running, the most of one person"
         return HeldBack(reason=QueueReason.USER_LIMIT, message=message)
-    if message := describe_shortage(candidate.tenant, size, snapshot.usage, limits):
+    if message := describe_shortage(candidate.tenant, held, snapshot.usage, limits):
         return HeldBack(reason=QueueReason.QUOTA_EXHAUSTED, message=message)
     if len(snapshot.entries) >= snapshot.max_entries:
         message = f"{len(snapshot.entries)} attempts are live, the most that one ledger holds"
@@ -143,21 +143,20 @@ class _Room:
 
     def takes(self, line: Line) -> bool:
         """Whether one more of *line* may start."""
-        size, user = line
         return (
             self.slots > 0
-            and fits(size, self.usage, self.limits)
-            and not exceeds_max_size(size, self.limits)
-            and not _user_is_full(user, self.users, self.limits)
+            and fits(line.held, self.usage, self.limits)
+            and not exceeds_max_size(line.size, self.limits)
+            and not _user_is_full(line.user, self.users, self.limits)
         )
 
     def could_take(self, line: Line) -> bool:
         """Whether one of *line* could start in an empty tenant."""
-        return fits(line[0], Amounts(), self.limits) and not exceeds_max_size(line[0], self.limits)
+        return fits(line.held, Amounts(), self.limits) and not exceeds_max_size(line.size, self.limits)
 
     def charge(self, candidate: Candidate) -> None:
         """Count *candidate* as admitted."""
-        self.usage, self.slots = self.usage.plus(candidate.entry.size), self.slots - 1
+        self.usage, self.slots = self.usage.plus(candidate.entry.held), self.slots - 1
         self.users[candidate.user] += 1
 
 
@@ -165,15 +164,15 @@ def _next(queue: TenantQueue, room: _Room, now: datetime) -> Candidate | None:
     chosen = queue.first(room.takes)
     if chosen is None:
         return None
-    head = queue.first(lambda line: room.could_take(line) and not _user_is_full(line[1], room.users, room.limits))
+    head = queue.first(lambda line: room.could_take(line) and not _user_is_full(line.user, room.users, room.limits))
     if head and head is not chosen and now - head.queued_at >= RESERVE_AFTER:
         return None
     return chosen
 
 
-def _has_reservation(head: Candidate, size: Size, snapshot: Snapshot, now: datetime) -> bool:
-    fits_alone = fits(head.entry.size, Amounts(), snapshot.limits)
-    return fits_alone and now - head.queued_at >= RESERVE_AFTER and fits(size, snapshot.usage, snapshot.limits)
+def _has_reservation(head: Candidate, held: Size, snapshot: Snapshot, now: datetime) -> bool:
+    fits_alone = fits(head.entry.held, Amounts(), snapshot.limits)
+    return fits_alone and now - head.queued_at >= RESERVE_AFTER and fits(held, snapshot.usage, snapshot.limits)
 
 
 def _user_is_full(user: str, running: Mapping[str, int], limits: Limits) -> bool:

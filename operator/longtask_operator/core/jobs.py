@@ -39,6 +39,7 @@ from longtask_operator.core.environment import (
     build_environment,
     build_report_environment,
 )
+from longtask_operator.core.sizing import SIDECAR
 
 Json = dict[str, Any]
 
@@ -155,7 +156,7 @@ def _task_container(task: LongTask, facts: AttemptFacts, policy: JobPolicy) -> J
 
 
 def _sidecar(task: LongTask, facts: AttemptFacts, policy: JobPolicy) -> Json:
-    size = {"cpu": "10m", "memory": "32Mi"}
+    size = {"cpu": format_cpu(SIDECAR.cpu), "memory": format_memory(SIDECAR.memory)}
     return {
         "name": SIDECAR_CONTAINER,
         "image": policy.sidecar_image,

@@ -1,9 +1,10 @@
 """The ledger: one line per live attempt, written before its Job exists.
 
-It is the write-ahead record of admission. A line `uid attempt generation milliCPU MiB`
-is added by compare-and-swap before the attempt's Job is created and removed when the
-attempt's outcome stands in the status and no live pod of it remains. Two operators
-therefore cost a conflict, never a second attempt of the same number.
+It is the write-ahead record of admission. A line `uid attempt generation milliCPU MiB`, with
+the word `sidecar` behind it where our sidecar has its share of both amounts, is added by
+compare-and-swap before the attempt's Job is created and removed when the attempt's outcome
+stands in the status and no live pod of it remains. Two operators therefore cost a
+conflict, never a second attempt of the same number.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from longtask_operator.api.quantity import MEBIBYTE
-from longtask_operator.core.sizing import Size
+from longtask_operator.core.sizing import SIDECAR, Size
 
 #: Live attempts of one ledger at most: 440 kB, well under etcd's 1.5 MB per object.
 MAX_ENTRIES = 10_000
@@ -25,8 +26,16 @@ class LedgerEntry:
     uid: str
     attempt: int
     generation: int
-    size: Size
+    size: Size  #: of the task container
+    sidecar: bool = False  #: whether our sidecar runs beside it
 
+    @property
+    def held(self) -> Size:
+        """What the attempt holds of its tenant's quota, the sidecar included."""
+        return self.size.plus(SIDECAR) if self.sidecar else self.size
+
+
+_SIDECAR_WORD = "sidecar"
 
 #: Entries by task uid: a task has one live attempt at most.
 Entries = Mapping[str, LedgerEntry]
@@ -46,20 +55,15 @@ def parse_entries(text: str) -> dict[str, LedgerEntry]:
     entries = {}
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
-        if len(fields) != 5:
+        if len(fields) != 5 and fields[5:] != [_SIDECAR_WORD]:
             raise ValueError(f"line {number} of the ledger has {len(fields)} fields instead of 5: {line[:80]!r}")
-        uid, attempt, generation, cpu, memory = fields
-        size = Size(cpu=int(cpu), memory=int(memory) * MEBIBYTE)
-        entries[uid] = LedgerEntry(uid=uid, attempt=int(attempt), generation=int(generation), size=size)
+        entries[fields[0]] = _parse_entry(fields)
     return entries
 
 
 def format_entries(entries: Iterable[LedgerEntry]) -> str:
     """Return the ledger's text, in order of uid so that equal ledgers are equal texts."""
-    return "".join(
-        f"{entry.uid} {entry.attempt} {entry.generation} {entry.size.cpu} {-(-entry.size.memory // MEBIBYTE)}\n"
-        for entry in sorted(entries, key=lambda entry: entry.uid)
-    )
+    return "".join(_format_entry(entry) for entry in sorted(entries, key=lambda entry: entry.uid))
 
 
 def with_changes(
@@ -78,3 +82,15 @@ def with_changes(
         if entry.uid not in result or result[entry.uid].attempt <= entry.attempt:
             result[entry.uid] = entry
     return result
+
+
+def _parse_entry(fields: list[str]) -> LedgerEntry:
+    uid, attempt, generation, cpu, memory = fields[:5]
+    held, sidecar = Size(cpu=int(cpu), memory=int(memory) * MEBIBYTE), len(fields) > 5
+    size = Size(cpu=held.cpu - SIDECAR.cpu, memory=held.memory - SIDECAR.memory) if sidecar else held
+    return LedgerEntry(uid=uid, attempt=int(attempt), generation=int(generation), size=size, sidecar=sidecar)
+
+
+def _format_entry(entry: LedgerEntry) -> str:
+    held, word = entry.held, f" {_SIDECAR_WORD}" if entry.sidecar else ""
+    return f"{entry.uid} {entry.attempt} {entry.generation} {held.cpu} {-(-held.memory // MEBIBYTE)}{word}\n"

@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.sizing import Size
@@ -20,7 +21,14 @@ from longtask_operator.core.sizing import Size
 AGING_SECONDS = 3600
 
 Place = tuple[float, str]
-Line = tuple[Size, str]  #: what the members of a line have in common: size and user
+
+
+class Line(NamedTuple):
+    """What the members of a line have in common."""
+
+    size: Size  #: of the task container
+    held: Size  #: what one of them will hold of the quota
+    user: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +87,8 @@ class TenantQueue:
         """Let *candidate* wait; it takes the place of another of the same task."""
         uid = candidate.entry.uid
         self._waiting[uid] = candidate
-        line = self._lines.setdefault((candidate.entry.size, candidate.user), [])
+        entry = candidate.entry
+        line = self._lines.setdefault(Line(entry.size, entry.held, candidate.user), [])
         self._count += 1
         heapq.heappush(line, (place_of(candidate, self._max_priority), self._count, candidate))
         if len(line) > 2 * len(self._waiting) + _SPARE:

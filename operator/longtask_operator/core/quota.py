@@ -85,7 +85,7 @@ def default_limits(concurrency: int, cpu: str, memory: str) -> Limits:
 
 def usage_of(entries: Iterable[LedgerEntry]) -> Amounts:
     """Return what *entries* hold together."""
-    sizes = [entry.size for entry in entries]
+    sizes = [entry.held for entry in entries]
     return Amounts(
         concurrency=len(sizes), cpu=sum(size.cpu for size in sizes), memory=sum(size.memory for size in sizes)
     )

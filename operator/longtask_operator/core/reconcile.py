@@ -123,6 +123,7 @@ def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size
         attempt=attempt.number if attempt.is_open else attempt.number + 1,
         generation=task.metadata.generation,
         size=size,
+        sidecar=bool(task.spec.progress_file),
     )
     candidate = Candidate(
         key=f"{task.metadata.namespace}/{task.metadata.name}",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import Resources
-from longtask_operator.api.quantity import format_cpu, format_memory, parse_cpu, parse_memory
+from longtask_operator.api.quantity import MEBIBYTE, format_cpu, format_memory, parse_cpu, parse_memory
 from longtask_operator.api.reasons import SizeSource
 
 
@@ -27,6 +27,14 @@ class Size:
     def display(self) -> str:
         """The size as people write it, `500m/2Gi`."""
         return f"{format_cpu(self.cpu)}/{format_memory(self.memory)}"
+
+    def plus(self, other: Size) -> Size:
+        """Return the sum of both; it need not be a rung."""
+        return Size(cpu=self.cpu + other.cpu, memory=self.memory + other.memory)
+
+
+#: What the sidecar of the progress file gets, requests and limits alike.
+SIDECAR = Size(cpu=10, memory=32 * MEBIBYTE)
 
 
 SOURCE_MESSAGES: Mapping[SizeSource, str] = {

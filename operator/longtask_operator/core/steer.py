@@ -205,7 +205,13 @@ def _kept(seen: Observed, attempt: CurrentAttempt) -> tuple[Action, ...]:
     size = _size_of(attempt)
     if size is None or (entry and entry.generation == generation):
         return ()
-    kept = LedgerEntry(uid=seen.task.metadata.uid, attempt=attempt.number, generation=generation, size=size)
+    kept = LedgerEntry(
+        uid=seen.task.metadata.uid,
+        attempt=attempt.number,
+        generation=generation,
+        size=size,
+        sidecar=bool(seen.task.spec.progress_file),
+    )
     return (KeepEntry(entry=kept, tenant=seen.task.status.tenant or seen.tenant or ""),)
 
 

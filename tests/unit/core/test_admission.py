@@ -61,6 +61,14 @@ def test_without_limits_everybody_starts_in_order() -> None:
     assert Tenant(waiting("b", queued_at=at(1)), waiting("a"), waiting("c", priority=1)).admitted == ["c", "a", "b"]
 
 
+def test_the_sidecar_counts_for_the_quota_and_not_for_the_largest_size() -> None:
+    alone = {"cpu": SMALLEST.cpu, "max_cpu": SMALLEST.cpu, "max_memory": SMALLEST.memory}
+    assert Tenant(waiting("a", sidecar=True), **alone | {"cpu": SMALLEST.cpu + 10}).admitted == ["a"]
+    tenant = Tenant(waiting("a", sidecar=True), **alone)
+    assert tenant.why("a").reason is QueueReason.NEVER_FITS
+    assert "260m CPU" in tenant.why("a").message
+
+
 def test_no_more_than_the_nominal_quota_starts() -> None:
     tenant = Tenant(waiting("a"), waiting("b"), waiting("c"), entries=live("x"), concurrency=3)
     assert tenant.admitted == ["a", "b"]

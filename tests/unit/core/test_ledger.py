@@ -17,14 +17,15 @@ from tests.builders import SMALLEST
 
 UIDS = st.from_regex(r"[0-9a-f]{8}-[0-9a-f]{4}", fullmatch=True)
 ENTRIES = st.builds(
-    lambda uid, attempt, generation, cpu, mib: LedgerEntry(
-        uid=uid, attempt=attempt, generation=generation, size=Size(cpu=cpu, memory=mib * 1024**2)
+    lambda uid, attempt, generation, cpu, mib, sidecar: LedgerEntry(
+        uid=uid, attempt=attempt, generation=generation, size=Size(cpu=cpu, memory=mib * 1024**2), sidecar=sidecar
     ),
     UIDS,
     st.integers(1, 10**6),
     st.integers(1, 10**6),
     st.integers(1, 64_000),
     st.integers(1, 10**6),
+    st.booleans(),
 )
 
 
@@ -38,6 +39,12 @@ def test_a_ledger_is_named_after_its_tenant() -> None:
 
 def test_a_line_per_entry_in_order_of_uid() -> None:
     assert format_entries([entry("b", 2, 3), entry("a")]) == "a 1 1 250 512\nb 2 3 250 512\n"
+
+
+def test_the_sidecar_is_charged_and_told_apart() -> None:
+    held = LedgerEntry(uid="u", attempt=1, generation=1, size=SMALLEST, sidecar=True)
+    assert format_entries([held]) == "u 1 1 260 544 sidecar\n"
+    assert parse_entries("u 1 1 260 544 sidecar\n") == {"u": held}
 
 
 def test_memory_is_written_in_whole_mebibytes_and_never_less() -> None:

@@ -61,7 +61,7 @@ def test_a_capped_priority_counts_as_the_cap() -> None:
 
 def test_the_first_that_fits_is_found_behind_others() -> None:
     queue = queue_of(waiting("large", size=LARGER), waiting("small", seconds=1), waiting("mine", seconds=2, user="eve"))
-    first = queue.first(lambda line: line[0] == SMALLEST and line[1] != "")
+    first = queue.first(lambda line: line.size == SMALLEST and line.user != "")
     assert first is not None
     assert first.entry.uid == "mine"
     assert queue.first(lambda line: False) is None
