@@ -180,6 +180,9 @@ def test_an_sdk_task_runs_with_progress_and_succeeds_with_the_right_result(play:
     assert shown == sorted(shown)
     assert status["progress"]["percent"] == 100
     assert status["progress"]["unit"] == "bytes"
+    seconds = seconds_between(status["startTime"], status["attempts"][-1]["completionTime"])
+    assert status["usage"]["cpuSeconds"] >= seconds * 0.25
+    assert 0 < status["usage"]["cpuSecondsUsed"] <= seconds * 2
 
 
 def locally_counted() -> Any:

@@ -78,6 +78,16 @@ class Result(Model):
     size_bytes: int | None = Field(None, description="Size of the data at uri.", ge=0)
 
 
+class TaskUsage(Model):
+    """What all attempts of all runs used: reserved amounts times the time that their task containers ran."""
+
+    cpu_seconds: int | None = Field(None, description="CPU reserved, in CPU-seconds.", ge=0)
+    memory_gib_seconds: int | None = Field(None, description="Memory reserved, in GiB-seconds.", ge=0)
+    cpu_seconds_used: int | None = Field(
+        None, description="CPU consumed, in CPU-seconds, as far as workers reported it.", ge=0
+    )
+
+
 class Condition(Model):
     """A condition as in the Kubernetes API conventions."""
 
@@ -132,6 +142,7 @@ class LongTaskStatus(Model):
         None, description="Ended attempts of all runs, by cause.", max_length=32
     )
     result: Result | None = Field(None, description="What the task returned.")
+    usage: TaskUsage | None = Field(None, description="What ended attempts of all runs used.")
     start_time: Time | None = Field(None, description="When the first attempt of this run started.")
     run_start_time: Time | None = Field(None, description="When this run was created or redriven.")
     completion_time: Time | None = Field(None, description="When this run finished.")

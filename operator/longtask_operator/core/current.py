@@ -28,6 +28,7 @@ class Observed:
     jobs: tuple[JobView, ...]  #: controlled by this very LongTask
     pods: tuple[PodView, ...]
     progress: Progress | None = None  #: from the latest report of the current attempt's pod
+    cpu_seconds_used: float | None = None  #: as the current attempt's worker reported last
     mirror_due: bool = False  #: whether the progress may be written now for its own sake
     held_back: HeldBack | None = None  #: why admission or the cluster does not let it start
     waiting_since: datetime | None = None  #: since when it waits for admission

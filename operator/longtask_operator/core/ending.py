@@ -7,10 +7,11 @@ from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
 from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.causes import AttemptEnd
-from longtask_operator.core.current import Observed
+from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.progress import final_progress
 from longtask_operator.core.retry import Action, GiveUp, RetryAt, action_of, decide_ignored, decide_retry
+from longtask_operator.core.usage import with_usage
 
 
 def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd) -> Decision:
@@ -20,6 +21,7 @@ def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: A
     """
     action = action_of(end.cause, end.exit_code, seen.task.spec.retry)
     status = record.with_end(status, attempt, end, now=seen.now, ignored=action == "Ignore")
+    status = with_usage(status, find_attempt(status, attempt.number) or attempt, seen.cpu_seconds_used)
     status = status.model_copy(update={"progress": _last_progress(seen, status, end)})
     generation = seen.task.metadata.generation
     if end.cause is Cause.COMPLETED:

@@ -43,7 +43,7 @@ class Gatherer:
         """Return what is known of *task* now."""
         now = self._context.clock.now()
         jobs, pods = self.children(record)
-        progress = self._progress(pods, now)
+        progress, cpu_seconds = self._progress(pods, now)
         interval = self._context.progress_interval
         worth = progress is not None and is_worth_mirroring(
             task.status.progress, progress, last_mirrored, now, interval
@@ -55,6 +55,7 @@ class Gatherer:
             jobs=jobs,
             pods=pods,
             progress=progress,
+            cpu_seconds_used=cpu_seconds,
             mirror_due=worth and self._budget.take(),
             held_back=held_back,
             waiting_since=waiting_since,
@@ -68,10 +69,10 @@ class Gatherer:
         latest = self._book.latest(pod.uid) if pod else None
         return latest[1] if latest else None
 
-    def _progress(self, pods: tuple[PodView, ...], now: datetime) -> Progress | None:
+    def _progress(self, pods: tuple[PodView, ...], now: datetime) -> tuple[Progress | None, float | None]:
         pod = max(pods, key=lambda pod: pod.attempt, default=None)
         latest = self._book.latest(pod.uid) if pod else None
         if pod is None or latest is None:
-            return None
+            return None, None
         report, received = latest
-        return build_progress(report, received, pod.running_since, now)
+        return build_progress(report, received, pod.running_since, now), report.cpu_seconds

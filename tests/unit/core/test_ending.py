@@ -6,7 +6,7 @@ import pytest
 
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause
-from longtask_operator.api.status import Attempt, LongTaskStatus, Progress, Result
+from longtask_operator.api.status import Attempt, LongTaskStatus, Progress, Result, TaskUsage
 from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.ending import end_attempt
@@ -28,6 +28,14 @@ def end(cause: Cause, task: LongTask | None = None, **changes: Any) -> tuple[Dec
 def condition(status: LongTaskStatus, kind: str) -> tuple[str, str, str]:
     found = next(c for c in status.conditions or () if c.type == kind)
     return found.status, found.reason, found.message
+
+
+def test_an_end_charges_what_the_attempt_used() -> None:
+    sized = ATTEMPT.model_copy(update={"cpu": "1", "memory": "2Gi"})
+    observed = seen(a_longtask(status={"run": 1, "runStartTime": wire(0)}), cpu_seconds_used=3.5)
+    decision = end_attempt(observed, sized, observed.task.status, AttemptEnd(cause=Cause.COMPLETED, finished=at(8)))
+    assert decision.status is not None
+    assert decision.status.usage == TaskUsage(cpu_seconds=7, memory_gib_seconds=14, cpu_seconds_used=4)
 
 
 def test_a_completed_attempt_ends_the_task_with_its_result() -> None:
