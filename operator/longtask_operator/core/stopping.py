@@ -1,0 +1,63 @@
+"""When an open attempt has to end, and how it is stopped: the cause first, then the deletion.
+
+What was recorded survives a crash of the operator, and explains the exit that follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from longtask_operator.api.phases import Phase
+from longtask_operator.api.reasons import Cause, Reason
+from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.core import lifecycle, record
+from longtask_operator.core.current import CurrentAttempt, Observed
+from longtask_operator.core.decision import Action, Decision, StopJob, StopPod
+from longtask_operator.core.open_attempt import describe, has_started, kept, start_limit
+
+STOPPING: Mapping[Cause, str] = {
+    Cause.CANCELLED: "spec.cancel is true",
+    Cause.SUSPENDED: "spec.suspend is true",
+    Cause.DEADLINE: "deadlineSeconds passed",
+    Cause.NEVER_STARTED: "startTimeoutSeconds passed",
+}
+
+
+def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Cause | None:
+    """Return why the attempt has to end. What was decided stays, but a cancellation is for good."""
+    spec = seen.task.spec
+    if spec.cancel and attempt.stop is not Cause.DEADLINE:
+        return Cause.CANCELLED
+    if attempt.stop:
+        return attempt.stop
+    deadline = record.deadline_of(status, spec)
+    if deadline and seen.now >= deadline:
+        return Cause.DEADLINE
+    if spec.suspend:
+        return Cause.SUSPENDED
+    if has_started(attempt):
+        return None
+    return Cause.NEVER_STARTED if seen.now >= start_limit(attempt, spec) else None
+
+
+def stop_attempt(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, cause: Cause) -> Decision:
+    """Record why, then stop: what was recorded survives a crash, and explains the exit that follows."""
+    why = next((pod.waiting for pod in attempt.pods if pod.waiting), "")
+    recorded = describe(seen, attempt, status)
+    said = STOPPING.get(cause, f"it is to end by {cause}")
+    if recorded.cause != cause:
+        message = f"{said}: {why}" if why else said
+        recorded = recorded.model_copy(update={"cause": str(cause), "message": message[:1024]})
+    reason, phase = (Reason.CANCELLING, Phase.CANCELLING) if cause is Cause.CANCELLED else (cause, Phase.RUNNING)
+    if phase is Phase.RUNNING and not recorded.start_time:
+        phase = Phase.STARTING
+    status = record.with_attempt(status, recorded)
+    situation = lifecycle.active(phase, reason, f"{said}; the attempt is being stopped")
+    status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+    return Decision(first=kept(seen, attempt), status=status, then=_stops(attempt))
+
+
+def _stops(attempt: CurrentAttempt) -> tuple[Action, ...]:
+    if attempt.job:
+        return () if attempt.job.deleting else (StopJob(job=attempt.job),)
+    return tuple(StopPod(pod=pod) for pod in attempt.pods if not pod.deleted_at and not pod.is_terminal)
