@@ -107,6 +107,12 @@ FAMILIES = (
         stamp=("-X main.version={version}",),
         ask={"kubeconform": ("-v",)},
     ),
+    Family(
+        name="versitygw",
+        module="github.com/versity/versitygw",
+        tools={"versitygw": "github.com/versity/versitygw/cmd/versitygw"},
+        stamp=("-X main.Version={version}",),
+    ),
     Family(name="pause", module="", tools={"pause": "."}),
 )
 TOOLS = {tool: family for family in FAMILIES for tool in family.tools}

@@ -13,9 +13,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.s3 import S3Server
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -104,6 +107,39 @@ def cluster() -> Iterator[TestCluster]:
 
 #: Short intervals, so that tests need not wait for what is coarse by default.
 CHART_SETTINGS = ("progress.intervalSeconds=1", "terminationGraceSeconds=5")
+
+
+@pytest.fixture(scope="session")
+def s3_program() -> Path:
+    """The S3 server's program, compiled at the first use."""
+    from devcluster import binaries
+    from devcluster.console import Progress
+    from devcluster.errors import DevclusterError
+
+    try:
+        return binaries.ensure(["versitygw"], Progress())["versitygw"]
+    except DevclusterError as error:
+        if REQUIRED:
+            raise
+        pytest.skip(f"no S3 server: {error}")
+
+
+@pytest.fixture(scope="session")
+def s3(s3_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server on loopback, with a bucket."""
+    from tests.support.s3 import serve
+
+    with serve(s3_program, tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster_s3(cluster: TestCluster, s3_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server where the pods of `cluster` reach it, and so does this machine."""
+    from tests.support.s3 import serve
+
+    with serve(s3_program, tmp_path_factory.mktemp("s3"), address=cluster.devcluster.plan.gateway) as server:
+        yield server
 
 
 @pytest.fixture
