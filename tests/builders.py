@@ -14,7 +14,7 @@ from longtask_operator.core.environment import AttemptFacts
 from longtask_operator.core.jobs import JobPolicy
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import Ended, JobView, PodView
-from longtask_operator.core.reconcile import Policy
+from longtask_operator.core.policy import Policy
 from longtask_operator.core.sizing import Size, parse_ladder
 
 START = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)

@@ -32,8 +32,9 @@ from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.names import API_VERSION, LABEL_MANAGED_BY, LONGTASK_PLURAL, MANAGED_BY, TENANTQUOTA_PLURAL
 from longtask_operator.core.jobs import JobPolicy
 from longtask_operator.core.observe import observe_job, observe_pod
-from longtask_operator.core.reconcile import Policy
+from longtask_operator.core.policy import Policy
 from longtask_operator.core.sizing import parse_ladder
+from longtask_operator.core.start_limits import StartLimits
 from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.health import Health
 from longtask_operator.engines.http import serve_http
@@ -180,7 +181,7 @@ def _context(settings: Settings, kube: Kube, metrics: Metrics) -> Context:
         caches=new_caches(),
         metrics=metrics,
         clock=Clock(now=lambda: datetime.now(UTC), jitter=random.random),
-        policy=Policy(ladder=parse_ladder(settings.ladder)),
+        policy=_policy(settings),
         job_policy=JobPolicy(
             report_base=f"https://{settings.report_host}:{settings.report_port}",
             retention_seconds=settings.attempt_retention_seconds,
@@ -192,6 +193,17 @@ def _context(settings: Settings, kube: Kube, metrics: Metrics) -> Context:
         ),
         unlabelled=settings.tenants_unlabelled,
         progress_interval=settings.progress_interval_seconds,
+    )
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        ladder=parse_ladder(settings.ladder),
+        start_limits=StartLimits(
+            config=settings.start_limit_config_seconds,
+            image=settings.start_limit_image_seconds,
+            container=settings.start_limit_container_seconds,
+        ),
     )
 
 

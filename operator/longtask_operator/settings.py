@@ -66,6 +66,22 @@ class Settings(BaseSettings):
     termination_grace_seconds: int = Field(
         30, description="Time between SIGTERM and SIGKILL of an attempt.", ge=1, le=3600
     )
+    start_limit_config_seconds: int = Field(
+        120,
+        description="How long a start may stand still for InvalidImageName, ErrImageNeverPull or "
+        "CreateContainerConfigError.",
+        ge=1,
+        le=86_400,
+    )
+    start_limit_image_seconds: int = Field(
+        300,
+        description="How long a start may stand still for ErrImagePull, ImagePullBackOff or ImageInspectError.",
+        ge=1,
+        le=86_400,
+    )
+    start_limit_container_seconds: int = Field(
+        300, description="How long a start may stand still for CreateContainerError.", ge=1, le=86_400
+    )
     ephemeral_storage_limit: str = Field("1Gi", description="Limit of /tmp, and again of $HOME, of each attempt.")
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
         "IfNotPresent", description="Pull policy of task images."

@@ -92,7 +92,7 @@ class RetryLimits(Model):
         None, description="Attempts that used more than their memory. Default 5.", ge=0, le=1000
     )
     never_started: int | None = Field(
-        None, description="Attempts that did not start within startTimeoutSeconds. Default 3.", ge=0, le=1000
+        None, description="Attempts that did not start in time. Default 3.", ge=0, le=1000
     )
     lost: int | None = Field(
         None, description="Attempts whose pod vanished without saying how it ended. Default 5.", ge=0, le=1000
@@ -219,7 +219,9 @@ class LongTaskSpec(Model):
         None, description="How long one attempt may run. Then it ends with cause AttemptTimeout. Absent: no limit."
     )
     start_timeout_seconds: Duration | None = Field(
-        None, description="How long an admitted attempt may take to start. Then cause NeverStarted. Default 600."
+        None,
+        description="How long an admitted attempt may take to start. Then cause NeverStarted. One that somebody has to "
+        "repair, such as a wrong image name, ends earlier. Default 600.",
     )
     priority: int | None = Field(
         None, description="Place in the tenant's queue, higher first, -1000 to 1000. Default 0.", ge=-1000, le=1000

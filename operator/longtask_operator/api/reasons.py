@@ -67,6 +67,7 @@ class Cause(StrEnum):
     DEADLINE = "Deadline"
     CANCELLED = "Cancelled"
     SUSPENDED = "Suspended"
+    REJECTED = "Rejected"
     PERMANENT = "Permanent"
 
 

@@ -14,6 +14,9 @@ from longtask_operator.api.reasons import Cause
 from longtask_operator.core.observe import Ended, PodView
 from longtask_operator.core.outcome import Outcome, log_tail, parse_outcome, parse_progress_line
 
+#: What the kubelet says of a pod that this node cannot run as it is, and that the next one could not either.
+REFUSALS = frozenset({"AppArmor", "PodOSNotSupported", "PodOSSelectorNodeLabelDoesNotMatch", "SysctlForbidden"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnd:
@@ -78,9 +81,21 @@ def _without_container(pod: PodView, stop: Cause | None) -> AttemptEnd:
         )
     if pod.end_unknown:
         return lost("the node does not know how the task container ended")
+    if pod.reason:
+        return _refused(pod)
     return AttemptEnd(
         cause=Cause.NEVER_STARTED, message=pod.message or pod.waiting or "the task container never started"
     )
+
+
+def _refused(pod: PodView) -> AttemptEnd:
+    """Return the end of a pod that its node did not take, or did not keep: OutOfcpu, NodeAffinity, NodeShutdown, ….
+
+    The scheduler chose a node that could not run it after all. That is the cluster's fault, not the program's, and
+    another node may take it; unless the pod itself asks for what no node gives.
+    """
+    cause = Cause.REJECTED if pod.reason in REFUSALS else Cause.DISRUPTION
+    return AttemptEnd(cause=cause, message=f"refused by node {pod.node}: {pod.reason}: {pod.message}".rstrip(": "))
 
 
 def _cause_of_exit(pod: PodView, ended: Ended, outcome: Outcome | None, stop: Cause | None) -> Cause:

@@ -32,6 +32,7 @@ class Observed:
     mirror_due: bool = False  #: whether the progress may be written now for its own sake
     held_back: HeldBack | None = None  #: why admission or the cluster does not let it start
     waiting_since: datetime | None = None  #: since when it waits for admission
+    watching_since: datetime | None = None  #: since when this operator sees the cluster without a gap, if it says
     now: datetime
     jitter: float  #: in [0, 1)
 

@@ -36,6 +36,7 @@ _TELLING_WAITS = frozenset(
         "CreateContainerConfigError",
         "CreateContainerError",
         "ErrImageNeverPull",
+        "ImageInspectError",
     }
 )
 
@@ -103,6 +104,7 @@ class PodView:
     has_sidecar: bool
     sidecar_message: str
     abandoned: bool = False  #: see `abandoned_at`
+    waiting_since: datetime | None = None  #: since when we have seen it wait for this kind of reason
 
     @property
     def is_terminal(self) -> bool:

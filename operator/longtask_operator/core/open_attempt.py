@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.quantity import format_cpu, format_memory, parse_cpu, parse_memory
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import format_time
@@ -14,8 +13,6 @@ from longtask_operator.core.decision import Action, KeepEntry
 from longtask_operator.core.jobs import job_name
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.sizing import Size, source_of
-
-DEFAULT_START_TIMEOUT = 600
 
 
 def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Attempt:
@@ -89,8 +86,3 @@ def began(attempt: CurrentAttempt) -> datetime:
     if attempt.job:
         return attempt.job.created
     return attempt.pods[0].created
-
-
-def start_limit(attempt: CurrentAttempt, spec: LongTaskSpec) -> datetime:
-    """Return when the attempt must have started."""
-    return began(attempt) + timedelta(seconds=spec.start_timeout_seconds or DEFAULT_START_TIMEOUT)

@@ -8,7 +8,7 @@ two is repaired by the same rules that handle the normal case.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from longtask_operator.api.errors import SpecError
@@ -28,24 +28,18 @@ from longtask_operator.core.decision import (
 )
 from longtask_operator.core.environment import check_environment
 from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.policy import Policy
 from longtask_operator.core.queueing import Candidate, moved_noticeably
 from longtask_operator.core.redrive import begin_run
 from longtask_operator.core.release import leftovers_of, release_children
 from longtask_operator.core.retention import expires_at, is_tracked
-from longtask_operator.core.sizing import Ladder, Size, pick_size
+from longtask_operator.core.sizing import Size, pick_size
 from longtask_operator.core.steer import steer
 
 #: A wait for admission shorter than this is not worth a write.
 QUIET_WAIT = timedelta(seconds=2)
 #: How long letting go of a finished task's attempts usually takes at most.
 LETTING_GO = timedelta(seconds=5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What the installation says about every task."""
-
-    ladder: Ladder
 
 
 def reconcile(seen: Observed, policy: Policy) -> Decision:
@@ -58,7 +52,7 @@ def reconcile(seen: Observed, policy: Policy) -> Decision:
     attempt = current_attempt(seen)
     decision = None
     if attempt.is_open and not is_true(status, ConditionType.FINISHED):
-        decision = steer(seen, attempt, status)
+        decision = steer(seen, attempt, status, policy)
     if decision is None:
         decision = _next_step(seen, attempt, status, policy)
     else:

@@ -115,12 +115,17 @@ def decide_retry(
     """
     limit, used = limit_of(cause, retry), counts.get(cause, 0)
     if limit == 0:
-        return GiveUp(message=f"{cause} is not retried", out_of_budget=cause in DEFAULT_LIMITS)
+        # A budget of 0 runs out at the first failure, so that 0 and 1 differ in the number alone.
+        return GiveUp(message=_no_budget(cause), out_of_budget=cause in DEFAULT_LIMITS)
     if used > limit:
         message = f"{used} attempts ended by {cause}; {limit} retries were allowed"
         return GiveUp(message=message, out_of_budget=True)
     failures = max(1, _failures(counts, ignored))
     return RetryAt(not_before=now + backoff_after(failures, retry.backoff if retry else None, jitter))
+
+
+def _no_budget(cause: Cause) -> str:
+    return f"no retries were allowed for {cause}" if cause in DEFAULT_LIMITS else f"{cause} is not retried"
 
 
 def _failures(counts: Mapping[Cause, int], ignored: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import Reason
@@ -12,14 +12,16 @@ from longtask_operator.core import ending, lifecycle, record
 from longtask_operator.core.causes import AttemptEnd, classify_pod, lost
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import ConfirmGone, CreateJob, Decision
-from longtask_operator.core.open_attempt import began, describe, has_started, kept, start_limit, with_attempt_and_size
+from longtask_operator.core.open_attempt import began, describe, has_started, kept, with_attempt_and_size
+from longtask_operator.core.policy import Policy
+from longtask_operator.core.start_limits import start_limit, wait_shown, word_of
 from longtask_operator.core.stopping import stop_attempt, stop_wanted
 
 #: A start quicker than this is not worth a write of its own.
 QUIET_START = timedelta(seconds=2)
 
 
-def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Decision | None:
+def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision | None:
     """Return what the open *attempt* asks for, or None where nothing of it exists and nothing may be started."""
     end = _end_of(attempt)
     if end:
@@ -29,10 +31,10 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> De
         return decision if attempt.pods else replace(decision, first=(_confirm_gone(seen, attempt),))
     if not attempt.job and not attempt.pods:
         return _create(seen, attempt, status)
-    wanted = stop_wanted(seen, attempt, status)
+    wanted = stop_wanted(seen, attempt, status, policy)
     if wanted:
         return stop_attempt(seen, attempt, status, wanted)
-    return _mirror(seen, attempt, status)
+    return _mirror(seen, attempt, status, policy)
 
 
 def _end_of(attempt: CurrentAttempt) -> AttemptEnd | None:
@@ -71,12 +73,12 @@ def _create(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> 
     return Decision(first=(create,), status=status, again_at=deadline)
 
 
-def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Decision:
+def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision:
     """Show an attempt that starts or runs."""
     recorded = describe(seen, attempt, status)
     deadline = record.deadline_of(status, seen.task.spec)
     if not has_started(attempt):
-        return _mirror_start(seen, attempt, status, recorded, deadline)
+        return _mirror_start(seen, attempt, status, recorded, policy)
     status = with_attempt_and_size(seen, status, recorded, attempt)
     update: dict[str, object] = {"next_attempt_time": None, "start_time": status.start_time or recorded.start_time}
     if attempt.recorded is None or seen.mirror_due or status.progress is None:
@@ -89,16 +91,16 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> 
 
 
 def _mirror_start(
-    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, recorded: Attempt, deadline: datetime | None
+    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, recorded: Attempt, policy: Policy
 ) -> Decision:
-    limit = start_limit(attempt, seen.task.spec)
-    noticed = began(attempt) + QUIET_START
+    limit = start_limit(seen, attempt, policy.start_limits).at
+    noticed, deadline = began(attempt) + QUIET_START, record.deadline_of(status, seen.task.spec)
     limits = [moment for moment in (limit, deadline) if moment]
     if seen.now < noticed:
         return Decision(first=kept(seen, attempt), again_at=min(noticed, *limits))
-    why = next((pod.waiting for pod in attempt.pods if pod.waiting), "")
+    why = wait_shown(status, next((pod.waiting for pod in attempt.pods if pod.waiting), ""))
     message = f"attempt {attempt.number} starts" + (f": {why}" if why else "")
-    reason = why.partition(":")[0] if why else Reason.STARTING
+    reason = word_of(why) or Reason.STARTING
     status = with_attempt_and_size(seen, status, recorded, attempt)
     status = status.model_copy(update={"next_attempt_time": None, "progress": None})
     situation = lifecycle.active(Phase.STARTING, reason, message)

@@ -6,6 +6,7 @@ What was recorded survives a crash of the operator, and explains the exit that f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import Cause, Reason
@@ -13,41 +14,55 @@ from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import Action, Decision, StopJob, StopPod
-from longtask_operator.core.open_attempt import describe, has_started, kept, start_limit
+from longtask_operator.core.open_attempt import describe, has_started, kept
+from longtask_operator.core.policy import Policy
+from longtask_operator.core.start_limits import start_limit
 
 STOPPING: Mapping[Cause, str] = {
     Cause.CANCELLED: "spec.cancel is true",
     Cause.SUSPENDED: "spec.suspend is true",
     Cause.DEADLINE: "deadlineSeconds passed",
-    Cause.NEVER_STARTED: "startTimeoutSeconds passed",
 }
 
 
-def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Cause | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """An attempt has to end by *cause*; *said* is the sentence that people read."""
+
+    cause: Cause
+    said: str
+
+
+def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Stop | None:
     """Return why the attempt has to end. What was decided stays, but a cancellation is for good."""
     spec = seen.task.spec
     if spec.cancel and attempt.stop is not Cause.DEADLINE:
-        return Cause.CANCELLED
+        return _requested(Cause.CANCELLED)
     if attempt.stop:
-        return attempt.stop
+        return _requested(attempt.stop)
     deadline = record.deadline_of(status, spec)
     if deadline and seen.now >= deadline:
-        return Cause.DEADLINE
+        return _requested(Cause.DEADLINE)
     if spec.suspend:
-        return Cause.SUSPENDED
+        return _requested(Cause.SUSPENDED)
     if has_started(attempt):
         return None
-    return Cause.NEVER_STARTED if seen.now >= start_limit(attempt, spec) else None
+    limit = start_limit(seen, attempt, policy.start_limits)
+    return Stop(cause=Cause.NEVER_STARTED, said=limit.said) if seen.now >= limit.at else None
 
 
-def stop_attempt(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, cause: Cause) -> Decision:
+def _requested(cause: Cause) -> Stop:
+    return Stop(cause=cause, said=STOPPING.get(cause, f"it is to end by {cause}"))
+
+
+def stop_attempt(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, stop: Stop) -> Decision:
     """Record why, then stop: what was recorded survives a crash, and explains the exit that follows."""
     why = next((pod.waiting for pod in attempt.pods if pod.waiting), "")
-    recorded = describe(seen, attempt, status)
-    said = STOPPING.get(cause, f"it is to end by {cause}")
+    recorded, cause, said = describe(seen, attempt, status), stop.cause, stop.said
     if recorded.cause != cause:
         message = f"{said}: {why}" if why else said
         recorded = recorded.model_copy(update={"cause": str(cause), "message": message[:1024]})
+    said = recorded.message or said
     reason, phase = (Reason.CANCELLING, Phase.CANCELLING) if cause is Cause.CANCELLED else (cause, Phase.RUNNING)
     if phase is Phase.RUNNING and not recorded.start_time:
         phase = Phase.STARTING

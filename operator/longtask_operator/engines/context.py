@@ -14,7 +14,7 @@ from longtask_operator.adapters.store import Store
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.core.jobs import JobPolicy
 from longtask_operator.core.observe import JobView, PodView
-from longtask_operator.core.reconcile import Policy
+from longtask_operator.core.policy import Policy
 from longtask_operator.core.tenancy import tenant_of
 
 

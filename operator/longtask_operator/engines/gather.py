@@ -14,6 +14,7 @@ from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.pod_waits import PodWaits
 from longtask_operator.engines.report_book import ReportBook
 
 
@@ -22,13 +23,18 @@ class Gatherer:
 
     def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook, budget: WriteBudget) -> None:
         self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
+        self._waits = PodWaits(context.caches.pods, context.clock.now)
 
     def children(self, record: TaskRecord) -> tuple[tuple[JobView, ...], tuple[PodView, ...]]:
         """Return the Jobs that this very object controls, and the pods of its attempts."""
         caches = self._context.caches
         jobs = tuple(job for job in caches.jobs.group(record.key) if record.uid == job.task_uid == job.owner_uid)
         now = self._context.clock.now()
-        pods = tuple(judged_at(pod, now) for pod in caches.pods.group(record.key) if pod.task_uid == record.uid)
+        pods = tuple(
+            judged_at(self._waits.noted(pod), now)
+            for pod in caches.pods.group(record.key)
+            if pod.task_uid == record.uid
+        )
         return jobs, pods
 
     def observe(

@@ -90,7 +90,13 @@ class TestStopped:
         pytest.param(a_pod(phase="Failed", disruption="PreemptionByScheduler"), Cause.DISRUPTION, id="preempted"),
         pytest.param(a_pod(deleted_at=at(5), node=None), Cause.DISRUPTION, id="deleted-before-it-had-a-node"),
         pytest.param(a_pod(phase="Failed", deleted_at=at(5)), Cause.DISRUPTION, id="deleted-before-it-ran"),
-        pytest.param(a_pod(phase="Failed", reason="OutOfcpu"), Cause.NEVER_STARTED, id="refused-by-the-node"),
+        pytest.param(a_pod(phase="Failed"), Cause.NEVER_STARTED, id="failed-without-a-word"),
+        pytest.param(a_pod(phase="Failed", reason="OutOfcpu"), Cause.DISRUPTION, id="no-room-on-the-node-after-all"),
+        pytest.param(a_pod(phase="Failed", reason="OutOfpods"), Cause.DISRUPTION, id="no-place-on-the-node"),
+        pytest.param(a_pod(phase="Failed", reason="UnexpectedAdmissionError"), Cause.DISRUPTION, id="node-confused"),
+        pytest.param(a_pod(phase="Failed", reason="NodeShutdown"), Cause.DISRUPTION, id="node-shuts-down"),
+        pytest.param(a_running_pod(phase="Failed", reason="NodeAffinity"), Cause.DISRUPTION, id="node-relabelled"),
+        pytest.param(a_pod(phase="Failed", reason="PodOSNotSupported"), Cause.REJECTED, id="no-node-can-run-it"),
         pytest.param(a_pod(phase="Failed", end_unknown=True), Cause.LOST, id="node-came-back-without-memory"),
     ],
 )
@@ -148,6 +154,11 @@ def test_a_message_that_is_no_outcome_is_a_log_tail() -> None:
 def test_the_last_count_is_the_workers_or_the_sidecars(left: str, sidecar: str, expected: Any) -> None:
     pod = an_ended_pod(0, message=left, sidecar_message=sidecar)
     assert classify_pod(pod, None).counted == expected
+
+
+def test_a_refusal_names_node_and_reason() -> None:
+    pod = a_pod(phase="Failed", reason="OutOfcpu", message="Node didn't have enough resource: cpu")
+    assert classify_pod(pod, None).message == "refused by node node-1: OutOfcpu: Node didn't have enough resource: cpu"
 
 
 def test_lost() -> None:

@@ -65,7 +65,7 @@ def test_the_last_attempt_of_a_budget_fails_the_task() -> None:
     task = a_longtask({"retry": {"limits": {"application": 0}}}, {"run": 1, "runStartTime": wire(0)})
     _, status = end(Cause.APPLICATION, task, message="exit code 1")
     assert (status.phase, status.completion_time, status.next_attempt_time) == ("Failed", wire(10), None)
-    said = "attempt 1 ended by Application: exit code 1; Application is not retried"
+    said = "attempt 1 ended by Application: exit code 1; no retries were allowed for Application"
     assert condition(status, "Stalled") == ("True", "Application", said)
     assert condition(status, "Admitted")[:2] == ("True", "Admitted")
 

@@ -22,7 +22,7 @@ def test_the_budgets_by_default() -> None:
 
 def test_what_is_never_retried() -> None:
     assert {str(cause) for cause in NEVER_RETRIED} == {
-        "Completed", "Deadline", "Cancelled", "Suspended", "Permanent"
+        "Completed", "Deadline", "Cancelled", "Suspended", "Permanent", "Rejected"
     }  # fmt: skip
 
 

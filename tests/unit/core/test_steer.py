@@ -101,7 +101,7 @@ class TestStarting:
         decision = decide({"startTimeoutSeconds": 5}, jobs=(a_job(),), pods=(a_pod(waiting="ErrImagePull: x"),))
         (attempt,) = written(decision).attempts or []
         assert (attempt.cause, attempt.completion_time) == ("NeverStarted", None)
-        assert attempt.message == "startTimeoutSeconds passed: ErrImagePull: x"
+        assert attempt.message == "did not start within startTimeoutSeconds (5): ErrImagePull: x"
         assert decision.then == (StopJob(job=a_job()),)
 
 

@@ -1,0 +1,43 @@
+"""Since when a pod waits for what: no container status carries that time, so whoever watches notes it.
+
+Every replica notes, so that a new leader need not begin anew. A restart forgets; the wait then
+counts from the first sight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from longtask_operator.adapters.store import Store
+from longtask_operator.core.observe import PodView
+from longtask_operator.core.start_limits import Kind, kind_of
+
+
+class PodWaits:
+    """Notes by pod uid, kept while the pod is in *pods* and waits for one kind of reason."""
+
+    def __init__(self, pods: Store[PodView], now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._since: dict[str, tuple[Kind, datetime]] = {}
+        pods.listeners.append(self._changed)
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def noted(self, pod: PodView) -> PodView:
+        """Return *pod* with since when it waits."""
+        note = self._since.get(pod.uid)
+        return replace(pod, waiting_since=note[1]) if note else pod
+
+    def _changed(self, before: PodView | None, after: PodView | None) -> None:
+        if before and (after is None or after.uid != before.uid):
+            self._since.pop(before.uid, None)
+        if after is None:
+            return
+        kind = kind_of(after.waiting)
+        if kind is None:
+            self._since.pop(after.uid, None)
+        elif self._since.get(after.uid, (None,))[0] != kind:
+            self._since[after.uid] = (kind, self._now())

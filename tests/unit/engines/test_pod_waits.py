@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from datetime import datetime
+
+from longtask_operator.adapters.store import Store
+from longtask_operator.core.observe import PodView
+from longtask_operator.engines.pod_waits import PodWaits
+from tests.builders import a_pod, at
+
+
+class Watched:
+    """A store of pods, its notes, and a clock."""
+
+    def __init__(self) -> None:
+        self.now = at(0)
+        self.store: Store[PodView] = Store(lambda pod: pod.task_name)
+        self.waits = PodWaits(self.store, lambda: self.now)
+        self.version = 20
+
+    def put(self, waiting: str, second: float, **changes: object) -> datetime | None:
+        self.version, self.now = self.version + 1, at(second)
+        pod = a_pod(waiting=waiting, version=self.version, **changes)
+        self.store.put(pod)
+        return self.waits.noted(pod).waiting_since
+
+
+def test_a_wait_counts_from_its_first_sight_and_through_other_words_for_it() -> None:
+    watched = Watched()
+    assert watched.put("", 1) is None
+    assert watched.put("ErrImagePull: x", 2) == at(2)
+    assert watched.put("ImagePullBackOff: x", 30) == at(2)
+    assert watched.put("ErrImagePull: x", 60) == at(2)
+
+
+def test_another_kind_counts_anew() -> None:
+    watched = Watched()
+    watched.put("ErrImagePull: x", 2)
+    assert watched.put("CreateContainerConfigError: no Secret", 90) == at(90)
+    assert watched.put("", 91) is None
+    assert watched.put("CreateContainerConfigError: no Secret", 92) == at(92)
+
+
+def test_what_only_waits_for_room_is_not_noted() -> None:
+    assert Watched().put("Unschedulable: no room", 2) is None
+
+
+def test_nothing_is_kept_of_pods_that_are_gone() -> None:
+    watched = Watched()
+    watched.put("ErrImagePull: x", 2)
+    assert watched.put("", 3, uid="another of the same name") is None
+    assert len(watched.waits) == 0
+    watched.put("ErrImagePull: x", 4, uid="another of the same name")
+    pod = a_pod(uid="another of the same name")
+    watched.store.remove(pod.namespace, pod.name, pod.uid)
+    assert len(watched.waits) == 0
