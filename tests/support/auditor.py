@@ -133,7 +133,8 @@ class Auditor:
         if not change.name.startswith(LEDGER_PREFIX):
             return
         before = self._world.ledgers.get(change.name, {})
-        text = ((change.body or {}).get("data") or {}).get("attempts") or ""
+        data = (change.body or {}).get("data") or {}
+        text = "".join(lines for key, lines in data.items() if "." not in key)  # a key for each tenant of a cohort
         after = {line.split()[0]: int(line.split()[1]) for line in text.splitlines()}
         self._world.ledgers[change.name] = after
         for uid, attempt in before.items():

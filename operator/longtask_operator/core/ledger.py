@@ -41,11 +41,6 @@ _SIDECAR_WORD = "sidecar"
 Entries = Mapping[str, LedgerEntry]
 
 
-def ledger_name(tenant: str) -> str:
-    """Return the name of the ledger that *tenant*'s attempts stand in."""
-    return f"longtask-ledger-tenant-{tenant}"
-
-
 def parse_entries(text: str) -> dict[str, LedgerEntry]:
     """Return the entries of a ledger's *text*.
 

@@ -43,6 +43,7 @@ class Limits:
     max_memory: int | None = None
     max_priority: int | None = None
     on_hold: bool = False
+    cohort: str = ""  #: whose members share one ledger; empty for a lone tenant
 
 
 UNLIMITED = Limits()
@@ -98,6 +99,15 @@ def fits(size: Size, usage: Amounts, limits: Limits) -> bool:
         _within(after.concurrency, limits.concurrency)
         and _within(after.cpu, limits.cpu)
         and _within(after.memory, limits.memory)
+    )
+
+
+def can_grow(before: Size, after: Size, entries: Iterable[LedgerEntry], limits: Limits) -> bool:
+    """Whether one attempt among *entries* that holds *before* may hold *after*; what shrinks always may."""
+    usage = usage_of(entries)
+    cpu, memory = usage.cpu + after.cpu - before.cpu, usage.memory + after.memory - before.memory
+    return (after.cpu <= before.cpu or _within(cpu, limits.cpu)) and (
+        after.memory <= before.memory or _within(memory, limits.memory)
     )
 
 

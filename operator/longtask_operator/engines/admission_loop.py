@@ -1,8 +1,8 @@
 """The one loop that admits: it alone writes the ledgers, one write at a time.
 
 Whatever is waiting when a write begins shares it: many admissions and releases are one
-write. A release by itself may wait a moment for company; an admission never does. A task
-that merely keeps waiting is told nothing, but when its reason or noticeably its place changes.
+write. A release by itself may wait a moment for company; an admission never does, but where the ledgers have
+written more bytes than etcd should keep.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -20,15 +19,21 @@ from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import HeldBack, Snapshot, plan_admissions, snapshot_of, why_waiting
-from longtask_operator.core.ledger import LedgerEntry, with_changes
-from longtask_operator.core.queueing import Candidate, TenantQueue, moved_noticeably
-from longtask_operator.core.quota import UNLIMITED, Limits
-from longtask_operator.engines.ledgers import Ledger, Ledgers
+from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry
+from longtask_operator.core.ledger_layout import Tenants as Entries
+from longtask_operator.core.ledger_layout import changed, ledger_name, still_to_come, taken_over
+from longtask_operator.core.queueing import Candidate
+from longtask_operator.core.quota import UNLIMITED, Limits, can_grow
+from longtask_operator.engines.ledger_work import Raise, Work
+from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.pacing import ByteBudget
+from longtask_operator.engines.waiting_room import Explain, WaitingRoom
 
 RELEASE_DELAY = 0.2
-#: Time between two looks at the places of those who wait, and how many are told of a new place each time.
-REFRESH_SECONDS, REFRESH_WRITES = 60.0, 300
-_RANK_SECONDS = 1.0
+#: etcd keeps every version for five minutes: so 300 MiB of its 2 GiB at most, with this much at once.
+BYTES_PER_SECOND, BYTES_AT_ONCE_SECONDS = 1024 * 1024, 10.0
+#: What a write costs etcd besides its data.
+WRITE_OVERHEAD = 4096
 _RETRY_DELAY = 0.5
 _REPAIR_SECONDS = 30.0
 log = structlog.get_logger("longtask.admission")
@@ -58,26 +63,6 @@ class NoLimits:
         return datetime(2000, 1, 1, tzinfo=UTC)
 
 
-@dataclass(slots=True)
-class _Work:
-    """What one tenant's ledger is to be changed by, admissions aside."""
-
-    kept: dict[str, LedgerEntry] = field(default_factory=dict)
-    released: set[tuple[str, int]] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """Who of one tenant waits, and what was said of them."""
-
-    queue: TenantQueue = field(default_factory=TenantQueue)
-    unheard: dict[str, None] = field(default_factory=dict)  #: uids that no cycle has looked at, in order
-    positions: dict[str, int] = field(default_factory=dict)  #: as last computed
-    told: dict[str, int] = field(default_factory=dict)  #: positions as last told
-    ranked_at: float = -1e9  #: loop time
-    moved: bool = False  #: since the last refresh
-
-
 class AdmissionLoop:
     """Collects candidates and releases, plans, writes, and tells who was admitted or must wait."""
 
@@ -86,53 +71,69 @@ class AdmissionLoop:
     ) -> None:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._tenants: Tenants = tenants or NoLimits()
-        self._work: dict[str, _Work] = defaultdict(_Work)
-        self._waiting: dict[str, _Waiting] = defaultdict(_Waiting)
-        self._where: dict[str, str] = {}  #: uid -> tenant in whose queue it waits
-        self._reasons: dict[str, QueueReason] = {}  #: as last told
-        self._dirty: dict[str, None] = {}  #: tenants to look at, in order
+        self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
+        self._room = WaitingRoom(metrics, on_change, self._explainer)
+        self._dirty: dict[str, None] = {}  #: ledgers to look at, in order
         self._in_flight: dict[str, Candidate | None] = {}
         self._fresh: set[tuple[str, int]] = set()  #: admitted by this process, and no Job asked for yet
-        self._refresh_timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
+        self._budget = ByteBudget(BYTES_PER_SECOND, seconds=BYTES_AT_ONCE_SECONDS)
+
+    def home(self, tenant: str) -> str:
+        """Return the name of the ledger that *tenant*'s attempts are admitted to now."""
+        return ledger_name(tenant, self._tenants.limits(tenant).cohort)
 
     def submit(self, candidate: Candidate) -> None:
         """Let *candidate* wait for admission; the newest of a task counts, whatever tenant it had."""
-        uid, waiting = candidate.entry.uid, self._waiting[candidate.tenant]
-        if waiting.queue.get(uid) == candidate or self._in_flight.get(uid) == candidate:
+        uid = candidate.entry.uid
+        if self._room.candidate(uid) == candidate or self._in_flight.get(uid) == candidate:
             return
-        self._drop_candidate(uid)
-        waiting.queue.put(candidate)
-        waiting.unheard[uid] = None
-        self._where[uid] = candidate.tenant
-        self._work[candidate.tenant].released.discard((uid, candidate.entry.attempt))
-        self._look_at(candidate.tenant)
+        self._room.enter(candidate)
+        for name in {self.home(candidate.tenant), *self._ledgers.standing(uid)}:
+            self._work[name].released.discard((uid, candidate.entry.attempt))
+        self._look_at(self.home(candidate.tenant))
 
     def withdraw(self, uid: str, tenant: str) -> None:
         """Forget a task that waits no more."""
-        self._reasons.pop(uid, None)
+        self._room.forget_reason(uid)
         if self._in_flight.get(uid):
             self._in_flight[uid] = None
-        self._drop_candidate(uid)
+        self._room.leave(uid)
 
     def concerns(self, uid: str, tenant: str) -> bool:
         """Return whether a write that admits the task is under way or still to come."""
-        return uid in self._in_flight or uid in self._where
+        return uid in self._in_flight or self._room.tenant_of(uid) is not None
 
     def keep(self, tenant: str, entry: LedgerEntry) -> None:
-        """Put the entry of an attempt that lives back into the ledger."""
-        self._work[tenant].kept[entry.uid] = entry
-        self._work[tenant].released.discard((entry.uid, entry.attempt))
-        self._look_at(tenant)
+        """Put the entry of an attempt that lives back into the ledger, whatever the quota says.
+
+        With a smaller size it gives back what a raise had reserved.
+        """
+        name = self.home(self._ledgers.tenant_of(entry.uid) or tenant)
+        self._work[name].keep(self._ledgers.tenant_of(entry.uid) or tenant, entry)
+        self._look_at(name)
+
+    async def raise_entry(self, uid: str, entry: LedgerEntry) -> bool:
+        """Let the live attempt of *uid* hold what *entry* says, if that fits; return whether it stands.
+
+        The new entry names the same attempt. Give back with `keep` and the smaller entry.
+        """
+        tenant = self._ledgers.tenant_of(uid)
+        if tenant is None:
+            return False
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        name = self.home(tenant)
+        self._work[name].raise_to(Raise(entry, answer))
+        self._look_at(name)
+        return await answer
 
     def release(self, tenant: str, uid: str, attempt: int) -> None:
-        """Take an attempt out of the ledger in which it stands, soon; *tenant* counts where it stands in none."""
-        tenant = self._ledgers.tenant_of(uid) or tenant
-        work = self._work[tenant]
-        work.released.add((uid, attempt))
-        work.kept.pop(uid, None)
+        """Take an attempt out of the ledgers in which it stands, soon; *tenant* counts where it stands in none."""
         self._fresh.discard((uid, attempt))
-        asyncio.get_running_loop().call_later(RELEASE_DELAY, self._look_at, tenant)
+        homes = {self.home(self._ledgers.tenant_of(uid) or tenant), self.home(tenant)}
+        for name in {*homes, *self._ledgers.standing(uid)}:
+            self._work[name].release(uid, attempt)
+            asyncio.get_running_loop().call_later(RELEASE_DELAY, self._look_at, name)
 
     def take_fresh(self, uid: str, attempt: int) -> bool:
         """Return, once, whether this process admitted the attempt and nobody can have begun it before."""
@@ -143,195 +144,191 @@ class AdmissionLoop:
         return True
 
     def limits_changed(self, tenant: str) -> None:
-        """Decide anew on everybody of *tenant*."""
-        waiting = self._waiting.get(tenant)
-        if waiting:
-            waiting.unheard |= {candidate.entry.uid: None for candidate in waiting.queue}
-            self._look_at(tenant)
+        """Decide anew on everybody whom the limits of *tenant* concern: all of its cohort, if it has one."""
+        home = self.home(tenant)
+        astray = [name for name in self._ledgers.names() if tenant in self._ledgers.ledger(name).tenants]
+        for other in self._room.tenants():
+            if self.home(other) in (home, *astray) and self._room.look_at_all(other):
+                self._look_at(self.home(other))
+        if any(name != home for name in astray):
+            self._look_at(home)
 
     def held_back(self, uid: str) -> HeldBack | None:
         """Return why a task still waits, if a cycle looked at it and did not admit it."""
-        tenant = self._where.get(uid)
-        if tenant is None or uid not in self._reasons:
+        candidate = self._room.candidate(uid)
+        if candidate is None or not self._room.told(uid):
             return None
-        candidate = self._waiting[tenant].queue.get(uid)
-        return self._explain(tenant, candidate, self._snapshot(tenant)) if candidate else None
+        return self._explainer(candidate.tenant)(candidate)
 
     def queued(self, tenant: str) -> tuple[int, datetime | None]:
         """Return how many tasks of *tenant* wait, and since when the one that has waited longest."""
-        waiting = self._waiting.get(tenant)
-        return (len(waiting.queue), waiting.queue.oldest()) if waiting else (0, None)
+        return self._room.depth(tenant), self._room.oldest(tenant)
 
     def tenants(self) -> list[str]:
         """Return the tenants of which something waits or waited."""
-        return list(self._waiting)
+        return self._room.tenants()
 
     async def run(self) -> None:
         """Admit for ever; never raises on faults of the API server."""
+        clock = asyncio.get_running_loop().time
+        self._budget = ByteBudget(BYTES_PER_SECOND, seconds=BYTES_AT_ONCE_SECONDS, clock=clock)
+        self._find_strays()
         while True:
             await self._wake.wait()
             self._wake.clear()
             dirty, self._dirty = list(self._dirty), {}
-            for tenant in dirty:
-                await self._cycle(tenant)
+            for name in dirty:
+                await self._cycle(name)
 
-    def _look_at(self, tenant: str) -> None:
-        self._dirty[tenant] = None
+    def _find_strays(self) -> None:
+        """Look at tenants whose entries stand in another ledger than their own: a move was cut short, or is due."""
+        for name in self._ledgers.names():
+            for tenant in self._ledgers.ledger(name).tenants:
+                if self.home(tenant) != name:
+                    self._look_at(self.home(tenant))
+
+    def _look_at(self, name: str) -> None:
+        self._dirty[name] = None
         self._wake.set()
 
-    def _drop_candidate(self, uid: str) -> None:
-        tenant = self._where.pop(uid, None)
-        if tenant is not None:
-            waiting = self._waiting[tenant]
-            waiting.queue.remove(uid)
-            self._moved(waiting)
-            for known in (waiting.unheard, waiting.positions, waiting.told):
-                known.pop(uid, None)
+    def _members(self, name: str) -> list[str]:
+        """Return the tenants whose candidates are admitted to ledger *name*."""
+        return [tenant for tenant in self._room.tenants() if self.home(tenant) == name]
 
-    async def _cycle(self, tenant: str) -> None:
+    async def _cycle(self, name: str) -> None:
         """Plan and write once for one ledger; on a fault read it again and come back."""
-        work = self._work.pop(tenant, None) or _Work()
-        ledger, waiting = self._ledgers.ledger(tenant), self._waiting[tenant]
-        if ledger.broken:
-            await self._await_repair(tenant, work, ledger)
+        if (wait := self._budget.wait()) > 0:
+            asyncio.get_running_loop().call_later(wait, self._look_at, name)
             return
-        limits = self._tenants.limits(tenant)
-        waiting.queue.set_max_priority(limits.max_priority)
-        entries = with_changes(ledger.entries, added=work.kept.values(), released=work.released)
-        snapshot = snapshot_of(limits, entries, self._tenants.user)
-        admitted = plan_admissions(waiting.queue, snapshot, now=self._tenants.now())
-        added = [*work.kept.values(), *(candidate.entry for candidate in admitted)]
+        work, ledger = self._work.pop(name, None) or Work(), self._ledgers.ledger(name)
+        if ledger.broken:
+            await self._await_repair(name, work)
+            return
+        before = self._before_admission(name, work)
+        admitted = self._plan(name, before)
+        after = changed(before, added=[(candidate.tenant, candidate.entry) for candidate in admitted])
         self._in_flight = {candidate.entry.uid: candidate for candidate in admitted}
-        for uid in self._in_flight:
-            self._where.pop(uid, None)
-            waiting.unheard.pop(uid, None)
+        for candidate in admitted:
+            self._room.take_out(candidate)
         try:
-            if await self._ledgers.write(tenant, added=added, released=work.released):
+            if await self._ledgers.write(name, after):
                 self._metrics.ledger_written()
+                self._budget.spend(ledger.size + WRITE_OVERHEAD)
         except ApiError as error:
-            await self._recover(tenant, work, admitted, error)
+            await self._recover(name, work, admitted, error)
             return
         finally:
             self._in_flight = {}
-        self._fresh |= {(c.entry.uid, c.entry.attempt) for c in admitted if c.entry.uid not in entries}
-        self._tell_admitted(waiting, admitted)
-        self._tell_waiting(tenant)
+        self._written(name, work, before, admitted)
 
-    async def _await_repair(self, tenant: str, work: _Work, ledger: Ledger) -> None:
+    def _written(self, name: str, work: Work, before: Entries, admitted: list[Candidate]) -> None:
+        """Tell everybody what a write, or the lack of a need for one, means for them."""
+        known = {uid for entries in before.values() for uid in entries}
+        self._fresh |= {(c.entry.uid, c.entry.attempt) for c in admitted if c.entry.uid not in known}
+        work.settle(entry for entries in self._ledgers.ledger(name).tenants.values() for entry in entries.values())
+        for candidate in admitted:
+            self._room.admitted(candidate)
+        for tenant in self._members(name):
+            self._room.tell(tenant)
+        for other in self._ledgers.names():  # those whom this ledger has taken in may leave the other one
+            if other != name and any(self.home(tenant) == name for tenant in self._ledgers.ledger(other).tenants):
+                self._look_at(other)
+
+    def _before_admission(self, name: str, work: Work) -> Entries:
+        """Return the entries of ledger *name* with all that is to change besides admissions."""
+        ledger = self._ledgers.ledger(name)
+        released = set(work.released)
+        added = list(work.kept.values())
+        for other in self._ledgers.names():
+            for tenant in self._ledgers.ledger(other).tenants if other != name else ():
+                if self.home(tenant) == name:
+                    arriving = still_to_come(ledger.tenants, self._ledgers.ledger(other).tenants, tenant)
+                    added += [(tenant, entry) for entry in arriving if (entry.uid, entry.attempt) not in released]
+        for tenant in ledger.tenants:
+            home = self.home(tenant)
+            if home != name:
+                released |= set(taken_over(self._ledgers.ledger(home).tenants, ledger.tenants, tenant))
+        before = changed(ledger.tenants, added=added, released=released)
+        return changed(before, added=self._raised(before, work))
+
+    def _raised(self, entries: Entries, work: Work) -> list[tuple[str, LedgerEntry]]:
+        """Return the raises that fit, one after the other."""
+        granted: list[tuple[str, LedgerEntry]] = []
+        for uid, wanted in work.raises.items():
+            tenant = self._ledgers.tenant_of(uid) or ""
+            current = entries.get(tenant, {}).get(uid)
+            held = changed(entries, added=granted).get(tenant, {})
+            if current is None or current.attempt != wanted.entry.attempt or wanted.answer.done():
+                continue
+            if can_grow(current.held, wanted.entry.held, held.values(), self._tenants.limits(tenant)):
+                granted.append((tenant, wanted.entry))
+        return granted
+
+    def _plan(self, name: str, entries: Entries) -> list[Candidate]:
+        """Return who may start now, taken out of their queues."""
+        free = MAX_ENTRIES - sum(len(held) for held in entries.values())
+        admitted: list[Candidate] = []
+        for tenant in self._members(name):
+            limits, queue = self._tenants.limits(tenant), self._room.of(tenant).queue
+            queue.set_max_priority(limits.max_priority)
+            held = entries.get(tenant, {})
+            snapshot = snapshot_of(limits, held, self._tenants.user, max_entries=len(held) + free)
+            chosen = plan_admissions(queue, snapshot, now=self._tenants.now())
+            free -= sum(candidate.entry.uid not in held for candidate in chosen)
+            admitted += chosen
+        return admitted
+
+    async def _await_repair(self, name: str, work: Work) -> None:
         """Hold everybody back while a ledger cannot be read, keep what is to be written, and look again later."""
-        self._put_back(tenant, work, [])
-        self._tell_waiting(tenant)
-        asyncio.get_running_loop().call_later(_REPAIR_SECONDS, self._look_at, tenant)
-        await self._reload(tenant)
+        self._work[name].put_back(work)
+        for tenant in self._members(name):
+            self._room.tell(tenant)
+        asyncio.get_running_loop().call_later(_REPAIR_SECONDS, self._look_at, name)
+        await self._reload(name)
 
-    async def _reload(self, tenant: str) -> bool:
+    async def _reload(self, name: str) -> bool:
         """Read the ledger again; return whether that succeeded."""
         try:
-            await self._ledgers.reload(tenant)
+            await self._ledgers.reload(name)
         except ApiError as error:
-            log.warning("the ledger was not read; trying again", tenant=tenant, error=str(error))
+            log.warning("the ledger was not read; trying again", ledger=name, error=str(error))
             return False
         return True
 
-    def _put_back(self, tenant: str, work: _Work, candidates: list[Candidate]) -> None:
-        newer, waiting = self._work[tenant], self._waiting[tenant]
-        newer.kept = work.kept | newer.kept
-        newer.released |= work.released
-        for candidate in candidates:
-            uid = candidate.entry.uid
-            if uid not in self._where:
-                waiting.queue.put(candidate)
-                waiting.unheard[uid] = None
-                self._where[uid] = tenant
-
-    def _tell_admitted(self, waiting: _Waiting, admitted: list[Candidate]) -> None:
-        for candidate in admitted:
-            uid = candidate.entry.uid
-            self._reasons.pop(uid, None)
-            waiting.positions.pop(uid, None)
-            waiting.told.pop(uid, None)
-            self._metrics.admitted(candidate.tenant)
-            self._on_change(candidate.key)
-        self._moved(waiting)
-
-    def _tell_waiting(self, tenant: str) -> None:
-        """Tell those whom a cycle has just looked at for the first time, or whose reason is another one now."""
-        waiting = self._waiting[tenant]
-        unheard, waiting.unheard = waiting.unheard, {}
-        if not unheard:
-            return
-        self._rank(waiting)
-        snapshot = self._snapshot(tenant)
-        for uid in unheard:
-            candidate = waiting.queue.get(uid)
-            if candidate is None:
-                continue
-            reason, before = self._explain(tenant, candidate, snapshot).reason, self._reasons.get(uid)
-            if reason != before:
-                self._reasons[uid] = reason
-                self._metrics.held_back(tenant, reason)
-                self._on_change(candidate.key)
-
-    def _rank(self, waiting: _Waiting) -> None:
-        """Compute all places, but not in every cycle: in between a newcomer counts as the last."""
-        now = asyncio.get_running_loop().time()
-        if now - waiting.ranked_at >= _RANK_SECONDS:
-            waiting.positions, waiting.ranked_at = waiting.queue.positions(), now
-
-    def _moved(self, waiting: _Waiting) -> None:
-        """Look at the places again, but not soon: an idle queue sets no timer."""
-        if len(waiting.queue) and not waiting.moved:
-            waiting.moved = True
-            if self._refresh_timer is None:
-                self._refresh_timer = asyncio.get_running_loop().call_later(REFRESH_SECONDS, self._refresh)
-
-    def _refresh(self) -> None:
-        """Tell those whose reason or noticeably whose place has changed, the first in the queues first."""
-        self._refresh_timer = None
-        for tenant, waiting in self._waiting.items():
-            if not waiting.moved:
-                continue
-            waiting.moved, waiting.ranked_at, snapshot = False, -1e9, self._snapshot(tenant)
-            self._rank(waiting)
-            budget = REFRESH_WRITES
-            for uid, position in waiting.positions.items():
-                candidate = waiting.queue.get(uid)
-                if candidate and budget and self._changed(tenant, candidate, position, snapshot):
-                    budget -= 1
-                    self._on_change(candidate.key)
-
-    def _changed(self, tenant: str, candidate: Candidate, position: int, snapshot: Snapshot) -> bool:
-        uid, waiting = candidate.entry.uid, self._waiting[tenant]
-        reason, before = self._explain(tenant, candidate, snapshot).reason, self._reasons.get(uid)
-        moved = moved_noticeably(waiting.told.get(uid), position)
-        self._reasons[uid] = reason
-        if moved:
-            waiting.told[uid] = position
-        return moved or reason != before
-
-    def _snapshot(self, tenant: str) -> Snapshot:
-        return snapshot_of(self._tenants.limits(tenant), self._ledgers.ledger(tenant).entries, self._tenants.user)
-
-    def _explain(self, tenant: str, candidate: Candidate, snapshot: Snapshot) -> HeldBack:
-        ledger, waiting = self._ledgers.ledger(tenant), self._waiting[tenant]
-        position = waiting.positions.get(candidate.entry.uid) or len(waiting.queue)
-        waiting.told.setdefault(candidate.entry.uid, position)
-        if ledger.broken:
-            message = f"the ledger {ledger.name} cannot be read: {ledger.broken}"
-            return HeldBack(reason=QueueReason.BEHIND_OTHERS, message=message, position=position)
-        return why_waiting(candidate, waiting.queue, snapshot, now=self._tenants.now(), position=position)
-
-    async def _recover(self, tenant: str, work: _Work, admitted: list[Candidate], error: ApiError) -> None:
+    async def _recover(self, name: str, work: Work, admitted: list[Candidate], error: ApiError) -> None:
         """Put all back and read the ledger until it is known: the write may have been executed, or another was."""
-        self._put_back(tenant, work, [candidate for candidate in self._in_flight.values() if candidate])
+        self._work[name].put_back(work)
+        for candidate in self._in_flight.values():
+            if candidate and self._room.tenant_of(candidate.entry.uid) is None:
+                self._room.enter(candidate)
         if isinstance(error, Conflict | AlreadyExists):
             self._metrics.ledger_conflicted()
-            log.info("the ledger was written by another; reading it again", tenant=tenant)
+            log.info("the ledger was written by another; reading it again", ledger=name)
         else:
-            log.warning("the ledger was not written; trying again", tenant=tenant, error=str(error))
+            log.warning("the ledger was not written; trying again", ledger=name, error=str(error))
             await asyncio.sleep(_RETRY_DELAY)
-        while not await self._reload(tenant):  # noqa: ASYNC110 - the API server changes it
+        while not await self._reload(name):  # noqa: ASYNC110 - the API server changes it
             await asyncio.sleep(_RETRY_DELAY)
         for candidate in admitted:
             self._on_change(candidate.key)  # also of tasks that went meanwhile: they may stand in the ledger now
-        self._look_at(tenant)
+        self._look_at(name)
+
+    def _explainer(self, tenant: str) -> Explain:
+        """Return what says why a candidate of *tenant* waits, as things are now."""
+        waiting, name = self._room.of(tenant), self.home(tenant)
+        ledger, snapshot = self._ledgers.ledger(name), self._snapshot(tenant)
+
+        def explain(candidate: Candidate) -> HeldBack:
+            position = waiting.position(candidate.entry.uid)
+            if ledger.broken:
+                message = f"the ledger {name} cannot be read: {ledger.broken}"
+                return HeldBack(reason=QueueReason.BEHIND_OTHERS, message=message, position=position)
+            return why_waiting(candidate, waiting.queue, snapshot, now=self._tenants.now(), position=position)
+
+        return explain
+
+    def _snapshot(self, tenant: str) -> Snapshot:
+        tenants = self._ledgers.ledger(self.home(tenant)).tenants
+        held = tenants.get(tenant, {})
+        others = sum(len(entries) for entries in tenants.values()) - len(held)
+        return snapshot_of(self._tenants.limits(tenant), held, self._tenants.user, max_entries=MAX_ENTRIES - others)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
 from longtask_operator.adapters.errors import NotFound
 from longtask_operator.adapters.kube import Json, Kube, resource_path
 from longtask_operator.api.names import LABEL_MANAGED_BY, MANAGED_BY
-from longtask_operator.core.ledger import LedgerEntry, format_entries, ledger_name, parse_entries, with_changes
+from longtask_operator.core.ledger import Entries, LedgerEntry
+from longtask_operator.core.ledger_layout import Content, Tenants, format_ledger, parse_ledger
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
 COMPONENT = "ledger"
-_DATA_KEY = "attempts"
 log = structlog.get_logger("longtask.ledger")
 
 
@@ -27,105 +28,179 @@ class Ledger:
     """One ledger as last read or written. *broken* says why it cannot be used."""
 
     name: str
-    tenant: str
     version: str = ""  #: resourceVersion; empty while the object does not exist
-    entries: dict[str, LedgerEntry] = field(default_factory=dict)
+    content: Content = field(default_factory=Content)
     broken: str = ""
+    size: int = 0  #: of its data, in bytes
+
+    @property
+    def tenants(self) -> Tenants:
+        """The entries, by tenant."""
+        return self.content.tenants
+
+
+class Rider(Protocol):
+    """Something that is carried along in ledgers: its text is written with a write that is made anyway.
+
+    `text` must leave the rider as it is, since the write may fail and be planned anew; `take_in` says what stands.
+    """
+
+    key: str  #: data key; with a dot in it
+
+    def text(self, name: str, before: Tenants, after: Tenants) -> str:
+        """Return what ledger *name* is to carry once its entries change from *before* to *after*."""
+        ...
+
+    def take_in(self, name: str, text: str) -> None:
+        """Take note that ledger *name* carries *text* now; empty if it carries nothing."""
+        ...
 
 
 class Ledgers:
-    """All ledgers, by tenant."""
+    """All ledgers, by name."""
 
     def __init__(self, kube: Kube, namespace: str) -> None:
         self._kube = kube
         self._collection = resource_path("v1", "configmaps", namespace)
-        self._by_tenant: dict[str, Ledger] = {}
-        self._entries: dict[str, LedgerEntry] = {}
-        self._tenant_of: dict[str, str] = {}
+        self._ledgers: dict[str, Ledger] = {}
+        #: uid -> ledger -> tenant and entry; more than one while a tenant moves from cohort to cohort
+        self._standing: dict[str, dict[str, tuple[str, LedgerEntry]]] = {}
+        self.riders: list[Rider] = []
 
     async def load(self) -> None:
         """Read all ledgers. Raises ApiError."""
-        self._by_tenant.clear()
-        self._entries.clear()
-        self._tenant_of.clear()
+        self._ledgers.clear()
+        self._standing.clear()
+        for name, body in (await self._list()).items():
+            self._take_in(self.ledger(name), body)
+
+    async def _list(self) -> dict[str, Json]:
         selector = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{COMPONENT_LABEL}={COMPONENT}"}
+        found: dict[str, Json] = {}
         async for page in self._kube.list_pages(self._collection, selector):
-            for item in page["items"]:
-                tenant = item["metadata"]["name"].removeprefix(ledger_name(""))
-                self._take_in(Ledger(name=item["metadata"]["name"], tenant=tenant), item)
+            found |= {item["metadata"]["name"]: item for item in page["items"]}
+        return found
+
+    async def changed_elsewhere(self) -> list[str]:
+        """Return the names of ledgers whose stored version is not the one known here. Raises ApiError."""
+        before = {name: ledger.version for name, ledger in self._ledgers.items()}
+        stored = {name: body["metadata"]["resourceVersion"] for name, body in (await self._list()).items()}
+        return [name for name in {*before, *stored} if before.get(name, "") != stored.get(name, "")]
 
     def entry(self, uid: str) -> LedgerEntry | None:
-        """Return the entry of a task, or None."""
-        return self._entries.get(uid)
+        """Return the entry of a task's newest attempt, or None."""
+        found = self._newest(uid)
+        return found[1] if found else None
 
     def tenant_of(self, uid: str) -> str | None:
-        """Return the tenant under whose ledger the task's entry stands."""
-        return self._tenant_of.get(uid)
+        """Return the tenant under which the entry of the task's newest attempt stands."""
+        found = self._newest(uid)
+        return found[0] if found else None
+
+    def standing(self, uid: str) -> list[str]:
+        """Return the names of the ledgers in which the task has an entry."""
+        return list(self._standing.get(uid, ()))
 
     def uids(self) -> list[str]:
         """Return the tasks that have an entry."""
-        return list(self._entries)
+        return list(self._standing)
 
     def tenants(self) -> list[str]:
-        """Return the tenants that have a ledger."""
-        return list(self._by_tenant)
+        """Return the tenants that have entries."""
+        return list({tenant for ledger in self._ledgers.values() for tenant in ledger.tenants})
 
-    def ledger(self, tenant: str) -> Ledger:
-        """Return the ledger of *tenant*, empty if there is none yet."""
-        return self._by_tenant.setdefault(tenant, Ledger(name=ledger_name(tenant), tenant=tenant))
+    def names(self) -> list[str]:
+        """Return the names of all ledgers."""
+        return list(self._ledgers)
 
-    async def write(self, tenant: str, *, added: Iterable[LedgerEntry], released: Iterable[tuple[str, int]]) -> bool:
-        """Change the ledger of *tenant* in one write; return whether one was needed.
+    def entries_of(self, tenant: str) -> Entries:
+        """Return the entries of *tenant*, in whichever ledgers they stand."""
+        found: dict[str, LedgerEntry] = {}
+        for ledger in self._ledgers.values():
+            found |= ledger.tenants.get(tenant, {})
+        return found
+
+    def ledger(self, name: str) -> Ledger:
+        """Return the ledger of that *name*, empty if there is none yet."""
+        return self._ledgers.setdefault(name, Ledger(name=name))
+
+    async def write(self, name: str, tenants: Tenants) -> bool:
+        """Let ledger *name* hold *tenants* and what riders have for it; return whether a write was needed.
 
         Raises:
             Conflict: if somebody else wrote; the ledger has not been read again. ApiError otherwise.
         """
-        ledger = self.ledger(tenant)
-        entries = with_changes(ledger.entries, added=added, released=released)
-        if entries == ledger.entries:
+        ledger = self.ledger(name)
+        if tenants == ledger.tenants:
             return False
+        riding = {rider.key: rider.text(name, ledger.tenants, tenants) for rider in self.riders}
+        content = Content(tenants=tenants, further={**ledger.content.further, **riding})
+        data = format_ledger(name, content)
         body: Json = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": ledger.name, "labels": {LABEL_MANAGED_BY: MANAGED_BY, COMPONENT_LABEL: COMPONENT}},
-            "data": {_DATA_KEY: format_entries(entries.values())},
+            "metadata": {"name": name, "labels": {LABEL_MANAGED_BY: MANAGED_BY, COMPONENT_LABEL: COMPONENT}},
+            "data": data,
         }
         if ledger.version:
             body["metadata"]["resourceVersion"] = ledger.version
-            answer = await self._kube.replace(f"{self._collection}/{ledger.name}", body)
+            answer = await self._kube.replace(f"{self._collection}/{name}", body)
         else:
             answer = await self._kube.create(self._collection, body)
-        self._take_in(ledger, answer)
+        self._set(ledger, answer["metadata"]["resourceVersion"], content, data)
         return True
 
-    async def reload(self, tenant: str) -> None:
-        """Read the ledger of *tenant* again. Raises ApiError."""
-        ledger = self.ledger(tenant)
+    async def reload(self, name: str) -> None:
+        """Read ledger *name* again. Raises ApiError."""
+        ledger = self.ledger(name)
         try:
-            self._take_in(ledger, await self._kube.get(f"{self._collection}/{ledger.name}"))
+            self._take_in(ledger, await self._kube.get(f"{self._collection}/{name}"))
         except NotFound:
-            self._forget(ledger)
-            self._by_tenant[tenant] = Ledger(name=ledger.name, tenant=tenant)
+            self._set(ledger, "", Content(), {})
+
+    def _newest(self, uid: str) -> tuple[str, LedgerEntry] | None:
+        """Return tenant and entry of the newest attempt; of two that are equal the one taken in last."""
+        standing = list(self._standing.get(uid, {}).values())
+        return max(reversed(standing), key=lambda found: found[1].attempt, default=None)
 
     def _take_in(self, ledger: Ledger, body: Json) -> None:
-        self._forget(ledger)
-        ledger.version = body["metadata"]["resourceVersion"]
+        data = body.get("data") or {}
         try:
-            ledger.entries, ledger.broken = parse_entries((body.get("data") or {}).get(_DATA_KEY) or ""), ""
+            content, broken = parse_ledger(ledger.name, data), ""
         except ValueError as error:
-            ledger.entries, ledger.broken = {}, str(error)
+            content, broken = Content(), str(error)
             log.error(
-                "a ledger cannot be read; its tenant's tasks wait until it is repaired",
+                "a ledger cannot be read; its tenants' tasks wait until it is repaired",
                 ledger=ledger.name,
-                error=str(error),
+                error=broken,
             )
-        self._by_tenant[ledger.tenant] = ledger
-        for uid, entry in ledger.entries.items():
-            self._entries[uid], self._tenant_of[uid] = entry, ledger.tenant
+        self._set(ledger, body["metadata"]["resourceVersion"], content, data)
+        ledger.broken = broken
 
-    def _forget(self, ledger: Ledger) -> None:
-        for uid in ledger.entries:
-            if self._tenant_of.get(uid) == ledger.tenant:
-                self._entries.pop(uid, None)
-                self._tenant_of.pop(uid, None)
-        ledger.entries = {}
+    def _set(self, ledger: Ledger, version: str, content: Content, data: Json) -> None:
+        before, ledger.content = ledger.content, content
+        ledger.version, ledger.broken = version, ""
+        ledger.size = sum(len(key) + len(text) for key, text in data.items())
+        for tenant in {*before.tenants, *content.tenants}:
+            old, new = before.tenants.get(tenant, {}), content.tenants.get(tenant, {})
+            if old is not new:
+                self._reindex(ledger.name, tenant, old, new)
+        for rider in self.riders:
+            rider.take_in(ledger.name, content.further.get(rider.key, ""))
+
+    def _reindex(self, name: str, tenant: str, old: Entries, new: Entries) -> None:
+        for uid in _missing(old, new):
+            standing = self._standing.get(uid, {})
+            if name in standing and standing[name][0] == tenant:
+                del standing[name]
+            if not standing:
+                self._standing.pop(uid, None)
+        for uid, entry in new.items():
+            if old.get(uid) != entry:
+                standing = self._standing.setdefault(uid, {})
+                standing.pop(name, None)
+                standing[name] = (tenant, entry)
+
+
+def _missing(old: Entries, new: Entries) -> Iterable[str]:
+    return [uid for uid in old if uid not in new]

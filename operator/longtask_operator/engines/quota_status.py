@@ -43,7 +43,7 @@ class QuotaStatus:
         return [view.name for view in self._context.caches.quotas]
 
     async def _mirror(self, tenant: str) -> None:
-        usage = usage_of(self._ledgers.ledger(tenant).entries.values())
+        usage = usage_of(self._ledgers.entries_of(tenant).values())
         queued, oldest = self._admission.queued(tenant)
         self._count(tenant, usage, self._quotas.limits(tenant), queued, oldest)
         view = self._context.caches.quotas.get("", tenant)

@@ -8,7 +8,6 @@ from longtask_operator.core.ledger import (
     MAX_ENTRIES,
     LedgerEntry,
     format_entries,
-    ledger_name,
     parse_entries,
     with_changes,
 )
@@ -31,10 +30,6 @@ ENTRIES = st.builds(
 
 def entry(uid: str = "u", attempt: int = 1, generation: int = 1) -> LedgerEntry:
     return LedgerEntry(uid=uid, attempt=attempt, generation=generation, size=SMALLEST)
-
-
-def test_a_ledger_is_named_after_its_tenant() -> None:
-    assert ledger_name("team-a") == "longtask-ledger-tenant-team-a"
 
 
 def test_a_line_per_entry_in_order_of_uid() -> None:

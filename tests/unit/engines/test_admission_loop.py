@@ -11,9 +11,11 @@ import pytest
 from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry, format_entries
+from longtask_operator.core.ledger_layout import Tenants, ledger_name
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import Limits
-from longtask_operator.engines.admission_loop import AdmissionLoop, NoLimits
+from longtask_operator.core.sizing import Size
+from longtask_operator.engines.admission_loop import BYTES_AT_ONCE_SECONDS, BYTES_PER_SECOND, AdmissionLoop, NoLimits
 from longtask_operator.engines.ledgers import Ledgers
 from tests.builders import SMALLEST, START
 from tests.support.sim_api import SimApi
@@ -85,15 +87,27 @@ class Bench:
                 return
             self.loop.elapsed = when
 
-    def ledger(self, tenant: str = "team-a") -> list[str]:
+    def ledger(self, tenant: str = "team-a", cohort: str = "") -> list[str]:
         """Return `uid attempt` of each line that the API server holds."""
-        config = self.api.objects.get(("configmaps", NAMESPACE, f"longtask-ledger-tenant-{tenant}"))
-        lines = config["data"]["attempts"].splitlines() if config else []
+        config = self.api.objects.get(("configmaps", NAMESPACE, ledger_name(tenant, cohort)))
+        lines = config["data"].get(tenant if cohort else "attempts", "").splitlines() if config else []
         return [" ".join(line.split()[:2]) for line in lines]
+
+    def restart(self) -> None:
+        """Kill the process and start another one, which loads the ledgers."""
+        self.task.cancel()
+        self.loop.settle()
+        for pending in self.kube.pending:
+            pending.reply.cancel()
+        self.kube = SimKube()
+        self.ledgers = Ledgers(cast(Kube, self.kube), NAMESPACE)
+        self.load()
+        self.admission = self.call(lambda: AdmissionLoop(self.ledgers, METRICS, self.told.append, self.tenants))
+        self.task = self.loop.create_task(self.admission.run())
 
     def store_ledger(self, text: str, tenant: str = "team-a") -> None:
         """Write a ledger as somebody else would."""
-        name = f"longtask-ledger-tenant-{tenant}"
+        name = ledger_name(tenant)
         config = self.api.objects.get(("configmaps", NAMESPACE, name))
         if config:
             self.api.put("configmaps", {**config, "data": {"attempts": text}})
@@ -359,3 +373,186 @@ def test_an_attempt_is_fresh_once_and_only_for_who_admitted_it(bench: Bench) -> 
     bench.run()
     assert bench.ledger() == ["a 1", "b 1"]
     assert not bench.admission.take_fresh("b", 1)
+
+
+class Cohorts(NoLimits):
+    """Tenants with a cohort each; each may have *concurrency* attempts."""
+
+    def __init__(self, **cohorts: str) -> None:
+        self.cohorts, self.concurrency, self.cpu = cohorts, None, None
+
+    def limits(self, tenant: str) -> Limits:
+        return Limits(cohort=self.cohorts.get(tenant, ""), concurrency=self.concurrency, cpu=self.cpu)
+
+
+def in_cohorts(bench: Bench, **cohorts: str) -> Cohorts:
+    bench.tenants = bench.admission._tenants = Cohorts(**{key.replace("_", "-"): of for key, of in cohorts.items()})
+    return cast(Cohorts, bench.tenants)
+
+
+def test_a_cohort_shares_one_ledger_and_its_writes(bench: Bench) -> None:
+    in_cohorts(bench, team_a="research", team_b="research")
+    bench.submit("a")
+    bench.submit("b", tenant="team-b")
+    bench.run()
+    assert (bench.ledger("team-a", "research"), bench.ledger("team-b", "research")) == (["a 1"], ["b 1"])
+    assert len(bench.api.writes) == 1
+
+
+def move(bench: Bench, tenant: str, cohort: str) -> None:
+    bench.tenants.cohorts[tenant] = cohort
+    bench.call(lambda: bench.admission.limits_changed(tenant))
+
+
+def test_a_tenant_that_joins_a_cohort_is_written_to_the_new_ledger_first(bench: Bench) -> None:
+    in_cohorts(bench)
+    bench.submit("a")
+    bench.run()
+    move(bench, "team-a", "research")
+    bench.step()
+    assert (bench.ledger(), bench.ledger("team-a", "research")) == (["a 1"], ["a 1"])
+    bench.run()
+    assert (bench.ledger(), bench.ledger("team-a", "research")) == ([], ["a 1"])
+    move(bench, "team-a", "")
+    bench.run()
+    assert (bench.ledger(), bench.ledger("team-a", "research")) == (["a 1"], [])
+
+
+@pytest.mark.parametrize("reply", ["ok", "lost", "not sent"])
+def test_a_move_that_was_cut_short_is_finished_by_the_next_leader(bench: Bench, reply: str) -> None:
+    in_cohorts(bench)
+    bench.submit("a")
+    bench.run()
+    move(bench, "team-a", "research")
+    bench.step(reply)
+    bench.restart()
+    bench.run()
+    assert (bench.ledger(), bench.ledger("team-a", "research")) == ([], ["a 1"])
+    assert bench.ledgers.standing("a") == [ledger_name("team-a", "research")]
+
+
+def test_an_attempt_that_ends_during_a_move_leaves_both_ledgers(bench: Bench) -> None:
+    in_cohorts(bench)
+    bench.submit("a")
+    bench.run()
+    move(bench, "team-a", "research")
+    bench.step()
+    bench.release("a")
+    bench.run()
+    assert (bench.ledger(), bench.ledger("team-a", "research"), bench.ledgers.uids()) == ([], [], [])
+
+
+def test_what_still_stands_in_the_old_ledger_counts_in_the_new_one(bench: Bench) -> None:
+    tenants = in_cohorts(bench)
+    tenants.concurrency = 1
+    bench.submit("a")
+    bench.run()
+    bench.submit("b")
+    bench.run()
+    move(bench, "team-a", "research")
+    bench.run()
+    assert (bench.ledger(), bench.ledger("team-a", "research")) == ([], ["a 1"])
+
+
+def raised(bench: Bench, uid: str, cpu: int, attempt: int = 1) -> Any:
+    size = Size(cpu=cpu, memory=SMALLEST.memory)
+    entry = LedgerEntry(uid=uid, attempt=attempt, generation=1, size=size)
+    return bench.loop.create_task(bench.admission.raise_entry(uid, entry))
+
+
+def test_a_live_attempt_may_hold_more_where_the_quota_has_room(bench: Bench) -> None:
+    in_cohorts(bench).cpu = 1000
+    for uid in "ab":
+        bench.submit(uid)
+    bench.run()
+    first, second = raised(bench, "a", 500), raised(bench, "b", 1000)
+    bench.run()
+    assert (first.result(), second.result()) == (True, False)
+    entry = bench.ledgers.entry("a")
+    assert entry is not None
+    assert entry.size.cpu == 500
+    bench.call(lambda: bench.admission.keep("team-a", LedgerEntry(uid="a", attempt=1, generation=1, size=SMALLEST)))
+    second = raised(bench, "b", 750)
+    bench.run()
+    assert second.result()
+
+
+@pytest.mark.parametrize("reply", ["lost", "not sent"])
+def test_a_raise_is_answered_only_when_the_ledger_is_known(bench: Bench, reply: str) -> None:
+    bench.submit("a")
+    bench.run()
+    asked = raised(bench, "a", 500)
+    bench.step(reply)
+    assert not asked.done()
+    bench.run()
+    assert asked.result()
+
+
+def test_an_attempt_that_is_not_there_cannot_hold_more(bench: Bench) -> None:
+    asked = raised(bench, "a", 500)
+    bench.run()
+    assert not asked.result()
+    bench.submit("a")
+    bench.run()
+    other, ended = raised(bench, "a", 500, attempt=2), raised(bench, "a", 500)
+    bench.release("a")
+    bench.run()
+    assert (other.result(), ended.result()) == (False, False)
+
+
+class Counting:
+    """A rider that counts the entries there were."""
+
+    key = "count.test"
+
+    def __init__(self) -> None:
+        self.stands: dict[str, str] = {}
+
+    def text(self, name: str, before: Tenants, after: Tenants) -> str:
+        return str(sum(len(entries) for entries in after.values()))
+
+    def take_in(self, name: str, text: str) -> None:
+        self.stands[name] = text
+
+
+def test_a_rider_is_carried_along_in_writes_that_are_made_anyway(bench: Bench) -> None:
+    rider, name = Counting(), ledger_name("team-a")
+    bench.ledgers.riders.append(rider)
+    bench.submit("a")
+    bench.step("not sent")
+    assert rider.stands == {}
+    bench.run()
+    assert rider.stands == {name: "1"}
+    assert bench.api.objects[("configmaps", NAMESPACE, name)]["data"]["count.test"] == "1"
+    bench.restart()
+    other = Counting()
+    bench.ledgers.riders.append(other)
+    bench.submit("b")
+    bench.run()
+    assert other.stands == {name: "2"}
+
+
+def test_a_key_of_a_newer_version_outlives_our_writes(bench: Bench) -> None:
+    bench.store_ledger("")
+    config = bench.api.objects[("configmaps", NAMESPACE, ledger_name("team-a"))]
+    bench.api.put("configmaps", {**config, "data": {"attempts": "", "later.v9": "kept"}})
+    bench.load()
+    bench.submit("a")
+    bench.run()
+    assert bench.api.objects[("configmaps", NAMESPACE, ledger_name("team-a"))]["data"]["later.v9"] == "kept"
+
+
+def test_ledgers_write_no_more_bytes_than_etcd_should_keep(bench: Bench) -> None:
+    full = [LedgerEntry(uid=f"{n:036d}", attempt=1, generation=1, size=SMALLEST) for n in range(9_000)]
+    bench.store_ledger(format_entries(full))
+    bench.load()
+    for number in range(50):
+        bench.release(full[number].uid)
+        bench.run(0.25)
+    size = len(format_entries(full))
+    assert bench.loop.elapsed < 13
+    written = len(bench.api.writes) * size
+    assert written > BYTES_PER_SECOND * 12  # it is not idle either
+    assert written < BYTES_PER_SECOND * (13 + BYTES_AT_ONCE_SECONDS) + size
+    bench.run(60)
+    assert len(bench.ledger()) == 9_000 - 50

@@ -1,0 +1,63 @@
+"""What one ledger is to be changed by, admissions aside, until the next write takes it along."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from longtask_operator.core.ledger import LedgerEntry
+
+
+@dataclass(slots=True)
+class Raise:
+    """A live attempt that asks for more; *answer* says whether its new entry stands."""
+
+    entry: LedgerEntry
+    answer: asyncio.Future[bool]
+
+    def settle(self, stands: bool) -> None:
+        """Answer, unless nobody listens any more."""
+        if not self.answer.done():
+            self.answer.set_result(stands)
+
+
+@dataclass(slots=True)
+class Work:
+    """Changes that wait for a write."""
+
+    kept: dict[str, tuple[str, LedgerEntry]] = field(default_factory=dict)  #: by uid, with the tenant
+    released: set[tuple[str, int]] = field(default_factory=set)
+    raises: dict[str, Raise] = field(default_factory=dict)  #: by uid
+
+    def keep(self, tenant: str, entry: LedgerEntry) -> None:
+        """Put *entry* of *tenant* in."""
+        self.kept[entry.uid] = (tenant, entry)
+        self.released.discard((entry.uid, entry.attempt))
+
+    def release(self, uid: str, attempt: int) -> None:
+        """Take the attempt out."""
+        self.released.add((uid, attempt))
+        self.kept.pop(uid, None)
+
+    def raise_to(self, wanted: Raise) -> None:
+        """Let a live attempt ask for more; a later wish replaces an earlier one."""
+        if before := self.raises.pop(wanted.entry.uid, None):
+            before.settle(False)
+        self.raises[wanted.entry.uid] = wanted
+
+    def put_back(self, older: Work) -> None:
+        """Take in what an earlier write did not bring about; newer wishes count."""
+        self.kept = older.kept | self.kept
+        self.released |= older.released
+        for uid, wanted in older.raises.items():
+            if uid in self.raises:
+                wanted.settle(False)
+            else:
+                self.raises[uid] = wanted
+
+    def settle(self, stand: Iterable[LedgerEntry]) -> None:
+        """Answer all raises: those whose entry is among *stand* hold it now."""
+        standing = {(entry.uid, entry.attempt, entry.size) for entry in stand}
+        for wanted in self.raises.values():
+            wanted.settle((wanted.entry.uid, wanted.entry.attempt, wanted.entry.size) in standing)

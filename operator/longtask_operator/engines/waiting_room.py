@@ -1,0 +1,188 @@
+"""Who waits for admission, and what they were told of it.
+
+A task that merely keeps waiting is told nothing, but when its reason or noticeably its place
+changes: at once when a cycle looks at it for the first time, later once a minute and so many at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from longtask_operator.adapters.metrics import Metrics
+from longtask_operator.api.reasons import QueueReason
+from longtask_operator.core.admission import HeldBack
+from longtask_operator.core.queueing import Candidate, TenantQueue, moved_noticeably
+
+#: Time between two looks at the places of those who wait, and how many are told of a new place each time.
+REFRESH_SECONDS, REFRESH_WRITES = 60.0, 300
+_RANK_SECONDS = 1.0
+
+#: Says why a candidate waits.
+Explain = Callable[[Candidate], HeldBack]
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Who of one tenant waits, and what was said of them."""
+
+    queue: TenantQueue = field(default_factory=TenantQueue)
+    unheard: dict[str, None] = field(default_factory=dict)  #: uids that no cycle has looked at, in order
+    positions: dict[str, int] = field(default_factory=dict)  #: as last computed
+    told: dict[str, int] = field(default_factory=dict)  #: positions as last told
+    ranked_at: float = -1e9  #: loop time
+    moved: bool = False  #: since the last refresh
+
+    def position(self, uid: str) -> int:
+        """Return the task's place in the queue as last computed; a newcomer counts as the last."""
+        position = self.positions.get(uid) or len(self.queue)
+        self.told.setdefault(uid, position)
+        return position
+
+    def forget(self, uid: str) -> None:
+        """Forget a task that waits no more."""
+        for known in (self.unheard, self.positions, self.told):
+            known.pop(uid, None)
+
+
+class WaitingRoom:
+    """The queues of all tenants; *explainer* gives a tenant's `Explain`."""
+
+    def __init__(self, metrics: Metrics, on_change: Callable[[str], None], explainer: Callable[[str], Explain]) -> None:
+        self._metrics, self._on_change, self._explainer = metrics, on_change, explainer
+        self._by_tenant: dict[str, Waiting] = defaultdict(Waiting)
+        self._where: dict[str, str] = {}  #: uid -> tenant in whose queue it waits
+        self._reasons: dict[str, QueueReason] = {}  #: as last told
+        self._refresh_timer: asyncio.TimerHandle | None = None
+
+    def of(self, tenant: str) -> Waiting:
+        """Return who of *tenant* waits."""
+        return self._by_tenant[tenant]
+
+    def tenants(self) -> list[str]:
+        """Return the tenants of which something waits or waited."""
+        return list(self._by_tenant)
+
+    def depth(self, tenant: str) -> int:
+        """Return how many tasks of *tenant* wait."""
+        waiting = self._by_tenant.get(tenant)
+        return len(waiting.queue) if waiting else 0
+
+    def oldest(self, tenant: str) -> datetime | None:
+        """Return since when the task of *tenant* waits that has waited longest."""
+        waiting = self._by_tenant.get(tenant)
+        return waiting.queue.oldest() if waiting else None
+
+    def tenant_of(self, uid: str) -> str | None:
+        """Return the tenant in whose queue the task waits, or None."""
+        return self._where.get(uid)
+
+    def candidate(self, uid: str) -> Candidate | None:
+        """Return the candidate of a task that waits, or None."""
+        tenant = self._where.get(uid)
+        return self._by_tenant[tenant].queue.get(uid) if tenant is not None else None
+
+    def told(self, uid: str) -> bool:
+        """Return whether a cycle has looked at the task and it was told why it waits."""
+        return uid in self._reasons
+
+    def enter(self, candidate: Candidate) -> None:
+        """Let *candidate* wait; it takes the place of another of the same task."""
+        uid, waiting = candidate.entry.uid, self._by_tenant[candidate.tenant]
+        self.leave(uid)
+        waiting.queue.put(candidate)
+        waiting.unheard[uid] = None
+        self._where[uid] = candidate.tenant
+
+    def leave(self, uid: str) -> None:
+        """Let a task wait no more."""
+        tenant = self._where.pop(uid, None)
+        if tenant is not None:
+            waiting = self._by_tenant[tenant]
+            waiting.queue.remove(uid)
+            self._moved(waiting)
+            waiting.forget(uid)
+
+    def take_out(self, candidate: Candidate) -> None:
+        """Note that a plan took *candidate* out of its queue; it may come back."""
+        self._where.pop(candidate.entry.uid, None)
+        self._by_tenant[candidate.tenant].unheard.pop(candidate.entry.uid, None)
+
+    def admitted(self, candidate: Candidate) -> None:
+        """Tell a task that it is admitted."""
+        uid, waiting = candidate.entry.uid, self._by_tenant[candidate.tenant]
+        self._reasons.pop(uid, None)
+        waiting.forget(uid)
+        self._metrics.admitted(candidate.tenant)
+        self._on_change(candidate.key)
+        self._moved(waiting)
+
+    def forget_reason(self, uid: str) -> None:
+        """Forget what a task was told."""
+        self._reasons.pop(uid, None)
+
+    def look_at_all(self, tenant: str) -> bool:
+        """Let the next cycle look at everybody of *tenant* anew; return whether anybody waits."""
+        waiting = self._by_tenant.get(tenant)
+        if waiting is None:
+            return False
+        waiting.unheard |= {candidate.entry.uid: None for candidate in waiting.queue}
+        return bool(waiting.unheard)
+
+    def tell(self, tenant: str) -> None:
+        """Tell those whom a cycle has just looked at for the first time, or whose reason is another one now."""
+        waiting = self._by_tenant[tenant]
+        unheard, waiting.unheard = waiting.unheard, {}
+        if not unheard:
+            return
+        self._rank(waiting)
+        explain = self._explainer(tenant)
+        for uid in unheard:
+            candidate = waiting.queue.get(uid)
+            if candidate is None:
+                continue
+            reason, before = explain(candidate).reason, self._reasons.get(uid)
+            if reason != before:
+                self._reasons[uid] = reason
+                self._metrics.held_back(tenant, reason)
+                self._on_change(candidate.key)
+
+    def _rank(self, waiting: Waiting) -> None:
+        """Compute all places, but not in every cycle: in between a newcomer counts as the last."""
+        now = asyncio.get_running_loop().time()
+        if now - waiting.ranked_at >= _RANK_SECONDS:
+            waiting.positions, waiting.ranked_at = waiting.queue.positions(), now
+
+    def _moved(self, waiting: Waiting) -> None:
+        """Look at the places again, but not soon: an idle queue sets no timer."""
+        if len(waiting.queue) and not waiting.moved:
+            waiting.moved = True
+            if self._refresh_timer is None:
+                self._refresh_timer = asyncio.get_running_loop().call_later(REFRESH_SECONDS, self._refresh)
+
+    def _refresh(self) -> None:
+        """Tell those whose reason or noticeably whose place has changed, the first in the queues first."""
+        self._refresh_timer = None
+        for tenant, waiting in self._by_tenant.items():
+            if not waiting.moved:
+                continue
+            waiting.moved, waiting.ranked_at, explain = False, -1e9, self._explainer(tenant)
+            self._rank(waiting)
+            budget = REFRESH_WRITES
+            for uid, position in waiting.positions.items():
+                candidate = waiting.queue.get(uid)
+                if candidate and budget and self._changed(waiting, candidate, position, explain):
+                    budget -= 1
+                    self._on_change(candidate.key)
+
+    def _changed(self, waiting: Waiting, candidate: Candidate, position: int, explain: Explain) -> bool:
+        uid = candidate.entry.uid
+        reason, before = explain(candidate).reason, self._reasons.get(uid)
+        moved = moved_noticeably(waiting.told.get(uid), position)
+        self._reasons[uid] = reason
+        if moved:
+            waiting.told[uid] = position
+        return moved or reason != before
