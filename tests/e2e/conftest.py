@@ -21,6 +21,7 @@ ORDER = (
     "test_deletion",
     "test_quota",
     "test_retries",
+    "test_sizing",
     "test_operator_down",
     "test_take_over",
     "test_outages",

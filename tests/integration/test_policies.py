@@ -86,6 +86,8 @@ class TestSpec:
             {"image": "app", "inputs": [], "outputs": [], "env": [], "tolerations": [], "nodeSelector": {}},
             {"image": "app", "outputs": [{"name": "9", "uri": "git+https://host/x?y=z#%20"}]},
             {"image": "app", "resources": {}},
+            {"image": "app", "resources": {"maxCpu": 2, "maxMemory": "4096Mi", "growth": "Never"}},
+            {"image": "app", "resources": {"cpu": "250m", "memory": "2Gi", "maxCpu": "250m", "maxMemory": "2Gi"}},
             {"image": "app", "resources": {"cpu": 1}},
             {"image": "app", "resources": {"cpu": "0.25", "memory": "1024Mi"}},
             {"image": "app", "resources": {"cpu": "1000m", "memory": 2147483648}},

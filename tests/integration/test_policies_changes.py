@@ -81,8 +81,29 @@ class TestFreeze:
     def test_a_running_task_keeps_its_spec(self, api: Api, field: str) -> None:
         task = stored(api, "running", payload={"lines": 1})
         assert accepted(api.status("running", running()))
+        said = "resources.cpu" if field == "resources" else field
 
-        assert refused(api.patch(task, {"spec": {field: FROZEN[field]}}), f"spec.{field}: {SENTENCE}")
+        assert refused(api.patch(task, {"spec": {field: FROZEN[field]}}), f"spec.{said}: {SENTENCE}")
+
+    def test_ceilings_of_growth_may_change_and_the_size_may_not(self, api: Api) -> None:
+        task = stored(api, "growing", resources={"memory": "1Gi", "maxMemory": "2Gi"})
+        assert accepted(api.status("growing", running()))
+
+        assert accepted(api.patch(task, {"spec": {"resources": {"maxMemory": "4Gi", "maxCpu": "2"}}}))
+        assert accepted(api.patch(task, {"spec": {"resources": {"maxMemory": None}}}))
+        assert refused(
+            api.patch(task, {"spec": {"resources": {"memory": "2Gi"}}}), f"spec.resources.memory: {SENTENCE}"
+        )
+        assert refused(api.patch(task, {"spec": {"resources": {"growth": "Never"}}}), "spec.resources.growth: frozen")
+        assert refused(api.patch(task, {"spec": {"resources": None}}), f"spec.resources.memory: {SENTENCE}")
+
+    def test_ceilings_may_be_set_where_no_size_was_asked_for(self, api: Api) -> None:
+        task = stored(api, "auto")
+        assert accepted(api.status("auto", running()))
+
+        assert accepted(api.patch(task, {"spec": {"resources": {"maxMemory": "4Gi"}}}))
+        assert refused(api.patch(task, {"spec": {"resources": {"maxMemory": "3G"}}}), "maxMemory: 3G is not a size")
+        assert accepted(api.patch(task, {"spec": {"resources": None}}))
 
     @pytest.mark.parametrize("field", sorted(FREE))
     def test_a_running_task_can_be_steered(self, api: Api, field: str) -> None:

@@ -20,7 +20,7 @@ from longtask_operator.api.longtask import parse_longtask
 from tests.integration.worker_support import WORKER
 
 EXAMPLES = WORKER / "examples"
-NAMES = ["wordcount", "csvstats", "thumbnails", "shell-progress"]
+NAMES = ["wordcount", "csvstats", "thumbnails", "keepall", "shell-progress"]
 
 
 def manifest(name: str) -> dict[str, Any]:
@@ -51,6 +51,12 @@ def test_wordcount_counts_what_stands_in_the_file(tmp_path: Path) -> None:
     assert result["topWords"] == dict(sorted(words.items(), key=lambda entry: (-entry[1], entry[0]))[:3])
     assert result["ngrams"] == words.total() - 2 * result["lines"]
     assert result["verified"]
+
+
+def test_keepall_keeps_all(tmp_path: Path) -> None:
+    result = run_example("keepall", tmp_path, {"megabytes": 3})
+    data = b"".join(hashlib.shake_128(number.to_bytes(8, "big")).digest(1024**2) for number in range(3))
+    assert result == {"megabytes": 3, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def test_wordcount_of_an_input_is_the_same_everywhere(tmp_path: Path) -> None:

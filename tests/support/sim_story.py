@@ -22,6 +22,7 @@ SPECS: list[dict[str, Any]] = [
     {"suspend": True},
     {"ttlSecondsAfterFinished": 30},
     {"resources": {"cpu": "3"}},
+    {"resources": {"memory": "7Gi"}},
 ]
 EDITS: list[dict[str, Any]] = [
     {"cancel": True},

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from longtask_operator.api.quantity import parse_memory
 from longtask_operator.api.times import format_time, parse_time
 from tests.support.sim_api import Broken, Json, SimApi, copy_of, is_finished
 
@@ -222,6 +223,10 @@ class World:
         uid, attempt = job["metadata"]["ownerReferences"][0]["uid"], job["metadata"]["labels"]["longtask.dev/attempt"]
         if (uid, int(attempt)) in self.recorded:
             raise Broken(f"a Job is created for attempt {attempt}, which is recorded as ended")
+        for (task, number), ended in self.recorded.items():
+            too_small = parse_memory(ended.get("memory") or 0) >= _memory_of(job)
+            if task == uid and ended["cause"] == "OutOfMemory" and ended["run"] == self.run_of(uid) and too_small:
+                raise Broken(f"attempt {attempt} is no larger than attempt {number}, which ran out of memory")
 
     def run_of(self, uid: str) -> int:
         """Return the run of a task, 0 if it is gone."""
@@ -259,6 +264,10 @@ class World:
             raise Broken(f"attempt {attempt['number']} completed and is recorded as {attempt['cause']}")
         if any(c.lives and not c.excused and not c.duplicate for c in pods) and len(pods) == 1:
             raise Broken(f"attempt {attempt['number']} is recorded as {attempt['cause']} while it lives")
+
+
+def _memory_of(job: Json) -> int:
+    return parse_memory(job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
 
 
 def is_terminal(pod: Json) -> bool:

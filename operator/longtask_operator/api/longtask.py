@@ -74,6 +74,21 @@ class Resources(Model):
         description="Memory of an attempt, for example 512Mi or 2Gi. With cpu it must be a pair of the ladder: 250m "
         "goes with up to 2Gi, 500m with up to 4Gi, 1 and 2 with up to 8Gi, 4 with 8Gi.",
     )
+    max_cpu: Quantity | None = Field(
+        None,
+        description="CPU that an attempt may grow to, a step of the ladder. May change while the task is under way. "
+        "Default: the ladder's top.",
+    )
+    max_memory: Quantity | None = Field(
+        None,
+        description="Memory that an attempt may grow to, a step of the ladder. May change while the task is under "
+        "way. Default: the ladder's top.",
+    )
+    growth: Literal["Live", "NextAttempt", "Never"] | None = Field(
+        None,
+        description="What follows when memory runs short. Live: the running attempt grows in place where that is "
+        "possible, else the next one. NextAttempt: the next attempt is larger. Never: the task fails. Default Live.",
+    )
 
 
 Limit = Annotated[int, Field(ge=0, le=1000)]
@@ -162,8 +177,9 @@ class Toleration(Model):
 class LongTaskSpec(Model):
     """What to run and how.
 
-    From the first admission until Finished only suspend, cancel, redrive, priority, deadlineSeconds and
-    ttlSecondsAfterFinished may change; a finished task accepts any change, and a redrive runs it.
+    From the first admission until Finished only suspend, cancel, redrive, priority, deadlineSeconds,
+    ttlSecondsAfterFinished, resources.maxCpu and resources.maxMemory may change; a finished task accepts any
+    change, and a redrive runs it.
     """
 
     image: str | None = Field(

@@ -92,3 +92,4 @@ class SizeSource(StrEnum):
 
     REQUESTED = "Requested"
     SMALLEST = "Smallest"
+    OUT_OF_MEMORY = "OutOfMemory"

@@ -21,16 +21,19 @@ class Queue(Model):
 
 
 class Sizing(Model):
-    """The size of the current attempt and why."""
+    """The size of the newest attempt, or of the next one once that is known, and why."""
 
     cpu: str = Field(description="CPU of the attempt.", max_length=20)
     memory: str = Field(description="Memory of the attempt.", max_length=20)
     display: str = Field(description="Both, for the SIZE column.", max_length=41)
     source: str = Field(
-        description="Where the size comes from: Requested or Smallest.",
+        description="Where the size comes from: Requested, Smallest or OutOfMemory.",
         max_length=63,
     )
     message: str | None = Field(None, description="The same in a sentence.", max_length=1024)
+    requested: str | None = Field(
+        None, description="What spec.resources asked for then, for example 500m/Auto.", max_length=41
+    )
 
 
 class Progress(Model):
@@ -127,7 +130,7 @@ class LongTaskStatus(Model):
         None, description="True when the task failed because a budget ran out; it is kept until redriven or deleted."
     )
     queue: Queue | None = Field(None, description="Why it waits, while it waits for admission.")
-    sizing: Sizing | None = Field(None, description="Size of the newest attempt.")
+    sizing: Sizing | None = Field(None, description="Size of the newest attempt, or of the next one.")
     progress: Progress | None = Field(None, description="How far the newest attempt is.")
     attempts: list[Attempt] | None = Field(
         None,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from longtask_operator.api.errors import SpecError
 from longtask_operator.api.reasons import Cause, QueueReason
 from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
 from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle, record
+from longtask_operator.core.attempt_size import choice_after_oom, size_of_attempt, sizing_of
 from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.decision import Decision
+from longtask_operator.core.growth import why_it_cannot_grow
+from longtask_operator.core.policy import Policy
 from longtask_operator.core.progress import final_progress
 from longtask_operator.core.retry import Action, GiveUp, RetryAt, action_of, decide_ignored, decide_retry
 from longtask_operator.core.usage import with_usage
 
 
-def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd) -> Decision:
+def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd, policy: Policy) -> Decision:
     """Return the decision that records *end* of *attempt*.
 
     Pods and the ledger are let go of by the next reconcile, which finds the end recorded.
@@ -31,18 +35,36 @@ def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: A
     if end.cause is Cause.CANCELLED:
         situation = lifecycle.cancelled(status)
         return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
-    return _after_failure(seen, attempt, status, end, action)
+    if end.cause is Cause.OUT_OF_MEMORY:
+        return _after_oom(seen, attempt, status, end, policy)
+    return _after_failure(seen, attempt, status, end, _what_follows(seen, status, end, action))
+
+
+def _after_oom(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd, policy: Policy) -> Decision:
+    """Return the decision after an out-of-memory kill: the next attempt is larger; the same size again helps nobody."""
+    answer, size = _what_follows(seen, status, end, "Retry"), size_of_attempt(attempt)
+    resources = seen.task.spec.resources
+    if isinstance(answer, GiveUp) or size is None:
+        return _after_failure(seen, attempt, status, end, answer)
+    try:
+        larger = choice_after_oom(size, attempt.number, resources, policy.ladder)
+    except SpecError:  # a ceiling that nobody can read: the wait for admission says so
+        return _after_failure(seen, attempt, status, end, answer)
+    if larger is None:
+        message = why_it_cannot_grow(size, resources, policy.ladder)
+        return _after_failure(seen, attempt, status, end, GiveUp(message=message, out_of_budget=True))
+    status = status.model_copy(update={"sizing": sizing_of(larger, resources)})
+    return _after_failure(seen, attempt, status, end, answer)
 
 
 def _after_failure(
-    seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd, action: Action
+    seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd, answer: RetryAt | GiveUp
 ) -> Decision:
     generation = seen.task.metadata.generation
     if end.cause is Cause.SUSPENDED:
         situation = lifecycle.waiting(QueueReason.SUSPENDED, "spec.suspend is true")
         status = lifecycle.with_situation(status, situation, generation=generation, now=seen.now)
         return Decision(status=status, again_at=seen.now)
-    answer = _what_follows(seen, status, end, action)
     said = f"attempt {attempt.number} ended by {end.cause}: {end.message}".rstrip(": ")
     if isinstance(answer, GiveUp):
         situation = lifecycle.failed(end.cause, f"{said}; {answer.message}", dead_lettered=answer.out_of_budget)

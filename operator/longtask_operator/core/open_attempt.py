@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from longtask_operator.api.quantity import format_cpu, format_memory, parse_cpu, parse_memory
+from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import format_time
 from longtask_operator.core import record
+from longtask_operator.core.attempt_size import size_of_attempt, sizing_at_start
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import Action, KeepEntry
 from longtask_operator.core.jobs import job_name
 from longtask_operator.core.ledger import LedgerEntry
-from longtask_operator.core.sizing import Size, source_of
+from longtask_operator.core.sizing import Ladder, Size
 
 
 def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Attempt:
@@ -34,21 +35,16 @@ def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) ->
     return before.model_copy(update=known)
 
 
-def with_attempt_and_size(
-    seen: Observed, status: LongTaskStatus, recorded: Attempt, attempt: CurrentAttempt
-) -> LongTaskStatus:
+def with_attempt_and_size(seen: Observed, status: LongTaskStatus, recorded: Attempt, ladder: Ladder) -> LongTaskStatus:
     """Return *status* with *recorded* put in, and the attempt's size where it is known."""
-    status, size, source = record.with_attempt(status, recorded), size_of(attempt), source_of(seen.task.spec.resources)
-    return record.with_sizing(status, size, source) if size else status
+    size = size_of_attempt(recorded)
+    sizing = sizing_at_start(size, seen.task, status, ladder) if size else status.sizing
+    return record.with_attempt(status, recorded).model_copy(update={"sizing": sizing})
 
 
 def size_of(attempt: CurrentAttempt) -> Size | None:
     """Return the attempt's size: as admitted, else as recorded, else None."""
-    if attempt.entry:
-        return attempt.entry.size
-    if attempt.recorded and attempt.recorded.cpu and attempt.recorded.memory:
-        return Size(cpu=parse_cpu(attempt.recorded.cpu), memory=parse_memory(attempt.recorded.memory))
-    return None
+    return attempt.entry.size if attempt.entry else size_of_attempt(attempt.recorded)
 
 
 def generation_of(attempt: CurrentAttempt, default: int) -> int:

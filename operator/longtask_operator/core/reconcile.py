@@ -18,6 +18,7 @@ from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.api.times import parse_optional_time, parse_time
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.admission import HeldBack
+from longtask_operator.core.attempt_size import choose_size
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import CurrentAttempt, Observed, current_attempt
 from longtask_operator.core.decision import (
@@ -33,7 +34,7 @@ from longtask_operator.core.queueing import Candidate, moved_noticeably
 from longtask_operator.core.redrive import begin_run
 from longtask_operator.core.release import leftovers_of, release_children
 from longtask_operator.core.retention import expires_at, is_tracked
-from longtask_operator.core.sizing import Size, pick_size
+from longtask_operator.core.sizing import Size
 from longtask_operator.core.steer import steer
 
 #: A wait for admission shorter than this is not worth a write.
@@ -94,7 +95,7 @@ def _wait(
     if seen.task.spec.suspend:
         return _waits(seen, status, waiting, QueueReason.SUSPENDED, "spec.suspend is true")
     try:
-        size = _admissible(seen, policy)
+        size = _admissible(seen, status, policy)
     except SpecError as error:
         notice = Notice(reason=EventReason.INVALID, message=str(error), warning=True)
         decision = _waits(seen, status, waiting, QueueReason.INVALID, str(error), inadmissible=True)
@@ -162,7 +163,7 @@ def _waits(
     return replace(decision, status=status)
 
 
-def _admissible(seen: Observed, policy: Policy) -> Size:
+def _admissible(seen: Observed, status: LongTaskStatus, policy: Policy) -> Size:
     """Return the size of the next attempt. Raises SpecError where the task cannot start as it is."""
     if seen.tenant is None:
         message = (
@@ -172,7 +173,7 @@ def _admissible(seen: Observed, policy: Policy) -> Size:
     if not seen.task.spec.image:
         raise SpecError("spec.image", "is needed: the container image to run")
     check_environment(seen.task)
-    return pick_size(seen.task.spec.resources, policy.ladder)
+    return choose_size(seen.task.spec.resources, status, policy.ladder).size
 
 
 def _settled(seen: Observed, status: LongTaskStatus, leftovers: tuple[Action, ...]) -> Decision:

@@ -7,13 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from longtask_operator.api.longtask import LongTaskSpec
-from longtask_operator.api.quantity import format_cpu, format_memory
-from longtask_operator.api.reasons import Cause, SizeSource
-from longtask_operator.api.status import Attempt, LongTaskStatus, Sizing
+from longtask_operator.api.reasons import Cause
+from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import format_time, parse_time
 from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.lifecycle import Situation, with_situation
-from longtask_operator.core.sizing import SOURCE_MESSAGES, Size
 
 MAX_ATTEMPTS_KEPT = 10
 LOG_TAILS_KEPT = 2
@@ -35,13 +33,6 @@ def with_attempt(status: LongTaskStatus, attempt: Attempt) -> LongTaskStatus:
             "job_name": attempt.job_name,
         }
     )
-
-
-def with_sizing(status: LongTaskStatus, size: Size, source: SizeSource) -> LongTaskStatus:
-    """Return *status* with the size of the newest attempt and where it comes from."""
-    cpu, memory = format_cpu(size.cpu), format_memory(size.memory)
-    sizing = Sizing(cpu=cpu, memory=memory, display=size.display, source=str(source), message=SOURCE_MESSAGES[source])
-    return status.model_copy(update={"sizing": sizing})
 
 
 def with_end(

@@ -1,4 +1,4 @@
-"""The size ladder: which pairs of CPU and memory an attempt may have, and which one it gets.
+"""The size ladder: which pairs of CPU and memory an attempt may have, and which ones a spec asks for.
 
 A rung is the task container's requests and limits alike. The ladder is a setting of
 the installation; its default follows the legal pairs of AWS Fargate between 0.25 vCPU
@@ -7,13 +7,12 @@ with 0.5 GB and 4 vCPU with 8 GB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import Resources
 from longtask_operator.api.quantity import MEBIBYTE, format_cpu, format_memory, parse_cpu, parse_memory
-from longtask_operator.api.reasons import SizeSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -36,11 +35,6 @@ class Size:
 #: What the sidecar of the progress file gets, requests and limits alike.
 SIDECAR = Size(cpu=10, memory=32 * MEBIBYTE)
 
-
-SOURCE_MESSAGES: Mapping[SizeSource, str] = {
-    SizeSource.REQUESTED: "asked for in spec.resources",
-    SizeSource.SMALLEST: "no size was asked for; this is the smallest",
-}
 
 #: The rungs, smallest CPU first, then smallest memory.
 Ladder = tuple[Size, ...]
@@ -71,19 +65,27 @@ def pick_size(requested: Resources | None, ladder: Ladder) -> Size:
     Raises:
         SpecError: if a value asked for is not on the ladder, or the two make no legal pair.
     """
+    return rungs_of(requested, ladder)[0]
+
+
+def rungs_of(requested: Resources | None, ladder: Ladder) -> list[Size]:
+    """Return the rungs that have what was asked for, the smallest first; never none. Raises like `pick_size`."""
     requested = requested or Resources()
-    cpu = _asked("cpu", requested.cpu, parse_cpu)
-    memory = _asked("memory", requested.memory, parse_memory)
+    cpu, memory = asked_cpu("cpu", requested.cpu), asked_memory("memory", requested.memory)
     fitting = [rung for rung in ladder if cpu in (None, rung.cpu) and memory in (None, rung.memory)]
     if not fitting:
         raise SpecError("spec.resources", _advice(cpu, memory, ladder))
-    return fitting[0]
+    return fitting
 
 
-def source_of(requested: Resources | None) -> SizeSource:
-    """Return where the size comes from that `pick_size` gives for *requested*."""
-    asked = requested is not None and (requested.cpu is not None or requested.memory is not None)
-    return SizeSource.REQUESTED if asked else SizeSource.SMALLEST
+def asked_cpu(name: str, value: str | int | None) -> int | None:
+    """Return the field *name* of spec.resources in millicores. Raises SpecError where it is no quantity."""
+    return _asked(name, value, parse_cpu)
+
+
+def asked_memory(name: str, value: str | int | None) -> int | None:
+    """Return the field *name* of spec.resources in bytes. Raises SpecError where it is no quantity."""
+    return _asked(name, value, parse_memory)
 
 
 def _asked(name: str, value: str | int | None, parse: Callable[[str | int], int]) -> int | None:

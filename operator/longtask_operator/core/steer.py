@@ -26,8 +26,8 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, polic
     end = _end_of(attempt)
     if end:
         recorded = describe(seen, attempt, status)
-        sized = with_attempt_and_size(seen, status, recorded, attempt)
-        decision = ending.end_attempt(seen, recorded, sized, end)
+        sized = with_attempt_and_size(seen, status, recorded, policy.ladder)
+        decision = ending.end_attempt(seen, recorded, sized, end, policy)
         return decision if attempt.pods else replace(decision, first=(_confirm_gone(seen, attempt),))
     if not attempt.job and not attempt.pods:
         return _create(seen, attempt, status)
@@ -79,7 +79,7 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
     deadline = record.deadline_of(status, seen.task.spec)
     if not has_started(attempt):
         return _mirror_start(seen, attempt, status, recorded, policy)
-    status = with_attempt_and_size(seen, status, recorded, attempt)
+    status = with_attempt_and_size(seen, status, recorded, policy.ladder)
     update: dict[str, object] = {"next_attempt_time": None, "start_time": status.start_time or recorded.start_time}
     if attempt.recorded is None or seen.mirror_due or status.progress is None:
         update["progress"] = seen.progress
@@ -101,7 +101,7 @@ def _mirror_start(
     why = wait_shown(status, next((pod.waiting for pod in attempt.pods if pod.waiting), ""))
     message = f"attempt {attempt.number} starts" + (f": {why}" if why else "")
     reason = word_of(why) or Reason.STARTING
-    status = with_attempt_and_size(seen, status, recorded, attempt)
+    status = with_attempt_and_size(seen, status, recorded, policy.ladder)
     status = status.model_copy(update={"next_attempt_time": None, "progress": None})
     situation = lifecycle.active(Phase.STARTING, reason, message)
     status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)

@@ -11,7 +11,7 @@ from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.ending import end_attempt
 from longtask_operator.core.outcome import Outcome
-from tests.builders import a_longtask, at, seen, wire
+from tests.builders import POLICY, a_longtask, at, seen, wire
 
 ATTEMPT = Attempt(number=1, run=1, generation=1, job_name="wordcount-7c9d4f-1", start_time=wire(1))
 
@@ -19,8 +19,9 @@ ATTEMPT = Attempt(number=1, run=1, generation=1, job_name="wordcount-7c9d4f-1", 
 def end(cause: Cause, task: LongTask | None = None, **changes: Any) -> tuple[Decision, LongTaskStatus]:
     task = task or a_longtask(status={"run": 1, "runStartTime": wire(0)})
     observed = seen(task, **{key: changes.pop(key) for key in ("progress", "jitter") if key in changes})
+    attempt = changes.pop("attempt", ATTEMPT)
     ended = AttemptEnd(cause=cause, **{"finished": at(8), **changes})
-    decision = end_attempt(observed, ATTEMPT, task.status, ended)
+    decision = end_attempt(observed, attempt, task.status, ended, POLICY)
     assert decision.status is not None
     return decision, decision.status
 
@@ -33,7 +34,8 @@ def condition(status: LongTaskStatus, kind: str) -> tuple[str, str, str]:
 def test_an_end_charges_what_the_attempt_used() -> None:
     sized = ATTEMPT.model_copy(update={"cpu": "1", "memory": "2Gi"})
     observed = seen(a_longtask(status={"run": 1, "runStartTime": wire(0)}), cpu_seconds_used=3.5)
-    decision = end_attempt(observed, sized, observed.task.status, AttemptEnd(cause=Cause.COMPLETED, finished=at(8)))
+    end = AttemptEnd(cause=Cause.COMPLETED, finished=at(8))
+    decision = end_attempt(observed, sized, observed.task.status, end, POLICY)
     assert decision.status is not None
     assert decision.status.usage == TaskUsage(cpu_seconds=7, memory_gib_seconds=14, cpu_seconds_used=4)
 
@@ -96,6 +98,58 @@ def test_a_suspended_attempt_waits_without_a_backoff() -> None:
     assert (status.phase, status.next_attempt_time, status.completion_time) == ("Suspended", None, None)
     assert status.attempt_counts == {"suspended": 1}
     assert decision.again_at == at(10)
+
+
+class TestOutOfMemory:
+    MESSAGE = "the task container used more than its memory"
+
+    def at_size(self, resources: dict[str, Any] | None, cpu: str, memory: str, **retry: Any) -> LongTaskStatus:
+        spec = {"resources": resources or {}, "retry": retry}
+        task = a_longtask(spec, status={"run": 1, "runStartTime": wire(0)})
+        attempt = ATTEMPT.model_copy(update={"cpu": cpu, "memory": memory})
+        return end(Cause.OUT_OF_MEMORY, task, attempt=attempt, exit_code=137, message=self.MESSAGE)[1]
+
+    def test_the_next_attempt_is_larger_and_the_status_says_so_at_once(self) -> None:
+        status = self.at_size(None, "250m", "1Gi")
+        assert status.phase == "Backoff"
+        assert status.sizing is not None
+        assert (status.sizing.display, status.sizing.source) == ("250m/2Gi", "OutOfMemory")
+        assert status.sizing.message == "1Gi ran out of memory in attempt 1"
+        assert status.sizing.requested == "Auto/Auto"
+
+    @pytest.mark.parametrize(
+        ("resources", "size", "why"),
+        [
+            (None, ("1", "8Gi"), "the size 1/8Gi cannot grow: no size of this cluster has more memory"),
+            ({"growth": "Never"}, ("250m", "1Gi"), "spec.resources.growth is Never"),
+            ({"maxMemory": "1Gi"}, ("250m", "1Gi"), "spec.resources.maxMemory is 1Gi"),
+            ({"maxCpu": "250m"}, ("250m", "2Gi"), "spec.resources.maxCpu is 250m"),
+            (
+                {"maxCpu": "250m", "maxMemory": "2Gi"},
+                ("250m", "2Gi"),
+                "spec.resources.maxCpu is 250m and maxMemory is 2Gi",
+            ),
+        ],
+    )
+    def test_what_cannot_grow_is_a_dead_letter_whatever_the_budget(
+        self, resources: dict[str, Any] | None, size: tuple[str, str], why: str
+    ) -> None:
+        status = self.at_size(resources, *size, limits={"outOfMemory": 9})
+        assert (status.phase, status.reason, status.dead_lettered) == ("Failed", "OutOfMemory", True)
+        message = condition(status, "Succeeded")[2]
+        assert message.startswith(f"attempt 1 ended by OutOfMemory: {self.MESSAGE}; the size ")
+        assert message.endswith(why)
+
+    def test_the_budget_ends_the_climb_first(self) -> None:
+        status = self.at_size(None, "250m", "1Gi", limits={"outOfMemory": 0})
+        assert condition(status, "Succeeded")[2].endswith("no retries were allowed for OutOfMemory")
+        assert status.sizing is None
+
+    def test_a_ceiling_that_nobody_can_read_is_left_to_the_wait_for_admission(self) -> None:
+        assert self.at_size({"maxMemory": "lots"}, "250m", "1Gi").phase == "Backoff"
+
+    def test_an_attempt_whose_size_is_not_known_is_tried_again(self) -> None:
+        assert end(Cause.OUT_OF_MEMORY, exit_code=137)[1].phase == "Backoff"
 
 
 class TestLastProgress:

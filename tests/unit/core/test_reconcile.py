@@ -9,7 +9,8 @@ from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.decision import Decision, DeleteTask, ReleaseEntry, StopPod
-from longtask_operator.core.reconcile import LETTING_GO, Policy, reconcile
+from longtask_operator.core.policy import Policy
+from longtask_operator.core.reconcile import LETTING_GO, reconcile
 from longtask_operator.core.sizing import Size
 from tests.builders import (
     FINISHED,

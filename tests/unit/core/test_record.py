@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from longtask_operator.api.longtask import LongTaskSpec
-from longtask_operator.api.reasons import Cause, SizeSource
+from longtask_operator.api.reasons import Cause
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.core import record
 from longtask_operator.core.causes import AttemptEnd
-from tests.builders import SMALLEST, at, wire
+from tests.builders import at, wire
 
 
 def attempt(number: int = 1, **changes: Any) -> Attempt:
@@ -99,12 +99,6 @@ def test_counts_are_read_back_by_cause() -> None:
     assert record.counts_by_cause(status) == dict.fromkeys(Cause, 1)
     assert record.counts_by_cause(LongTaskStatus()) == {}
     assert record.counts_by_cause(LongTaskStatus(attempt_counts={"preempted": 3})) == {}
-
-
-def test_a_size_and_where_it_comes_from() -> None:
-    sizing = record.with_sizing(LongTaskStatus(), SMALLEST, SizeSource.SMALLEST).sizing
-    assert sizing is not None
-    assert (sizing.cpu, sizing.memory, sizing.display, sizing.source) == ("250m", "512Mi", "250m/512Mi", "Smallest")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import pytest
 
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import Resources
-from longtask_operator.api.reasons import SizeSource
-from longtask_operator.core.sizing import SOURCE_MESSAGES, Size, parse_ladder, pick_size, source_of
+from longtask_operator.core.sizing import Size, parse_ladder, pick_size
 from longtask_operator.settings import Settings
 from tests.builders import LADDER, SMALLEST
 
@@ -69,23 +68,6 @@ def test_what_is_not_on_the_ladder_is_answered_with_advice(resources: Resources,
     with pytest.raises(SpecError) as caught:
         pick_size(resources, LADDER)
     assert str(caught.value).startswith(error)
-
-
-@pytest.mark.parametrize(
-    ("resources", "expected"),
-    [
-        (None, SizeSource.SMALLEST),
-        (Resources(), SizeSource.SMALLEST),
-        (Resources(cpu="1"), SizeSource.REQUESTED),
-        (Resources(memory="1Gi"), SizeSource.REQUESTED),
-    ],
-)
-def test_where_a_size_comes_from(resources: Resources | None, expected: SizeSource) -> None:
-    assert source_of(resources) == expected
-
-
-def test_every_source_is_explained() -> None:
-    assert set(SOURCE_MESSAGES) == set(SizeSource)
 
 
 def test_a_size_for_people() -> None:
