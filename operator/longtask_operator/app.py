@@ -39,8 +39,8 @@ from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.health import Health
 from longtask_operator.engines.http import serve_http
 from longtask_operator.engines.leader import Leader, build_leader
-from longtask_operator.engines.wiring import take_event
-from longtask_operator.handlers.longtasks import KopfThread
+from longtask_operator.engines.wiring import take_quota_event
+from longtask_operator.handlers.kopf_thread import KopfThread
 from longtask_operator.settings import Settings
 
 _LEASE_CONNECTIONS = 2
@@ -49,15 +49,15 @@ log = structlog.get_logger("longtask.app")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Informers:
-    """What keeps the caches true. LongTasks arrive through Kopf; their informer only lists, to repair."""
+    """What keeps the caches true. TenantQuotas arrive through Kopf; their informer only lists, to repair."""
 
-    tasks: Informer[Any]
-    others: tuple[Informer[Any], ...]
+    quotas: Informer[Any]
+    watching: tuple[Informer[Any], ...]
 
     @property
     def all(self) -> tuple[Informer[Any], ...]:
         """All of them."""
-        return (self.tasks, *self.others)
+        return (*self.watching, self.quotas)
 
 
 async def run_operator(settings: Settings) -> int:
@@ -91,18 +91,18 @@ async def _supervise(
     loop = asyncio.get_running_loop()
 
     def on_event(kind: str | None, body: dict[str, Any]) -> None:
-        loop.call_soon_threadsafe(take_event, context, kind, body)
+        loop.call_soon_threadsafe(take_quota_event, context, kind, body)
 
     def on_kopf_end() -> None:
-        loop.call_soon_threadsafe(informers.tasks.nudge)
+        loop.call_soon_threadsafe(informers.quotas.nudge)
 
     kopf_thread = KopfThread(on_event, context.kube, credentials, on_kopf_end)
-    health = Health(context.metrics, informers.all, lambda: elector.is_leader, kopf_thread.trouble)
+    health = Health(context.metrics, informers.watching, lambda: elector.is_leader, kopf_thread.trouble)
     server = await serve_http(settings.http_port, context.metrics, health.unhealthy, health.unready)
     background = [
-        asyncio.create_task(informers.tasks.run(watch=False), name="informer longtasks"),
-        *(asyncio.create_task(informer.run(), name="informer") for informer in informers.others),
-        asyncio.create_task(_start_kopf(informers.tasks, kopf_thread), name="kopf"),
+        asyncio.create_task(informers.quotas.run(watch=False), name="informer tenantquotas"),
+        *(asyncio.create_task(informer.run(), name="informer") for informer in informers.watching),
+        asyncio.create_task(_start_kopf(informers.quotas, kopf_thread), name="kopf"),
         asyncio.create_task(health.run(), name="health"),
     ]
     try:
@@ -144,10 +144,10 @@ async def _lead_until_stopped(
     return 1
 
 
-async def _start_kopf(tasks: Informer[Any], thread: KopfThread) -> None:
+async def _start_kopf(quotas: Informer[Any], thread: KopfThread) -> None:
     """Start Kopf once the kind is there: started before, it would never look again."""
-    await tasks.synced.wait()
-    thread.start(lambda: not tasks.kind_missing)
+    await quotas.synced.wait()
+    thread.start(lambda: not quotas.kind_missing)
     await asyncio.Event().wait()
 
 
@@ -223,4 +223,4 @@ def _informers(context: Context, settings: Settings) -> Informers:
     quotas = Informer(
         kube, resource_path(API_VERSION, TENANTQUOTA_PLURAL), caches.quotas, observe_quota, relist_seconds=seconds
     )
-    return Informers(tasks=tasks, others=(jobs, pods, spaces, quotas))
+    return Informers(quotas=quotas, watching=(tasks, jobs, pods, spaces))

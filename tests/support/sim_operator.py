@@ -37,7 +37,7 @@ from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
-from longtask_operator.engines.wiring import Wiring, take_event
+from longtask_operator.engines.wiring import Wiring
 from longtask_operator.engines.workqueue import WorkQueue
 from tests.builders import JOB_POLICY, POLICY, START
 from tests.support.sim_api import DROPPED, Broken, Json, Request, SimApi
@@ -249,10 +249,7 @@ class SimOperator:
         if not self.inbox[plural]:
             return
         kind, body = self.inbox[plural].popleft()
-        if plural == "longtasks":
-            take_event(self.context, kind, body)
-        else:
-            self.informers[plural]._apply({"type": kind, "object": body})
+        self.informers[plural]._apply({"type": kind, "object": body})
 
     def relist(self, plural: str) -> None:
         """Begin a full list of a kind; it works on requests like everything else."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic
@@ -74,15 +75,31 @@ class Informer(Generic[V]):
         self._nudged.clear()
 
     async def relist(self) -> str:
-        """Read all objects in pages, repair the store, return the list's resourceVersion. Raises ApiError."""
-        views, version = [], ""
+        """Read all objects page by page, repair the store, return the list's resourceVersion. Raises ApiError.
+
+        Only one page is in memory at a time, and what the store holds already is not looked at again.
+        """
+        version, listed = "", set[tuple[str, str]]()
         async for page in self._kube.list_pages(self._path, self._params):
             version = version or str(page["metadata"]["resourceVersion"])
-            views += [view for item in page["items"] if (view := self._observe(item)) is not None]
-        self._store.replace(views, int(version))
-        self._heard()
+            for item in page["items"]:
+                if key := self._take(item):
+                    listed.add(key)
+            self._heard()
+        self._store.retain(listed, int(version))
         self.synced.set()
         return version
+
+    def _take(self, body: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Take a listed object in; return its namespace and name, None if it is none of ours."""
+        meta = body["metadata"]
+        key = (sys.intern(meta.get("namespace", "")), meta["name"])
+        if self._store.holds(*key, meta["uid"], int(meta["resourceVersion"])):
+            return key
+        if (view := self._observe(body)) is None:
+            return None
+        self._store.put(view)
+        return (view.namespace, view.name)
 
     async def _follow(self, version: str) -> None:
         """Apply watch events from *version* on, until it is time to list again. Raises ApiError."""

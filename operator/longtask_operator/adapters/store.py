@@ -8,8 +8,7 @@ that a decision never starts from a view older than what we wrote.
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -34,11 +33,11 @@ Listener = Callable[[V | None, V | None], None]
 
 
 class Store(Generic[V]):
-    """Views by namespace and name, and by group: a key of the caller's choice such as the owning task."""
+    """Views by namespace and name, and where asked for by group: a key of the caller's choice, such as the owner."""
 
-    def __init__(self, group_of: Callable[[V], str]) -> None:
+    def __init__(self, group_of: Callable[[V], str] | None = None) -> None:
         self._views: dict[tuple[str, str], V] = {}
-        self._groups: dict[str, dict[tuple[str, str], V]] = defaultdict(dict)
+        self._groups: dict[str, tuple[V, ...]] = {}  #: one or two views each: a tuple is a fifth of a dict
         self._group_of = group_of
         self._removed: dict[str, int] = {}  #: uid -> version: a late event or an older list must not bring it back
         self.listeners: list[Listener[V]] = []
@@ -55,7 +54,7 @@ class Store(Generic[V]):
 
     def group(self, key: str) -> tuple[V, ...]:
         """Return the views of one group."""
-        return tuple(self._groups[key].values()) if key in self._groups else ()
+        return self._groups.get(key, ())
 
     def groups(self) -> Iterable[str]:
         """Return the keys of all groups that hold something."""
@@ -69,11 +68,18 @@ class Store(Generic[V]):
             return False
         if view.version <= self._removed.get(view.uid, -1):
             return False
-        self._forget_group(key, before)
+        self._forget_group(before)
         self._views[key] = view
-        self._groups[self._group_of(view)][key] = view
+        if self._group_of:
+            group = self._group_of(view)
+            self._groups[group] = (*self._groups.get(group, ()), view)
         self._tell(before, view)
         return True
+
+    def holds(self, namespace: str, name: str, uid: str, version: int) -> bool:
+        """Tell whether the object stands here at this version or a newer one: reading it again adds nothing."""
+        view = self._views.get((namespace, name))
+        return view is not None and view.uid == uid and view.version >= version
 
     def remove(self, namespace: str, name: str, uid: str, version: int = FOR_EVER) -> None:
         """Drop the object of that *uid*; another one of the same name stays.
@@ -86,7 +92,7 @@ class Store(Generic[V]):
         self._remember_removed(uid, version)
         if before and before.uid == uid:
             del self._views[key]
-            self._forget_group(key, before)
+            self._forget_group(before)
             self._tell(before, None)
 
     def replace(self, views: Iterable[V], list_version: int) -> None:
@@ -95,16 +101,21 @@ class Store(Generic[V]):
         for view in views:
             listed.add((view.namespace, view.name))
             self.put(view)
-        for key, view in list(self._views.items()):
-            if key not in listed and view.version <= list_version:
-                self.remove(view.namespace, view.name, view.uid, list_version)
+        self.retain(listed, list_version)
 
-    def _forget_group(self, key: tuple[str, str], before: V | None) -> None:
-        if before is None:
+    def retain(self, listed: Collection[tuple[str, str]], list_version: int) -> None:
+        """Drop what is not among *listed*, namespaces and names of a full list, and not newer than that list."""
+        gone = [view for key, view in self._views.items() if key not in listed and view.version <= list_version]
+        for view in gone:
+            self.remove(view.namespace, view.name, view.uid, list_version)
+
+    def _forget_group(self, before: V | None) -> None:
+        if before is None or self._group_of is None:
             return
         group = self._group_of(before)
-        self._groups[group].pop(key, None)
-        if not self._groups[group]:
+        if left := tuple(view for view in self._groups[group] if view is not before):
+            self._groups[group] = left
+        else:
             del self._groups[group]
 
     def _remember_removed(self, uid: str, version: int) -> None:

@@ -1,13 +1,19 @@
-"""LongTasks in the cache: compact JSON, a kilobyte each, parsed when they are looked at."""
+"""LongTasks in the cache: packed JSON, a few hundred bytes each, parsed when they are looked at.
+
+Parsing costs as much as deciding, and a task is looked at several times in a row while it moves: the newest
+parsed ones are kept.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from longtask_operator.adapters.packing import pack, unpack
 from longtask_operator.api.identity import person_of
 from longtask_operator.api.longtask import LongTask, parse_longtask
 
@@ -36,7 +42,7 @@ class TaskRecord:
     tenant: str
     dead_lettered: bool
     user: str  #: the person who created it, or empty
-    raw: bytes
+    packed: bytes
 
     @property
     def key(self) -> str:
@@ -45,7 +51,7 @@ class TaskRecord:
 
     def body(self) -> dict[str, Any]:
         """Return the object as plain data."""
-        data: dict[str, Any] = orjson.loads(self.raw)
+        data: dict[str, Any] = orjson.loads(unpack(self.packed))
         return data
 
     def parse(self) -> LongTask:
@@ -61,13 +67,35 @@ def observe_task(body: Mapping[str, Any]) -> TaskRecord:
     status = body.get("status") or {}
     data = {"metadata": kept, "spec": body.get("spec") or {}, "status": status}
     return TaskRecord(
-        namespace=meta["namespace"],
+        namespace=sys.intern(meta["namespace"]),
         name=meta["name"],
         uid=meta["uid"],
         version=int(meta["resourceVersion"]),
-        phase=str(status.get("phase") or "Pending"),
-        tenant=str(status.get("tenant") or ""),
+        phase=sys.intern(str(status.get("phase") or "Pending")),
+        tenant=sys.intern(str(status.get("tenant") or "")),
         dead_lettered=status.get("deadLettered") is True,
-        user=person_of(kept["annotations"]),
-        raw=orjson.dumps(data),
+        user=sys.intern(person_of(kept["annotations"])),
+        packed=pack(orjson.dumps(data)),
     )
+
+
+class ParsedTasks:
+    """The tasks that were parsed last, so that one looked at again unchanged is not parsed again."""
+
+    def __init__(self, limit: int = 1_000) -> None:
+        self._limit = limit
+        self._parsed: dict[str, tuple[int, LongTask]] = {}  #: uid -> version and task, the one used last at the end
+
+    def parse(self, record: TaskRecord) -> LongTask:
+        """Return the LongTask of *record*. Raises SpecError as `parse_longtask` does."""
+        known = self._parsed.pop(record.uid, None)
+        if known is None or known[0] != record.version:
+            known = (record.version, record.parse())
+        self._parsed[record.uid] = known
+        if len(self._parsed) > self._limit:
+            del self._parsed[next(iter(self._parsed))]
+        return known[1]
+
+    def forget(self, uid: str) -> None:
+        """Drop a task that is gone or settled."""
+        self._parsed.pop(uid, None)

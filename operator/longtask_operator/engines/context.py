@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from longtask_operator.adapters.kube import Kube
@@ -11,7 +11,7 @@ from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.namespaces import NamespaceView
 from longtask_operator.adapters.quotas import QuotaView
 from longtask_operator.adapters.store import Store
-from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.adapters.tasks import ParsedTasks, TaskRecord
 from longtask_operator.core.jobs import JobPolicy
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.policy import Policy
@@ -49,6 +49,7 @@ class Context:
     job_policy: JobPolicy
     unlabelled: str
     progress_interval: float
+    parsed: ParsedTasks = field(default_factory=ParsedTasks)
 
     def tenant(self, namespace: str) -> str | None:
         """Return the tenant of *namespace* as its labels say now, or None if it has none."""
@@ -59,9 +60,9 @@ class Context:
 def new_caches() -> Caches:
     """Return empty caches."""
     return Caches(
-        tasks=Store(lambda view: view.key),
+        tasks=Store(),
         jobs=Store(lambda view: f"{view.namespace}/{view.task_name}"),
         pods=Store(lambda view: f"{view.namespace}/{view.task_name}"),
-        namespaces=Store(lambda view: view.name),
-        quotas=Store(lambda view: view.name),
+        namespaces=Store(),
+        quotas=Store(),
     )

@@ -57,7 +57,11 @@ class _Memory:
     waiting_since: datetime | None = None
     last_mirrored: datetime | None = None
     refusal: _Refusal | None = None
-    peak_memory: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known."""
+        return self.waiting_since is None and self.last_mirrored is None and self.refusal is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,7 @@ class Controller:
         if record is None:
             return
         try:
-            task = record.parse()
+            task = self.context.parsed.parse(record)
         except SpecError as error:
             self.parts.events.post(record, EventReason.INVALID, str(error), warning=True)
             log.error(
@@ -131,8 +135,12 @@ class Controller:
             )
             return
         memory = self._memories.setdefault(record.uid, _Memory())
-        seen = self._observe(record, task, memory)
-        await self._carry_out(record, seen, reconcile(seen, self.context.policy), memory)
+        try:
+            seen = self._observe(record, task, memory)
+            await self._carry_out(record, seen, reconcile(seen, self.context.policy), memory)
+        finally:
+            if memory.is_empty:  # of thousands of settled tasks there is nothing to know
+                self._memories.pop(record.uid, None)
 
     def _observe(self, record: TaskRecord, task: LongTask, memory: _Memory) -> Observed:
         refusal = memory.refusal.held_back if memory.refusal else None
@@ -248,3 +256,4 @@ class Controller:
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a task that is gone."""
         self._memories.pop(uid, None)
+        self.context.parsed.forget(uid)

@@ -35,7 +35,7 @@ class Health:
         while True:
             self._beat = time.monotonic()
             self._metrics.leader.set(1 if self._is_leader() else 0)
-            watching = [informer.age for informer in self._informers[1:] if informer.synced.is_set()]
+            watching = [informer.age for informer in self._informers if informer.synced.is_set()]
             self._metrics.cache_age.set(max(watching, default=0.0))
             await asyncio.sleep(_BEAT_SECONDS)
 
@@ -49,5 +49,5 @@ class Health:
         for informer in self._informers:
             if not informer.synced.is_set():
                 return "a cache is not filled yet"
-        age = max(informer.age for informer in self._informers[1:])
+        age = max(informer.age for informer in self._informers)
         return f"no word from the API server for {age:.0f} s" if age > _DEAF_SECONDS else self._trouble()

@@ -46,7 +46,7 @@ class CachedPods:
         if record is None:
             return None
         try:
-            task = record.parse()
+            task = self._context.parsed.parse(record)
         except SpecError:
             return None
         entry = self._ledgers.entry(record.uid)

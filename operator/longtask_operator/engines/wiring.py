@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from longtask_operator.adapters.namespaces import NamespaceView
-from longtask_operator.adapters.tasks import TaskRecord, observe_task
+from longtask_operator.adapters.quotas import observe_quota
+from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
@@ -40,7 +41,7 @@ class Wiring:
     def enqueue_all(self) -> None:
         """Make every task ready that any cache knows of."""
         caches = self._context.caches
-        for key in {*caches.tasks.groups(), *caches.jobs.groups(), *caches.pods.groups()}:
+        for key in {*(task.key for task in caches.tasks), *caches.jobs.groups(), *caches.pods.groups()}:
             self._queue.add(key)
 
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
@@ -83,10 +84,10 @@ def _says_the_same(before: JobView | PodView | None, after: JobView | PodView | 
     return before is not None and after is not None and replace(before, version=after.version) == after
 
 
-def take_event(context: Context, kind: str | None, body: dict[str, Any]) -> None:
-    """Put a watch event of a LongTask into the cache."""
+def take_quota_event(context: Context, kind: str | None, body: dict[str, Any]) -> None:
+    """Put a watch event of a TenantQuota into the cache."""
     if kind == "DELETED":
         meta = body["metadata"]
-        context.caches.tasks.remove(meta["namespace"], meta["name"], meta["uid"], int(meta["resourceVersion"]))
+        context.caches.quotas.remove("", meta["name"], meta["uid"], int(meta["resourceVersion"]))
     else:
-        context.caches.tasks.put(observe_task(body))
+        context.caches.quotas.put(observe_quota(body))

@@ -104,6 +104,29 @@ def test_all_pages_of_a_list_are_one(bench: Bench) -> None:
     assert bench.kube.asked == ["list", "watch from 9"]
 
 
+def test_what_the_store_holds_is_not_looked_at_again(bench: Bench) -> None:
+    looked_at: list[str] = []
+
+    def counted(body: Mapping[str, Any]) -> NamespaceView | None:
+        looked_at.append(body["metadata"]["name"])
+        return observe(body)
+
+    bench.start([[a_page(9, an_object("a", 3), an_object("b", 4))]], [])
+    bench.informer._observe = counted
+    bench.kube.lists.append([a_page(20, an_object("a", 3), an_object("b", 11))])
+    bench.loop.run_until_complete(bench.informer.relist())
+    assert looked_at == ["b"]
+    assert bench.names() == {"a", "b"}
+
+
+def test_a_list_that_breaks_off_removes_nothing(bench: Bench) -> None:
+    bench.start([[a_page(9, an_object("a", 3), an_object("b", 4))]], [])
+    bench.kube.lists.append([a_page(20, an_object("a", 3)), Unavailable(0, "ConnectionLost", "x")])
+    with pytest.raises(Unavailable):
+        bench.loop.run_until_complete(bench.informer.relist())
+    assert bench.names() == {"a", "b"}
+
+
 def test_events_are_applied(bench: Bench) -> None:
     events = [
         {"type": "ADDED", "object": an_object("b", 10)},

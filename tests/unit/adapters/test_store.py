@@ -126,3 +126,13 @@ def test_the_memory_of_removals_is_bounded() -> None:
         store.remove("ns", "a", f"u{number}", number)
     assert len(store._removed) <= 10_000
     assert not store.put(View(uid="u24999", version=24_999))
+
+
+def test_what_stands_there_is_told_by_uid_and_version() -> None:
+    store, _ = a_store()
+    store.put(View(version=5))
+    assert store.holds("ns", "a", "u1", 5)
+    assert store.holds("ns", "a", "u1", 4)
+    assert not store.holds("ns", "a", "u1", 6)
+    assert not store.holds("ns", "a", "u2", 5)
+    assert not store.holds("ns", "b", "u1", 5)

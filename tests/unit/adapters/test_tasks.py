@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.adapters.tasks import ParsedTasks, observe_task
 from longtask_operator.api.errors import SpecError
 from tests.builders import UID, a_longtask, a_longtask_body
 
@@ -40,3 +40,37 @@ def test_a_stored_object_of_a_wrong_shape_is_a_spec_error_when_it_is_looked_at()
     record = observe_task(a_longtask_body({"priority": "high"}))
     with pytest.raises(SpecError, match=r"spec\.priority"):
         record.parse()
+
+
+def test_an_unchanged_task_is_parsed_once() -> None:
+    parsed, record = ParsedTasks(), observe_task(a_longtask_body(resourceVersion="7"))
+    task = parsed.parse(record)
+    assert parsed.parse(observe_task(a_longtask_body(resourceVersion="7"))) is task
+    newer = parsed.parse(observe_task(a_longtask_body({"priority": 3}, resourceVersion="8")))
+    assert newer.spec.priority == 3
+    assert parsed.parse(record).spec.priority is None
+
+
+def test_only_the_tasks_used_last_are_kept_parsed() -> None:
+    parsed = ParsedTasks(limit=2)
+    records = {uid: observe_task(a_longtask_body(uid=uid)) for uid in ("a", "b", "c")}
+    first = {uid: parsed.parse(records[uid]) for uid in ("a", "b")}
+    assert parsed.parse(records["a"]) is first["a"]
+    parsed.parse(records["c"])
+    assert parsed.parse(records["a"]) is first["a"]
+    assert parsed.parse(records["b"]) is not first["b"]
+
+
+def test_a_task_that_went_is_not_kept_parsed() -> None:
+    parsed, record = ParsedTasks(), observe_task(a_longtask_body())
+    task = parsed.parse(record)
+    parsed.forget(record.uid)
+    assert parsed.parse(record) is not task
+
+
+def test_a_task_is_kept_in_a_few_hundred_bytes() -> None:
+    condition = {"lastTransitionTime": "2026-11-25T03:47:39Z", "message": "a place in the quota was reserved"}
+    status = {"phase": "Running", "conditions": [{**condition, "type": kind} for kind in ("Admitted", "Ready")]}
+    record = observe_task(a_longtask_body(status=status))
+    assert len(record.packed) < 400
+    assert record.body()["status"] == {"observedGeneration": -1} | status

@@ -11,7 +11,7 @@ from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.report_book import ReportBook
-from longtask_operator.engines.wiring import Wiring, take_event
+from longtask_operator.engines.wiring import Wiring, take_quota_event
 from longtask_operator.engines.workqueue import WorkQueue
 from tests.builders import JOB_POLICY, POLICY, START, UID, a_job, a_longtask_body, a_running_pod
 from tests.support.sim_operator import SimKube
@@ -170,10 +170,13 @@ def test_every_task_that_any_cache_knows_of_can_be_made_ready(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
-def test_events_of_the_watch_fill_the_cache(bench: Bench, kind: str | None) -> None:
-    take_event(bench.context, kind, a_longtask_body())
-    assert bench.caches.tasks.get("team-a", "wordcount") is not None
-    take_event(bench.context, "DELETED", a_longtask_body(resourceVersion="8"))
-    assert bench.caches.tasks.get("team-a", "wordcount") is None
-    take_event(bench.context, kind, a_longtask_body(resourceVersion="7"))
-    assert bench.caches.tasks.get("team-a", "wordcount") is None
+def test_events_of_the_watch_of_quotas_fill_the_cache(bench: Bench, kind: str | None) -> None:
+    def a_quota(version: int) -> dict[str, Any]:
+        return {"metadata": {"name": "red", "uid": "u1", "resourceVersion": str(version), "generation": 1}}
+
+    take_quota_event(bench.context, kind, a_quota(7))
+    assert bench.caches.quotas.get("", "red") is not None
+    take_quota_event(bench.context, "DELETED", a_quota(8))
+    assert bench.caches.quotas.get("", "red") is None
+    take_quota_event(bench.context, kind, a_quota(7))
+    assert bench.caches.quotas.get("", "red") is None
