@@ -26,8 +26,16 @@ _SHADOWED = (
     "/var/log/containers",
     "/var/log/pods",
 )
-# The kubelet sets kernel and vm sysctls, which belong to the whole machine.
+# The kubelet sets kernel and vm sysctls, which belong to the whole machine. It may not, and finds them set as it wants.
 _READ_ONLY = ("/proc/sys/kernel", "/proc/sys/vm")
+_SYSCTLS = {
+    "kernel/keys/root_maxbytes": 25_000_000,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+}
 _SYSTEMD_RESOLVER = Path("/run/systemd/resolve/resolv.conf")
 
 
@@ -36,6 +44,9 @@ def write_files(paths: ClusterPaths, plan: Plan) -> None:
     for folder in _SHADOWED:
         _shadow(paths, folder).mkdir(parents=True)
     _write_cpus(paths.node / "cpus")
+    for name, value in _SYSCTLS.items():
+        _sysctl(paths, name).parent.mkdir(parents=True, exist_ok=True)
+        _sysctl(paths, name).write_text(f"{value}\n")
     (paths.node / "no-numa").mkdir()
     (paths.node / "cni").mkdir()
     (paths.node / "cni" / "10-devcluster.conflist").write_text(cni_config(paths))
@@ -46,6 +57,10 @@ def write_files(paths: ClusterPaths, plan: Plan) -> None:
 
 def _shadow(paths: ClusterPaths, folder: str) -> Path:
     return paths.node / "root" / folder.lstrip("/")
+
+
+def _sysctl(paths: ClusterPaths, name: str) -> Path:
+    return paths.node / "sysctl" / name
 
 
 def _write_cpus(folder: Path) -> None:
@@ -70,6 +85,7 @@ def mounts(paths: ClusterPaths) -> str:
     lines = ["set -e", f"mkdir -p {' '.join(_SHADOWED)}"]
     lines += [f"[ ! -d {folder} ] || mount --bind {source} {folder}" for folder, source in binds.items()]
     lines += [f"mount --bind {path} {path}; mount -o remount,ro,bind {path}" for path in _READ_ONLY]
+    lines += [f"mount --bind {_sysctl(paths, name)} /proc/sys/{name}" for name in _SYSCTLS]
     return "\n".join([*lines, f"touch {namespaces_ready(paths)}", "exec sleep infinity"])
 
 

@@ -72,3 +72,12 @@ def test_the_holder_hides_the_machines_folders_before_it_sleeps() -> None:
     assert lines[-1] == "exec sleep infinity"
     assert any("mount --bind /state/x/node/root/var/lib/kubelet /var/lib/kubelet" in line for line in lines)
     assert any("remount,ro,bind /proc/sys/kernel" in line for line in lines)
+
+
+def test_the_kubelet_finds_the_machines_sysctls_as_it_wants_them_and_changes_none(tmp_path: Path) -> None:
+    paths = ClusterPaths(root=tmp_path)
+    node.write_files(paths, PLAN)
+    for name, value in (("kernel/panic", "10"), ("kernel/panic_on_oops", "1"), ("vm/overcommit_memory", "1")):
+        wanted = paths.node / "sysctl" / name
+        assert wanted.read_text().strip() == value
+        assert f"mount --bind {wanted} /proc/sys/{name}" in node.mounts(paths)
