@@ -61,6 +61,7 @@ FROZEN: dict[str, Any] = {
     "nodeSelector": {"disk": "ssd"},
     "tolerations": [{"key": "disk", "operator": "Exists"}],
 }
+FIXED = {"idempotencyKey": "order-4711"}
 SENTENCE = "frozen until the task is Finished; take the change back, cancel the task first, or create another LongTask"
 
 
@@ -69,7 +70,7 @@ class TestFreeze:
         crd = yaml.safe_load((ROOT / "crds/longtasks.yaml").read_text())
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
-        assert FREE.keys() | FROZEN.keys() == schema["properties"]["spec"]["properties"].keys()
+        assert FREE.keys() | FROZEN.keys() | FIXED.keys() == schema["properties"]["spec"]["properties"].keys()
 
     def test_before_the_first_admission_everything_may_change(self, api: Api) -> None:
         task = stored(api, "queued")
@@ -139,6 +140,18 @@ class TestFreeze:
         assert accepted(api.status("finished", finished()))
 
         assert accepted(api.patch(task, {"spec": FROZEN}))
+
+    @pytest.mark.parametrize("key", ["another", None])
+    @pytest.mark.parametrize("status", [None, running(), finished()], ids=["new", "running", "finished"])
+    def test_the_idempotency_key_never_changes(self, api: Api, status: dict[str, Any] | None, key: str | None) -> None:
+        task = stored(api, "keyed", **FIXED)
+        assert status is None or accepted(api.status("keyed", status))
+
+        says = "spec.idempotencyKey never changes; take the change back, or create another LongTask"
+        assert refused(api.patch(task, {"spec": {"idempotencyKey": key}}), says)
+
+    def test_a_task_without_an_idempotency_key_gets_none(self, api: Api) -> None:
+        assert refused(api.patch(stored(api, "keyless"), {"spec": FIXED}), "spec.idempotencyKey never changes")
 
     def test_a_new_run_freezes_at_its_own_first_attempt(self, api: Api) -> None:
         task = stored(api, "redriven")

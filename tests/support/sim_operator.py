@@ -32,6 +32,7 @@ from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.leader import Leader
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import WriteBudget
@@ -219,12 +220,14 @@ class SimOperator:
         context, events = self.context, EventPoster(kube, "simulation")
         queue, self.ledgers, book = WorkQueue(), Ledgers(kube, "longtask-system"), ReportBook()
         quotas = Quotas(context, UNLIMITED)
-        admission = AdmissionLoop(self.ledgers, context.metrics, queue.add, quotas)
+        keys = Keys(context, self.ledgers, queue.add)
+        admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
+        admission.rivals = keys.rivals
         quotas.on_change = admission.limits_changed
         applier = Applier(context, admission, lambda: "CA")
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
-            gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20)),
+            gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20), keys),
             applier=applier,
             admission=admission,
             announcer=Announcer(context.metrics, events),

@@ -56,6 +56,8 @@ class World:
     api: SimApi = field(init=False)
     containers: dict[str, Container] = field(default_factory=dict)  #: by pod uid
     recorded: dict[tuple[str, int], Json] = field(default_factory=dict)  #: ended attempts by task uid and number
+    claims: dict[str, tuple[str, str]] = field(default_factory=dict)  #: key and image of each task that has a key
+    strays: set[tuple[str, int]] = field(default_factory=set)  #: attempts whose Job came after their task had gone
     jobs_seen: set[str] = field(default_factory=set)  #: uids of Jobs that had their pod
 
     def __post_init__(self) -> None:
@@ -174,7 +176,9 @@ class World:
         """Create a LongTask."""
         meta = {"name": name, "generation": 1, "labels": {}, "annotations": {}}
         body = {"metadata": meta, "spec": {"image": "i", **spec}, "status": {"observedGeneration": -1}}
-        self.api.new("longtasks", NAMESPACE, body)
+        task = self.api.new("longtasks", NAMESPACE, body)
+        if key := spec.get("idempotencyKey"):
+            self.claims[task["metadata"]["uid"]] = (key, body["spec"]["image"])
 
     def edit(self, task: Json, **spec: Any) -> None:
         """Change the spec; None takes a field out."""
@@ -213,14 +217,32 @@ class World:
                 raise Broken(f"attempt {container.attempt} starts while attempt {other.attempt} lives")
             if other.started and other.attempt == container.attempt and not (container.duplicate or other.duplicate):
                 raise Broken(f"attempt {container.attempt} runs twice")
+        self._check_key(container)
         for (task, number), attempt in self.recorded.items():
             completed = attempt["cause"] == "Completed" and attempt["run"] == self.run_of(container.task)
             if task == container.task and completed and number != container.attempt:
                 raise Broken(f"attempt {container.attempt} starts although attempt {number} completed")
 
+    def _check_key(self, container: Container) -> None:
+        """Of the tasks with one key one runs, and one that is not redriven does not run what another has finished."""
+        if container.task not in self.claims or container.duplicate:
+            return
+        key, _ = self.claims[container.task]
+        rivals = {uid for uid, claim in self.claims.items() if claim[0] == key and uid != container.task}
+        for other in self.containers.values():
+            strays = {(one.task, one.attempt) for one in (container, other)} & self.strays
+            if other.task in rivals and other.lives and not (other.excused or other.duplicate or strays):
+                raise Broken(f"task {container.task} starts while task {other.task} with the same key runs")
+        for uid in rivals:
+            rival = self.api.find("longtasks", uid)
+            if rival and is_outcome(rival) and rival["status"]["run"] == 1 and self.run_of(container.task) == 1:
+                raise Broken(f"task {container.task} starts although task {uid} with the same key has finished")
+
     def _check_job(self, job: Json) -> None:
         """No Job is made for an attempt whose end is recorded."""
         uid, attempt = job["metadata"]["ownerReferences"][0]["uid"], job["metadata"]["labels"]["longtask.dev/attempt"]
+        if self.api.find("longtasks", uid) is None:
+            self.strays.add((uid, int(attempt)))
         if (uid, int(attempt)) in self.recorded:
             raise Broken(f"a Job is created for attempt {attempt}, which is recorded as ended")
         for (task, number), ended in self.recorded.items():
@@ -268,6 +290,12 @@ class World:
 
 def _memory_of(job: Json) -> int:
     return parse_memory(job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
+
+
+def is_outcome(task: Json) -> bool:
+    """Return whether the task ended otherwise than by its own cancel or deadline while it waited for another."""
+    admitted = next((c for c in task["status"].get("conditions") or [] if c["type"] == "Admitted"), {})
+    return is_finished(task) and admitted.get("reason") not in ("Duplicate", "KeyConflict")
 
 
 def is_terminal(pod: Json) -> bool:

@@ -15,6 +15,7 @@ import orjson
 
 from longtask_operator.adapters.packing import pack, unpack
 from longtask_operator.api.identity import person_of
+from longtask_operator.api.keys import KeyClaim, claim_of
 from longtask_operator.api.longtask import LongTask, parse_longtask
 
 _META = (
@@ -42,6 +43,7 @@ class TaskRecord:
     tenant: str
     dead_lettered: bool
     user: str  #: the person who created it, or empty
+    claim: KeyClaim | None  #: of tasks with an idempotency key
     packed: bytes
 
     @property
@@ -75,6 +77,7 @@ def observe_task(body: Mapping[str, Any]) -> TaskRecord:
         tenant=sys.intern(str(status.get("tenant") or "")),
         dead_lettered=status.get("deadLettered") is True,
         user=sys.intern(person_of(kept["annotations"])),
+        claim=claim_of(data),
         packed=pack(orjson.dumps(data)),
     )
 

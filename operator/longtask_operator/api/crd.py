@@ -45,7 +45,7 @@ _COLUMNS = (
     ("Job", "string", ".status.jobName", "Job of the newest attempt.", True),
 )
 
-_SELECTABLE = (".status.phase", ".status.tenant", ".status.deadLettered")
+_SELECTABLE = (".status.phase", ".status.tenant", ".status.deadLettered", ".spec.idempotencyKey")
 
 QUOTA_DESCRIPTION = (
     "TenantQuota says what the tenant of its name may use: attempts at the same time, CPU and memory. Tasks beyond it "

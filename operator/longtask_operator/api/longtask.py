@@ -253,6 +253,13 @@ class LongTaskSpec(Model):
         description="A new, non-empty value starts a new run of a finished task. The first value seen starts nothing.",
         max_length=253,
     )
+    idempotency_key: str | None = Field(
+        None,
+        description="Of the tasks of a namespace with one key only one runs; the others take over its outcome. "
+        "It never changes. Absent: the task runs for itself.",
+        min_length=1,
+        max_length=253,
+    )
     ttl_seconds_after_finished: Timeout | None = Field(
         None,
         description="Deletes the LongTask so long after it finished. Not for dead letters; ignored for objects that "

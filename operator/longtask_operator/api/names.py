@@ -33,6 +33,7 @@ ANNOTATION_TRACEPARENT = f"{GROUP}/traceparent"  #: on LongTasks, by the submitt
 ANNOTATION_ALLOWED_SERVICE_ACCOUNTS = f"{GROUP}/allowed-service-accounts"  #: on namespaces, by an admin
 ANNOTATION_GENERATION = f"{GROUP}/generation"  #: on Jobs: the LongTask generation the attempt was admitted with
 ANNOTATION_RUN = f"{GROUP}/run"  #: on Jobs: the run the attempt belongs to
+ANNOTATION_KEY = f"{GROUP}/idempotency-key"  #: on Jobs and Pods: what their task claims, even when it is gone
 ANNOTATION_CA = f"{GROUP}/report-ca"  #: on Pods: the CA of the report server, PEM
 
 #: On Pods, by the Job's template: holds the pod object until its outcome stands in the LongTask's status.

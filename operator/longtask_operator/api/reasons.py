@@ -25,10 +25,12 @@ class QueueReason(StrEnum):
 
     SUSPENDED = "Suspended"
     INVALID = "Invalid"
+    KEY_CONFLICT = "KeyConflict"
     EXCEEDS_MAX_SIZE = "ExceedsMaxSize"
     NEVER_FITS = "NeverFits"
     TENANT_STOPPED = "TenantStopped"
     QUEUE_FULL = "QueueFull"
+    DUPLICATE = "Duplicate"
     BACKOFF = "Backoff"
     USER_LIMIT = "UserLimit"
     QUOTA_EXHAUSTED = "QuotaExhausted"

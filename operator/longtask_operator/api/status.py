@@ -102,6 +102,13 @@ class Condition(Model):
     last_transition_time: Time = Field(description="When the status last changed.")
 
 
+class DuplicateOf(Model):
+    """The task whose outcome this one waits for, or took over."""
+
+    name: str = Field(description="Its name, in the same namespace.", max_length=253)
+    uid: str = Field(description="Its UID.", max_length=63)
+
+
 class LongTaskStatus(Model):
     """What the operator knows. Written by the operator alone; at most 32 KiB in all."""
 
@@ -128,6 +135,9 @@ class LongTaskStatus(Model):
     next_attempt_time: Time | None = Field(None, description="When the backoff ends.")
     dead_lettered: bool | None = Field(
         None, description="True when the task failed because a budget ran out; it is kept until redriven or deleted."
+    )
+    duplicate_of: DuplicateOf | None = Field(
+        None, description="The task with the same idempotencyKey that runs, or ran, in place of this one."
     )
     queue: Queue | None = Field(None, description="Why it waits, while it waits for admission.")
     sizing: Sizing | None = Field(None, description="Size of the newest attempt, or of the next one.")

@@ -16,6 +16,7 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.names import (
     ANNOTATION_CA,
     ANNOTATION_GENERATION,
+    ANNOTATION_KEY,
     ANNOTATION_RUN,
     API_VERSION,
     FINALIZER,
@@ -75,6 +76,7 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
     """
     meta = task.metadata
     labels = _labels(task, facts, policy)
+    key = {ANNOTATION_KEY: task.spec.idempotency_key} if task.spec.idempotency_key else {}
     owner = {"apiVersion": API_VERSION, "kind": LONGTASK_KIND, "name": meta.name, "uid": meta.uid, "controller": True}
     return {
         "apiVersion": "batch/v1",
@@ -83,7 +85,7 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
             "name": job_name(meta.name, meta.uid, facts.number),
             "namespace": meta.namespace,
             "labels": labels,
-            "annotations": {ANNOTATION_GENERATION: str(meta.generation), ANNOTATION_RUN: str(facts.run)},
+            "annotations": {ANNOTATION_GENERATION: str(meta.generation), ANNOTATION_RUN: str(facts.run), **key},
             "ownerReferences": [owner],
         },
         "spec": {
@@ -93,7 +95,11 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
             "podReplacementPolicy": "Failed",
             "ttlSecondsAfterFinished": max(policy.retention_seconds, MIN_RETENTION_SECONDS),
             "template": {
-                "metadata": {"labels": labels, "annotations": {ANNOTATION_CA: ca_bundle}, "finalizers": [FINALIZER]},
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {ANNOTATION_CA: ca_bundle, **key},
+                    "finalizers": [FINALIZER],
+                },
                 "spec": _pod_spec(task, facts, policy),
             },
         },

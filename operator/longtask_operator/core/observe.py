@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from longtask_operator.api.names import (
     ANNOTATION_GENERATION,
+    ANNOTATION_KEY,
     ANNOTATION_RUN,
     FINALIZER,
     LABEL_ATTEMPT,
@@ -75,6 +76,7 @@ class JobView:
     deleting: bool
     finished: bool  #: condition Complete or Failed
     message: str  #: message of that condition
+    key: str = ""  #: idempotency key of its task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ class PodView:
     disruption: str  #: reason of a true DisruptionTarget condition
     has_sidecar: bool
     sidecar_message: str
+    key: str = ""  #: idempotency key of its task
     abandoned: bool = False  #: see `abandoned_at`
     waiting_since: datetime | None = None  #: since when we have seen it wait for this kind of reason
 
@@ -152,6 +155,7 @@ def observe_job(body: Mapping[str, Any]) -> JobView | None:
         deleting="deletionTimestamp" in meta,
         finished=final is not None,
         message=str((final or {}).get("message") or ""),
+        key=str(annotations.get(ANNOTATION_KEY) or ""),
     )
 
 
@@ -186,6 +190,7 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
         end_unknown=(task.get("terminated") or {}).get("reason") == _UNKNOWN_END,
         disruption=_disruption(status),
         has_sidecar=any(c.get("name") == SIDECAR_CONTAINER for c in spec.get("initContainers") or []),
+        key=str((meta.get("annotations") or {}).get(ANNOTATION_KEY) or ""),
         sidecar_message=str((sidecar.get("terminated") or {}).get("message") or "")[:4096],
     )
 

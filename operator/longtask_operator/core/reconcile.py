@@ -27,6 +27,7 @@ from longtask_operator.core.decision import (
     DeleteTask,
     Notice,
 )
+from longtask_operator.core.duplicates import LOOK_AGAIN, Yields, ended_apart, judge, named, take_over
 from longtask_operator.core.environment import check_environment
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.policy import Policy
@@ -51,6 +52,8 @@ def reconcile(seen: Observed, policy: Policy) -> Decision:
     if status.run != (seen.task.status.run or 1):
         return Decision(status=status, notices=notices, again_at=seen.now)
     attempt = current_attempt(seen)
+    if status.duplicate_of and not is_true(status, ConditionType.FINISHED) and not judge(seen.rivals):
+        status = status.model_copy(update={"duplicate_of": None})
     decision = None
     if attempt.is_open and not is_true(status, ConditionType.FINISHED):
         decision = steer(seen, attempt, status, policy)
@@ -71,6 +74,9 @@ def _next_step(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, 
         return _settled(seen, given_up, leftovers)
     spec, generation, now = seen.task.spec, seen.task.metadata.generation, seen.now
     deadline = record.deadline_of(status, spec)
+    if spec.cancel or (deadline and now >= deadline):
+        status = ended_apart(status, judge(seen.rivals), generation=generation, now=now)
+        given_up = status.model_copy(update={"attempt": attempt.number})
     if spec.cancel:
         return _ended(record.finish(given_up, lifecycle.cancelled(status), generation=generation, now=now), leftovers)
     if deadline and now >= deadline:
@@ -100,6 +106,8 @@ def _wait(
         notice = Notice(reason=EventReason.INVALID, message=str(error), warning=True)
         decision = _waits(seen, status, waiting, QueueReason.INVALID, str(error), inadmissible=True)
         return replace(decision, notices=(notice,) if status.reason != QueueReason.INVALID else ())
+    if yields := judge(seen.rivals):
+        return _yield(seen, attempt, status, waiting, yields)
     if not_before and seen.now < not_before:
         message = f"the next attempt starts at {status.next_attempt_time}"
         decision = _waits(seen, status, waiting, QueueReason.BACKOFF, message)
@@ -109,6 +117,22 @@ def _wait(
             seen, status, waiting, QueueReason.RELEASING_PREVIOUS, "the pod of the previous attempt still lives"
         )
     return _queue(seen, attempt, status, size, waiting)
+
+
+def _yield(
+    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision, yields: Yields
+) -> Decision:
+    """Wait for the outcome of the task that has the same idempotency key, or take it over."""
+    if taken := take_over(status, yields):
+        status, situation = taken
+        status = status.model_copy(update={"attempt": attempt.number})
+        status = record.finish(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+        return replace(waiting, status=status, again_at=seen.now)
+    status = status.model_copy(update={"duplicate_of": None if yields.conflicts else named(yields.to)})
+    decision = _waits(seen, status, waiting, yields.reason, yields.message, inadmissible=yields.conflicts)
+    if not yields.to.is_going:
+        return decision
+    return replace(decision, again_at=min(seen.now + LOOK_AGAIN, waiting.again_at or seen.now + LOOK_AGAIN))
 
 
 def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size: Size, waiting: Decision) -> Decision:

@@ -22,6 +22,7 @@ _FRESH_RUN = {
     "attempt_counts": None,
     "completion_time": None,
     "dead_lettered": None,
+    "duplicate_of": None,
     "next_attempt_time": None,
     "progress": None,
     "result": None,

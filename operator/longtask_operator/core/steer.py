@@ -12,6 +12,7 @@ from longtask_operator.core import ending, lifecycle, record
 from longtask_operator.core.causes import AttemptEnd, classify_pod, lost
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import ConfirmGone, CreateJob, Decision
+from longtask_operator.core.duplicates import judge
 from longtask_operator.core.open_attempt import began, describe, has_started, kept, with_attempt_and_size
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.start_limits import start_limit, wait_shown, word_of
@@ -63,7 +64,7 @@ def _create(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> 
     deadline = record.deadline_of(status, spec)
     if entry is None or seen.tenant is None or spec.cancel or spec.suspend or (deadline and seen.now >= deadline):
         return None
-    if entry.generation != seen.task.metadata.generation:
+    if entry.generation != seen.task.metadata.generation or judge(seen.rivals):
         return None
     create = CreateJob(entry=entry, tenant=seen.tenant, run=status.run or 1, deadline=deadline)
     if seen.held_back is None:

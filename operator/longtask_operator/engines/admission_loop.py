@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import HeldBack, Snapshot, plan_admissions, snapshot_of, why_waiting
+from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
 from longtask_operator.core.ledger_layout import changed, ledger_name, still_to_come, taken_over
@@ -71,6 +72,7 @@ class AdmissionLoop:
     ) -> None:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._tenants: Tenants = tenants or NoLimits()
+        self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
         self._room = WaitingRoom(metrics, on_change, self._explainer)
         self._dirty: dict[str, None] = {}  #: ledgers to look at, in order
@@ -205,7 +207,7 @@ class AdmissionLoop:
             await self._await_repair(name, work)
             return
         before = self._before_admission(name, work)
-        admitted = self._plan(name, before)
+        admitted = self._one_of_each_key(name, before, self._plan(name, before))
         after = changed(before, added=[(candidate.tenant, candidate.entry) for candidate in admitted])
         self._in_flight = {candidate.entry.uid: candidate for candidate in admitted}
         for candidate in admitted:
@@ -277,6 +279,20 @@ class AdmissionLoop:
             free -= sum(candidate.entry.uid not in held for candidate in chosen)
             admitted += chosen
         return admitted
+
+    def _one_of_each_key(self, name: str, entries: Entries, admitted: list[Candidate]) -> list[Candidate]:
+        """Leave out whose idempotency key another entry stands for: they decide anew, and others may take the room."""
+
+        def holds(uid: str) -> bool:
+            return any(uid in held for held in entries.values()) or self._ledgers.entry(uid) is not None
+
+        kept, blocked = one_of_each_key(admitted, self.rivals, holds)
+        for candidate in blocked:
+            self._room.leave(candidate.entry.uid)
+            self._on_change(candidate.key)
+        if blocked:
+            self._look_at(name)
+        return kept
 
     async def _await_repair(self, name: str, work: Work) -> None:
         """Hold everybody back while a ledger cannot be read, keep what is to be written, and look again later."""

@@ -12,6 +12,7 @@ from longtask_operator.core.current import Observed
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.engines.context import Context
+from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.pod_waits import PodWaits
@@ -21,7 +22,8 @@ from longtask_operator.engines.report_book import ReportBook
 class Gatherer:
     """Builds `Observed` for a task."""
 
-    def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook, budget: WriteBudget) -> None:
+    def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook, budget: WriteBudget, keys: Keys) -> None:
+        self._keys = keys
         self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
         self._waits = PodWaits(context.caches.pods, context.clock.now)
 
@@ -64,6 +66,7 @@ class Gatherer:
             cpu_seconds_used=cpu_seconds,
             mirror_due=worth and self._budget.take(),
             held_back=held_back,
+            rivals=self._keys.rivals_of(record) if record.claim else None,
             waiting_since=waiting_since,
             now=now,
             jitter=self._context.clock.jitter(),

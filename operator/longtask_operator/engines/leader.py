@@ -19,6 +19,7 @@ from longtask_operator.engines.context import Context
 from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.pacing import WriteBudget
@@ -92,13 +93,15 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     """Return the leader with all its engines, wired to the caches."""
     queue, ledgers, book = WorkQueue(), Ledgers(context.kube, settings.namespace), ReportBook()
     quotas = Quotas(context, _default_limits(settings))
-    admission = AdmissionLoop(ledgers, context.metrics, queue.add, quotas)
+    keys = Keys(context, ledgers, queue.add)
+    admission = AdmissionLoop(ledgers, context.metrics, keys.waking(queue.add), quotas)
+    admission.rivals = keys.rivals
     quotas.on_change = admission.limits_changed
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book)
     applier = Applier(context, admission, reporting.certificate.ca_bundle)
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
-        gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second)),
+        gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys),
         applier=applier,
         admission=admission,
         announcer=Announcer(context.metrics, events),

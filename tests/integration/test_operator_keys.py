@@ -1,0 +1,107 @@
+"""Tasks with one idempotency key on the real API server, with the real Job controller; the test plays the kubelet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.live import condition
+from tests.support.operating import Stage, operating
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
+RESULT = '{"longtask":1,"result":{"order":4711}}'
+
+
+@pytest.fixture(scope="module")
+def stage(control_plane: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with operating(control_plane, tmp_path_factory.mktemp("operator"), "keys") as stage:
+        stage.start()
+        yield stage
+
+
+def test_of_two_with_one_key_one_runs_and_both_have_the_result(stage: Stage) -> None:
+    tasks = stage.tasks
+    first = tasks.create("once-a", "true", idempotencyKey="once")
+    tasks.create("once-b", "true", idempotencyKey="once", priority=5)
+    waiting = tasks.until("once-b", "a duplicate", lambda status: status.get("reason") == "Duplicate")
+    assert waiting["duplicateOf"] == {"name": "once-a", "uid": first["metadata"]["uid"]}
+    stage.run("once-a")
+    tasks.until_phase("once-a", "Running")
+    stage.end("once-a", message=RESULT)
+
+    done = tasks.until_finished("once-b")
+
+    assert (done["phase"], done["result"]) == ("Succeeded", {"value": {"order": 4711}})
+    assert "taken over from LongTask once-a" in condition(done, "Finished")["message"]
+    assert stage.attempts_of_jobs("once-a", "once-b") == [("once-a", "1")]
+    selected = stage.client.items(tasks.path, fieldSelector="spec.idempotencyKey=once")
+    assert [task["metadata"]["name"] for task in selected] == ["once-a", "once-b"]
+
+
+def test_one_that_comes_after_the_end_takes_the_outcome_over_at_once(stage: Stage) -> None:
+    tasks, fail = stage.tasks, {"retry": {"limits": {"application": 0}}, "idempotencyKey": "late"}
+    tasks.create("late-a", "true", **fail)
+    stage.end("late-a", exit_code=3)
+    first = tasks.until_finished("late-a")
+    tasks.create("late-b", "true", **fail)
+
+    second = tasks.until_finished("late-b")
+
+    assert (second["phase"], second["reason"], second["deadLettered"]) == ("Failed", "Application", True)
+    assert {c["type"]: c["status"] for c in second["conditions"]} == {
+        c["type"]: c["status"] for c in first["conditions"]
+    }
+    assert stage.attempts_of_jobs("late-b") == []
+
+
+def test_it_runs_itself_when_the_first_is_deleted_but_only_after_its_pod_is_gone(stage: Stage) -> None:
+    tasks = stage.tasks
+    tasks.create("heir-a", "true", idempotencyKey="heir")
+    pod = stage.pod_of("heir-a")
+    bind = {"kind": "Binding", "apiVersion": "v1", "metadata": {"name": pod["metadata"]["name"]}}
+    path = f"/api/v1/namespaces/{stage.namespace}/pods/{pod['metadata']['name']}/binding"
+    stage.client.request("POST", path, bind | {"target": {"kind": "Node", "name": "nowhere"}})
+    stage.run("heir-a")
+    tasks.until_phase("heir-a", "Running")
+    tasks.create("heir-b", "true", idempotencyKey="heir")
+    tasks.until("heir-b", "a duplicate", lambda status: status.get("reason") == "Duplicate")
+    tasks.delete("heir-a")
+    tasks.until("heir-b", "the pod is waited for", lambda status: "is deleted" in status["queue"]["message"])
+    # The pod stops, as the kubelet says it; only then may the other one start.
+    assert stage.attempts_of_jobs("heir-b") == []
+    stage.end("heir-a", exit_code=143)
+
+    tasks.until("heir-b", "its own attempt", lambda status: tasks.jobs("heir-b"))
+
+    assert "duplicateOf" not in tasks.until("heir-b", "seen", lambda status: status.get("reason") != "Duplicate")
+
+
+def test_another_spec_is_a_conflict_until_the_other_goes(stage: Stage) -> None:
+    tasks = stage.tasks
+    tasks.create("clash-a", "true", idempotencyKey="clash")
+    stage.pod_of("clash-a")
+    tasks.create("clash-b", "false", idempotencyKey="clash")
+    status = tasks.until("clash-b", "a conflict", lambda status: status.get("reason") == "KeyConflict")
+    assert condition(status, "Stalled")["status"] == "True"
+    assert condition(status, "Finished")["status"] == "False"
+    assert "LongTask clash-a" in status["queue"]["message"]
+    assert "spec.command" in status["queue"]["message"]
+
+    tasks.delete("clash-a")
+
+    tasks.until("clash-b", "its own attempt", lambda status: tasks.jobs("clash-b"))
+
+
+def test_a_crash_between_ledger_and_status_gives_no_second_run(stage: Stage) -> None:
+    tasks = stage.tasks
+    for name in ("crash-a", "crash-b", "crash-c"):
+        tasks.create(name, "true", idempotencyKey="crash")
+    stage.operators[-1].kill9()
+    stage.start(identity="second")
+
+    stage.end("crash-a", message=RESULT)
+
+    assert [tasks.until_finished(f"crash-{one}")["result"]["value"] for one in "abc"] == [{"order": 4711}] * 3
+    assert stage.attempts_of_jobs("crash-a", "crash-b", "crash-c") == [("crash-a", "1")]

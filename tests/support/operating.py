@@ -1,0 +1,89 @@
+"""An operator from sources on a bare control plane with the real Job controller; the test plays the kubelet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.integration.test_operator_crd import CRDS
+from tests.support import operator_process
+from tests.support.live import MERGE, Client, Json, Tasks, await_
+from tests.support.operator_process import OperatorProcess
+
+
+class Stage:
+    """The tasks of one namespace, the operator that runs them, and what a kubelet would do."""
+
+    def __init__(self, control_plane: Any, namespace: str, home: str, directory: Path) -> None:
+        self.control_plane, self.namespace, self._home, self._directory = control_plane, namespace, home, directory
+        self.client = Client(control_plane.kubeconfig)
+        self.tasks = Tasks(self.client, namespace)
+        self.operators: list[OperatorProcess] = []
+
+    def start(self, settings: Mapping[str, str] | None = None, identity: str = "local") -> OperatorProcess:
+        """Start an operator and wait until it leads."""
+        env = {"LONGTASK_OPERATOR_NAMESPACE": self._home, **(settings or {})}
+        started = operator_process.start(
+            self.control_plane.kubeconfig, env, directory=self._directory, identity=identity
+        )
+        self.operators.append(started)
+        started.until_leading()
+        await_("the kind served", lambda: self.client.find(self.tasks.path) is not None, 20)
+        return started
+
+    def pod_of(self, name: str, seconds: float = 30) -> Json:
+        """Return the newest pod of the task *name*, as soon as there is one."""
+        await_(f"a pod of {name}", lambda: self.tasks.pods(name), seconds)
+        return max(self.tasks.pods(name), key=lambda pod: int(pod["metadata"]["labels"]["longtask.dev/attempt"]))
+
+    def set_status(self, pod: Json, status: Json) -> None:
+        """Give *pod* a status, as a kubelet does."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/status"
+        self.client.request("PATCH", path, {"status": status}, form=MERGE)
+
+    def run(self, name: str) -> Json:
+        """Let the task container of *name* run; return its pod."""
+        pod = self.pod_of(name)
+        self.set_status(pod, {"phase": "Running", "containerStatuses": [_container({"running": {"startedAt": AGO}})]})
+        return pod
+
+    def end(self, name: str, exit_code: int = 0, message: str = "") -> None:
+        """End the newest pod of *name*."""
+        ended = {"exitCode": exit_code, "reason": "Completed" if exit_code == 0 else "Error", "message": message}
+        state = {"terminated": {**ended, "startedAt": AGO, "finishedAt": "2026-01-01T00:00:05Z"}}
+        phase = "Succeeded" if exit_code == 0 else "Failed"
+        self.set_status(self.pod_of(name), {"phase": phase, "containerStatuses": [_container(state)]})
+
+    def attempts_of_jobs(self, *names: str) -> list[tuple[str, str]]:
+        """Return task and attempt of every Job and pod that is there."""
+        found = [child for name in names for child in (*self.tasks.jobs(name), *self.tasks.pods(name))]
+        labels = [child["metadata"]["labels"] for child in found]
+        return sorted({(label["longtask.dev/task"], label["longtask.dev/attempt"]) for label in labels})
+
+
+AGO = "2026-01-01T00:00:00Z"
+
+
+def _container(state: Json) -> Json:
+    return {"name": "task", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state}
+
+
+@contextmanager
+def operating(control_plane: Any, directory: Path, name: str) -> Iterator[Stage]:
+    """Install the CRDs, create the namespaces `<name>-operator` and `<name>-work`, and clean up afterwards."""
+    home, work = f"{name}-operator", f"{name}-work"
+    control_plane.kubectl("apply", "-f", str(CRDS))
+    control_plane.kubectl("wait", "--for=condition=Established", "crd/longtasks.longtask.dev", "--timeout=20s")
+    for namespace in (home, work):
+        control_plane.kubectl("create", "namespace", namespace)
+    stage = Stage(control_plane, work, home, directory)
+    try:
+        yield stage
+    finally:
+        control_plane.kubectl("delete", "longtasks", "--all", "-n", work, "--wait=false", check=False)
+        for operator in stage.operators:
+            operator.end()
+        for namespace in (home, work):
+            control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
