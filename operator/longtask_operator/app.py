@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -35,6 +35,7 @@ from longtask_operator.core.observe import observe_job, observe_pod
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.sizing import parse_ladder
 from longtask_operator.core.start_limits import StartLimits
+from longtask_operator.core.stop_waits import StopWaits
 from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.health import Health
 from longtask_operator.engines.http import serve_http
@@ -203,6 +204,10 @@ def _policy(settings: Settings) -> Policy:
             config=settings.start_limit_config_seconds,
             image=settings.start_limit_image_seconds,
             container=settings.start_limit_container_seconds,
+        ),
+        stop_waits=StopWaits(
+            checkpoint=timedelta(seconds=settings.checkpoint_wait_seconds),
+            cancel=timedelta(seconds=settings.cancel_wait_seconds),
         ),
     )
 

@@ -82,6 +82,15 @@ class Settings(BaseSettings):
     start_limit_container_seconds: int = Field(
         300, description="How long a start may stand still for CreateContainerError.", ge=1, le=86_400
     )
+    checkpoint_wait_seconds: int = Field(
+        30,
+        description="How long a worker that reports may take to save a checkpoint before it is suspended.",
+        ge=0,
+        le=3600,
+    )
+    cancel_wait_seconds: int = Field(
+        10, description="How long a worker that reports may take to end by itself once it is cancelled.", ge=0, le=3600
+    )
     ephemeral_storage_limit: str = Field("1Gi", description="Limit of /tmp, and again of $HOME, of each attempt.")
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
         "IfNotPresent", description="Pull policy of task images."

@@ -46,6 +46,8 @@ VALUE_OF = {
     "start_limit_config_seconds": "startLimits.configSeconds",
     "start_limit_image_seconds": "startLimits.imageSeconds",
     "start_limit_container_seconds": "startLimits.containerSeconds",
+    "checkpoint_wait_seconds": "stopping.checkpointWaitSeconds",
+    "cancel_wait_seconds": "stopping.cancelWaitSeconds",
     "ephemeral_storage_limit": "ephemeralStorageLimit",
     "image_pull_policy": "task.imagePullPolicy",
     "report_port": "reports.port",

@@ -128,6 +128,7 @@ def test_rules_concern_the_name_and_status_alone() -> None:
         ".status.attempt",
         ".status.run",
         ".status.conditions",
+        ".status.checkpoint",
     }
 
 

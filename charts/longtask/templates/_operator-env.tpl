@@ -26,6 +26,8 @@
   (list "START_LIMIT_CONFIG_SECONDS" (int64 .Values.startLimits.configSeconds))
   (list "START_LIMIT_IMAGE_SECONDS" (int64 .Values.startLimits.imageSeconds))
   (list "START_LIMIT_CONTAINER_SECONDS" (int64 .Values.startLimits.containerSeconds))
+  (list "CHECKPOINT_WAIT_SECONDS" (int64 .Values.stopping.checkpointWaitSeconds))
+  (list "CANCEL_WAIT_SECONDS" (int64 .Values.stopping.cancelWaitSeconds))
   (list "EPHEMERAL_STORAGE_LIMIT" .Values.ephemeralStorageLimit)
   (list "IMAGE_PULL_POLICY" .Values.task.imagePullPolicy)
   (list "COPIED_LABELS" (join "," .Values.task.copiedLabels))

@@ -171,6 +171,12 @@ def _transition_rules() -> list[dict[str, Any]]:
             "message": "a finished task stays finished; only a new run (status.run raised) may leave Finished",
             "fieldPath": ".status.conditions",
         },
+        {
+            "rule": "!has(oldSelf.status) || !has(oldSelf.status.checkpoint) || !has(self.status) || "
+            "!has(self.status.checkpoint) || self.status.checkpoint.attempt >= oldSelf.status.checkpoint.attempt",
+            "message": "status.checkpoint never goes back to that of an older attempt",
+            "fieldPath": ".status.checkpoint",
+        },
     ]
 
 

@@ -156,6 +156,37 @@ class Retry(Model):
     )
 
 
+class CheckpointSpec(Model):
+    """Where attempts save checkpoints, and how often. Exactly one of uri and volumeClaimName."""
+
+    uri: str | None = Field(
+        None,
+        description="Prefix of an object store, for example s3://bucket/checkpoints/. Each attempt saves below "
+        "<uri>/<uid of the task>/<number of the attempt>/.",
+        max_length=256,
+        pattern=URI,
+    )
+    volume_claim_name: str | None = Field(
+        None,
+        description="A PersistentVolumeClaim in the task's namespace instead, mounted at /var/run/longtask-checkpoint.",
+        max_length=253,
+        pattern=DNS_SUBDOMAIN,
+    )
+    interval_seconds: int | None = Field(
+        None, description="How often the worker should save, in seconds. Default 60.", ge=1, le=86_400
+    )
+    keep: int | None = Field(
+        None,
+        description="How many checkpoints are kept: the newest and those to fall back to. 1 to 10. Default 2.",
+        ge=1,
+        le=10,
+    )
+    on_redrive: Literal["Keep", "Discard"] | None = Field(
+        None,
+        description="Whether a new run goes on from the last checkpoint, Keep, or starts fresh, Discard. Default Keep.",
+    )
+
+
 class Toleration(Model):
     """A node taint that the attempt's pod tolerates, as in a Pod. A key is required."""
 
@@ -238,6 +269,10 @@ class LongTaskSpec(Model):
         None,
         description="How long an admitted attempt may take to start. Then cause NeverStarted. One that somebody has to "
         "repair, such as a wrong image name, ends earlier. Default 600.",
+    )
+    checkpoint: CheckpointSpec | None = Field(
+        None,
+        description="Where attempts save checkpoints. The next one goes on from the last that was accepted.",
     )
     priority: int | None = Field(
         None, description="Place in the tenant's queue, higher first, -1000 to 1000. Default 0.", ge=-1000, le=1000

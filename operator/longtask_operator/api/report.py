@@ -6,6 +6,7 @@ the API server refuses. Unknown keys are ignored: a newer worker may say more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,8 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_WORD = 63
 MAX_MESSAGE = 1024
 MAX_COUNT = 2**63 - 1
+MAX_CHECKPOINT_URI = 384
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 #: Control characters would reach people's terminals through `kubectl get`; a line break and a tab may stay.
 _CONTROL = {code: " " for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
@@ -34,6 +37,15 @@ class ReportError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SavedCheckpoint:
+    """A complete checkpoint as its worker names it."""
+
+    uri: str  #: of its manifest
+    sha256: str  #: of the manifest's bytes, in hex
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One report. None is what the worker did not say."""
 
@@ -45,6 +57,7 @@ class Report:
     message: str | None = None
     memory_bytes: int | None = None  #: in use now
     cpu_seconds: float | None = None  #: used since the attempt's start
+    checkpoint: SavedCheckpoint | None = None  #: the newest complete one
 
 
 def parse_report(raw: bytes) -> Report:
@@ -66,14 +79,46 @@ def parse_report(raw: bytes) -> Report:
         message=_text(body, "message", MAX_MESSAGE),
         memory_bytes=_count(body, "memoryBytes"),
         cpu_seconds=_seconds(body, "cpuSeconds"),
+        checkpoint=parse_checkpoint(body),
     )
 
 
+def parse_checkpoint(body: Mapping[str, Any]) -> SavedCheckpoint | None:
+    """Return what *body* says under `checkpoint`, None where it says nothing. Raises ReportError."""
+    said = body.get("checkpoint")
+    if said is None:
+        return None
+    if not isinstance(said, dict):
+        raise ReportError("checkpoint", "is not an object with uri, sha256 and sizeBytes")
+    uri, sha256 = said.get("uri"), said.get("sha256")
+    if not isinstance(uri, str) or not uri.isascii() or not uri.isprintable() or not 0 < len(uri) <= MAX_CHECKPOINT_URI:
+        raise ReportError("checkpoint.uri", f"is not a URI of at most {MAX_CHECKPOINT_URI} ASCII characters")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise ReportError("checkpoint.sha256", "is not a SHA-256 as 64 lower-case hex digits")
+    try:
+        size = _count(said, "sizeBytes")
+    except ReportError as error:
+        raise ReportError("checkpoint.sizeBytes", error.message) from None
+    return SavedCheckpoint(uri=uri, sha256=sha256, size_bytes=size)
+
+
 def build_answer(
-    *, cancel: bool, deadline: datetime | None, next_report_seconds: int, memory_limit_bytes: int | None
+    *,
+    cancel: bool,
+    deadline: datetime | None,
+    next_report_seconds: int,
+    memory_limit_bytes: int | None,
+    checkpoint_requested: bool = False,
+    checkpoint_uri: str | None = None,
 ) -> dict[str, Any]:
     """Return the body of the answer to an accepted report; what is unknown is left out."""
-    answer: dict[str, Any] = {"cancel": cancel, "nextReportSeconds": next_report_seconds}
+    answer: dict[str, Any] = {
+        "cancel": cancel,
+        "checkpointRequested": checkpoint_requested,
+        "nextReportSeconds": next_report_seconds,
+    }
+    if checkpoint_uri is not None:
+        answer["checkpoint"] = {"uri": checkpoint_uri}
     if deadline is not None:
         answer["deadline"] = format_time(deadline)
     if memory_limit_bytes is not None:

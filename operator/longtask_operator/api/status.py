@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from longtask_operator.api.model import PRESERVE, Model, Time
+from longtask_operator.api.model import ATOMIC, PRESERVE, Model, Time
 
 
 class Queue(Model):
@@ -52,6 +52,33 @@ class Progress(Model):
     last_report_time: Time | None = Field(None, description="When the last mirrored report arrived.")
 
 
+class OlderCheckpoint(Model):
+    """A checkpoint that was accepted before: where to go on if the newer ones cannot be read."""
+
+    uri: str = Field(description="Its manifest.", max_length=384)
+    sha256: str = Field(description="SHA-256 of the manifest, in hex.", max_length=64)
+
+
+class Checkpoint(Model):
+    """The newest accepted checkpoint; the next attempt starts from it."""
+
+    uri: str = Field(description="Its manifest.", max_length=384)
+    sha256: str = Field(description="SHA-256 of the manifest, in hex.", max_length=64)
+    size_bytes: int | None = Field(None, description="Its size, as the worker says.", ge=0)
+    attempt: int = Field(description="Attempt that saved it.", ge=1)
+    time: Time = Field(description="When it was accepted.")
+    percent: int | None = Field(None, description="Progress when it was accepted.", ge=0, le=100)
+    sequence: int | None = Field(
+        None, description="Number of the report that named it; absent when a termination message did.", ge=0
+    )
+    older: list[OlderCheckpoint] | None = Field(
+        None,
+        description="Those accepted before, newest first, one less than spec.checkpoint.keep.",
+        max_length=9,
+        json_schema_extra=ATOMIC,
+    )
+
+
 class Attempt(Model):
     """One attempt: one Job, one pod."""
 
@@ -66,6 +93,10 @@ class Attempt(Model):
     memory: str | None = Field(None, description="Memory it was given.", max_length=20)
     start_time: Time | None = Field(None, description="When the task container started.")
     completion_time: Time | None = Field(None, description="When it ended.")
+    resumed_from: str | None = Field(
+        None, description="Manifest of the checkpoint that it started from. Absent at a fresh start.", max_length=384
+    )
+    stop_time: Time | None = Field(None, description="When it was asked to stop.")
     cause: str | None = Field(None, description="Why it ended. Absent while it lives.", max_length=63)
     exit_code: int | None = Field(None, description="Exit code of the task container.", ge=-1, le=255)
     message: str | None = Field(None, description="More on the cause.", max_length=1024)
@@ -142,6 +173,7 @@ class LongTaskStatus(Model):
     queue: Queue | None = Field(None, description="Why it waits, while it waits for admission.")
     sizing: Sizing | None = Field(None, description="Size of the newest attempt, or of the next one.")
     progress: Progress | None = Field(None, description="How far the newest attempt is.")
+    checkpoint: Checkpoint | None = Field(None, description="The newest accepted checkpoint.")
     attempts: list[Attempt] | None = Field(
         None,
         description="The last 10 attempts, newest last.",

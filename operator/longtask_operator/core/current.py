@@ -14,6 +14,7 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause
 from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
 from longtask_operator.core.admission import HeldBack
+from longtask_operator.core.checkpoints import Offer
 from longtask_operator.core.duplicates import Rivals
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
@@ -31,6 +32,7 @@ class Observed:
     progress: Progress | None = None  #: from the latest report of the current attempt's pod
     cpu_seconds_used: float | None = None  #: as the current attempt's worker reported last
     mirror_due: bool = False  #: whether the progress may be written now for its own sake
+    offered: Offer | None = None  #: checkpoint that the newest pod reported last
     held_back: HeldBack | None = None  #: why admission or the cluster does not let it start
     rivals: Rivals | None = None  #: who shares its idempotency key
     waiting_since: datetime | None = None  #: since when it waits for admission

@@ -9,6 +9,7 @@ from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.attempt_size import choice_after_oom, size_of_attempt, sizing_of
 from longtask_operator.core.causes import AttemptEnd
+from longtask_operator.core.checkpoints import accept, last_word
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.growth import why_it_cannot_grow
@@ -27,6 +28,7 @@ def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: A
     status = record.with_end(status, attempt, end, now=seen.now, ignored=action == "Ignore")
     status = with_usage(status, find_attempt(status, attempt.number) or attempt, seen.cpu_seconds_used)
     status = status.model_copy(update={"progress": _last_progress(seen, status, end)})
+    status = accept(status, seen.task, attempt, (seen.offered, last_word(end.outcome, attempt)), seen.now)
     generation = seen.task.metadata.generation
     if end.cause is Cause.COMPLETED:
         status = status.model_copy(update={"result": end.outcome.result if end.outcome else None})

@@ -15,7 +15,16 @@ from typing import Any
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import EnvVar, LongTask, NamedUri
 from longtask_operator.api.names import ANNOTATION_TRACEPARENT, ENV_PREFIX, REPORT_PATH
+from longtask_operator.api.report import MAX_CHECKPOINT_URI
+from longtask_operator.api.status import OlderCheckpoint
 from longtask_operator.api.times import format_time
+from longtask_operator.core.checkpoints import (
+    DEFAULT_INTERVAL_SECONDS,
+    MAX_OLDER,
+    Resume,
+    keep_of,
+    prefix_of,
+)
 from longtask_operator.core.sizing import Size
 
 MAX_PAYLOAD_BYTES = 16 * 1024
@@ -38,6 +47,7 @@ class AttemptFacts:
     size: Size
     deadline: datetime | None
     report_base: str  #: https://host:port of the report server
+    resume: Resume | None = None  #: what it starts from; None: a fresh start
 
 
 def compact_json(value: Any) -> str:
@@ -65,7 +75,16 @@ def check_environment(task: LongTask) -> None:
     """Raise SpecError where `build_environment` would, whatever the attempt."""
     longest = Size(cpu=10**9, memory=10**15)
     base = "https://" + "x" * 253 + ":65535"
-    facts = AttemptFacts(tenant="x" * 63, run=10**9, number=10**9, size=longest, deadline=None, report_base=base)
+    one = OlderCheckpoint(uri="x" * MAX_CHECKPOINT_URI, sha256="0" * 64)
+    facts = AttemptFacts(
+        tenant="x" * 63,
+        run=10**9,
+        number=10**9,
+        size=longest,
+        deadline=None,
+        report_base=base,
+        resume=Resume(newest=one, older=(one,) * MAX_OLDER),
+    )
     build_environment(task, facts)
 
 
@@ -112,10 +131,28 @@ def _generated(task: LongTask, facts: AttemptFacts) -> dict[str, str]:
         values["DEADLINE"] = format_time(facts.deadline)
     if spec.progress_file:
         values["PROGRESS_FILE"] = f"{PROGRESS_DIR}/progress"
+    values |= _checkpoints(task, facts)
     environment = {ENV_PREFIX + name: value for name, value in values.items()} | {"HOME": HOME_DIR}
     if trace := meta.annotations.get(ANNOTATION_TRACEPARENT):
         environment["TRACEPARENT"] = trace[:256]
     return environment
+
+
+def _checkpoints(task: LongTask, facts: AttemptFacts) -> dict[str, str]:
+    """Return where to save checkpoints, and what to resume from; nothing for a task without `spec.checkpoint`."""
+    spec, resume = task.spec.checkpoint, facts.resume
+    if spec is None:
+        return {}
+    values = {
+        "CHECKPOINT_URI": prefix_of(spec, task.metadata.uid, facts.number),
+        "CHECKPOINT_INTERVAL": str(spec.interval_seconds or DEFAULT_INTERVAL_SECONDS),
+        "CHECKPOINT_KEEP": str(keep_of(spec)),
+    }
+    if resume:
+        values |= {"RESUME_URI": resume.newest.uri, "RESUME_SHA256": resume.newest.sha256}
+    if resume and resume.older:
+        values["RESUME_OLDER"] = compact_json([{"uri": one.uri, "sha256": one.sha256} for one in resume.older])
+    return values
 
 
 def _literal(name: str, value: str) -> EnvEntry:

@@ -17,6 +17,7 @@ from longtask_operator.api.names import (
     ANNOTATION_CA,
     ANNOTATION_GENERATION,
     ANNOTATION_KEY,
+    ANNOTATION_RESUMED_FROM,
     ANNOTATION_RUN,
     API_VERSION,
     FINALIZER,
@@ -32,6 +33,7 @@ from longtask_operator.api.names import (
     TOKEN_AUDIENCE,
 )
 from longtask_operator.api.quantity import format_cpu, format_memory
+from longtask_operator.core.checkpoints import CLAIM_DIR
 from longtask_operator.core.environment import (
     CREDENTIALS_DIR,
     HOME_DIR,
@@ -85,7 +87,7 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
             "name": job_name(meta.name, meta.uid, facts.number),
             "namespace": meta.namespace,
             "labels": labels,
-            "annotations": {ANNOTATION_GENERATION: str(meta.generation), ANNOTATION_RUN: str(facts.run), **key},
+            "annotations": {**_annotations(task, facts), **key},
             "ownerReferences": [owner],
         },
         "spec": {
@@ -104,6 +106,11 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
             },
         },
     }
+
+
+def _annotations(task: LongTask, facts: AttemptFacts) -> dict[str, str]:
+    annotations = {ANNOTATION_GENERATION: str(task.metadata.generation), ANNOTATION_RUN: str(facts.run)}
+    return annotations | ({ANNOTATION_RESUMED_FROM: facts.resume.newest.uri} if facts.resume else {})
 
 
 def _labels(task: LongTask, facts: AttemptFacts, policy: JobPolicy) -> dict[str, str]:
@@ -189,7 +196,11 @@ def _mounts(task: LongTask) -> list[Json]:
         {"name": "home", "mountPath": HOME_DIR},
         {"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True},
     ]
-    return mounts + ([{"name": "progress", "mountPath": PROGRESS_DIR}] if task.spec.progress_file else [])
+    if task.spec.progress_file:
+        mounts.append({"name": "progress", "mountPath": PROGRESS_DIR})
+    if _claim_of(task):
+        mounts.append({"name": "checkpoint", "mountPath": CLAIM_DIR})
+    return mounts
 
 
 def _volumes(task: LongTask, policy: JobPolicy) -> list[Json]:
@@ -203,4 +214,12 @@ def _volumes(task: LongTask, policy: JobPolicy) -> list[Json]:
         {"name": "home", "emptyDir": {"sizeLimit": policy.ephemeral_storage}},
         {"name": "credentials", "projected": {"sources": sources}},
     ]
-    return volumes + ([{"name": "progress", "emptyDir": {"sizeLimit": "1Mi"}}] if task.spec.progress_file else [])
+    if task.spec.progress_file:
+        volumes.append({"name": "progress", "emptyDir": {"sizeLimit": "1Mi"}})
+    if claim := _claim_of(task):
+        volumes.append({"name": "checkpoint", "persistentVolumeClaim": {"claimName": claim}})
+    return volumes
+
+
+def _claim_of(task: LongTask) -> str | None:
+    return task.spec.checkpoint.volume_claim_name if task.spec.checkpoint else None

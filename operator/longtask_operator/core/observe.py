@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from longtask_operator.api.names import (
     ANNOTATION_GENERATION,
     ANNOTATION_KEY,
+    ANNOTATION_RESUMED_FROM,
     ANNOTATION_RUN,
     FINALIZER,
     LABEL_ATTEMPT,
@@ -77,6 +78,7 @@ class JobView:
     finished: bool  #: condition Complete or Failed
     message: str  #: message of that condition
     key: str = ""  #: idempotency key of its task
+    resumed_from: str | None = None  #: manifest of the checkpoint that its pod was given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,7 @@ def observe_job(body: Mapping[str, Any]) -> JobView | None:
         finished=final is not None,
         message=str((final or {}).get("message") or ""),
         key=str(annotations.get(ANNOTATION_KEY) or ""),
+        resumed_from=str(annotations.get(ANNOTATION_RESUMED_FROM) or "")[:384] or None,
     )
 
 

@@ -28,6 +28,8 @@ def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) ->
     known: dict[str, str | None] = {}
     if size:
         known |= {"cpu": format_cpu(size.cpu), "memory": format_memory(size.memory)}
+    if attempt.job and attempt.job.resumed_from:
+        known |= {"resumed_from": attempt.job.resumed_from}
     if pod:
         started = pod.running_since or (pod.ended.started if pod.ended else None)
         known |= {"pod_name": pod.name, "pod_uid": pod.uid, "node_name": pod.node}

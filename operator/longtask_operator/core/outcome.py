@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from longtask_operator.api.report import ReportError, SavedCheckpoint, parse_checkpoint
 from longtask_operator.api.status import Result
 
 MAX_MESSAGE_BYTES = 4096
@@ -31,6 +32,7 @@ class Outcome:
     message: str = ""
     done: int | None = None
     total: int | None = None
+    checkpoint: SavedCheckpoint | None = None  #: the last complete one
 
 
 def parse_outcome(text: str) -> Outcome | None:
@@ -50,6 +52,7 @@ def parse_outcome(text: str) -> Outcome | None:
         message=_clean(str(data.get("message") or "") or fault)[:1024],
         done=_count(data.get("done")),
         total=_count(data.get("total")),
+        checkpoint=_checkpoint(data),
     )
 
 
@@ -82,6 +85,14 @@ def _result(data: dict[str, Any]) -> tuple[Result | None, str]:
     if _is_deep(value, MAX_RESULT_DEPTH):
         return None, f"the result is not kept: it is nested deeper than {MAX_RESULT_DEPTH} levels"
     return Result(value=orjson.loads(raw)), ""
+
+
+def _checkpoint(data: dict[str, Any]) -> SavedCheckpoint | None:
+    """Return the checkpoint; a malformed one counts as none, the rest of the outcome still holds."""
+    try:
+        return parse_checkpoint(data)
+    except ReportError:
+        return None
 
 
 def _is_deep(value: Any, levels: int) -> bool:

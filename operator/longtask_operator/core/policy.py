@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from longtask_operator.core.sizing import Ladder
 from longtask_operator.core.start_limits import StartLimits
+from longtask_operator.core.stop_waits import StopWaits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +15,4 @@ class Policy:
 
     ladder: Ladder
     start_limits: StartLimits = field(default_factory=StartLimits)
+    stop_waits: StopWaits = field(default_factory=StopWaits)

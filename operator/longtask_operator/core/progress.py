@@ -34,6 +34,7 @@ class MergedReport(Report):
     peak_memory_bytes: int | None = None  #: the largest memory reported
     first_done: int | None = None  #: count of the first report that had one: after a resume it is not 0
     first_time: datetime | None = None  #: when that report came
+    checkpoint_sequence: int | None = None  #: of the report that named the checkpoint first
 
 
 def merge_report(previous: MergedReport | None, new: Report, received: datetime) -> MergedReport | None:
@@ -62,9 +63,15 @@ def merge_report(previous: MergedReport | None, new: Report, received: datetime)
         memory_bytes=new.memory_bytes if new.memory_bytes is not None else previous.memory_bytes,
         cpu_seconds=_largest(previous.cpu_seconds, new.cpu_seconds),
         peak_memory_bytes=_largest(previous.peak_memory_bytes, new.memory_bytes),
+        checkpoint=new.checkpoint or previous.checkpoint,
+        checkpoint_sequence=new.sequence if _names_another(previous, new) else previous.checkpoint_sequence,
         first_done=done if is_first else previous.first_done,
         first_time=received if is_first else previous.first_time,
     )
+
+
+def _names_another(previous: MergedReport, new: Report) -> bool:
+    return new.checkpoint is not None and new.checkpoint != previous.checkpoint
 
 
 def build_progress(report: MergedReport, received: datetime, started: datetime | None, now: datetime) -> Progress:

@@ -13,6 +13,7 @@ from longtask_operator.api.reasons import ConditionType, EventReason, QueueReaso
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle
+from longtask_operator.core.checkpoints import after_redrive
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import Notice
@@ -65,7 +66,12 @@ def _with_tenant(seen: Observed, status: LongTaskStatus) -> LongTaskStatus:
 
 
 def _next_run(seen: Observed, status: LongTaskStatus, redrive: str) -> LongTaskStatus:
-    started = {"run": (status.run or 1) + 1, "last_redrive": redrive, "run_start_time": format_time(seen.now)}
+    started = {
+        "run": (status.run or 1) + 1,
+        "last_redrive": redrive,
+        "run_start_time": format_time(seen.now),
+        "checkpoint": after_redrive(seen.task),
+    }
     status = status.model_copy(update=_FRESH_RUN | started | {"conditions": None, "phase": str(Phase.QUEUED)})
     situation = lifecycle.waiting(QueueReason.BEHIND_OTHERS, "a new run begins")
     return lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)

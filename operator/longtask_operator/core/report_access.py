@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
+from longtask_operator.api.status import Checkpoint
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportPath:
@@ -41,6 +43,8 @@ class LiveTask:
     cancel_requested: bool = False
     deadline: datetime | None = None
     memory_limit_bytes: int | None = None
+    checkpoint_requested: bool = False
+    checkpoint: Checkpoint | None = None  #: that stands in the status
 
 
 class Access(Enum):

@@ -10,6 +10,7 @@ from longtask_operator.api.reasons import Reason
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.core import ending, lifecycle, record
 from longtask_operator.core.causes import AttemptEnd, classify_pod, lost
+from longtask_operator.core.checkpoints import accept
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import ConfirmGone, CreateJob, Decision
 from longtask_operator.core.duplicates import judge
@@ -34,7 +35,7 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, polic
         return _create(seen, attempt, status)
     wanted = stop_wanted(seen, attempt, status, policy)
     if wanted:
-        return stop_attempt(seen, attempt, status, wanted)
+        return stop_attempt(seen, attempt, status, wanted, policy.stop_waits)
     return _mirror(seen, attempt, status, policy)
 
 
@@ -84,6 +85,7 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
     update: dict[str, object] = {"next_attempt_time": None, "start_time": status.start_time or recorded.start_time}
     if attempt.recorded is None or seen.mirror_due or status.progress is None:
         update["progress"] = seen.progress
+        status = accept(status.model_copy(update=update), seen.task, recorded, (seen.offered,), seen.now)
     situation = lifecycle.active(Phase.RUNNING, Reason.RUNNING, f"attempt {attempt.number} runs")
     status = lifecycle.with_situation(
         status.model_copy(update=update), situation, generation=seen.task.metadata.generation, now=seen.now

@@ -1,6 +1,7 @@
-"""When an open attempt has to end, and how it is stopped: the cause first, then the deletion.
+"""When an open attempt has to end, and how it is stopped.
 
-What was recorded survives a crash of the operator, and explains the exit that follows.
+The cause is recorded first: it survives a crash of the operator, and explains the exit that follows. Then the
+worker gets what `stop_waits` gives it; after that its Job is deleted: SIGTERM, the grace period, SIGKILL.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from dataclasses import dataclass
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import Cause, Reason
 from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle, record
+from longtask_operator.core.checkpoints import accept
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import Action, Decision, StopJob, StopPod
 from longtask_operator.core.open_attempt import describe, has_started, kept
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.start_limits import start_limit
+from longtask_operator.core.stop_waits import StopWaits, wait_before_stop
 
 STOPPING: Mapping[Cause, str] = {
     Cause.CANCELLED: "spec.cancel is true",
@@ -55,20 +59,27 @@ def _requested(cause: Cause) -> Stop:
     return Stop(cause=cause, said=STOPPING.get(cause, f"it is to end by {cause}"))
 
 
-def stop_attempt(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, stop: Stop) -> Decision:
-    """Record why, then stop: what was recorded survives a crash, and explains the exit that follows."""
+def stop_attempt(
+    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, stop: Stop, waits: StopWaits
+) -> Decision:
+    """Record why, then stop, where its worker had what it is given before."""
     why = next((pod.waiting for pod in attempt.pods if pod.waiting), "")
     recorded, cause, said = describe(seen, attempt, status), stop.cause, stop.said
     if recorded.cause != cause:
         message = f"{said}: {why}" if why else said
-        recorded = recorded.model_copy(update={"cause": str(cause), "message": message[:1024]})
+        update = {"cause": str(cause), "message": message[:1024], "stop_time": format_time(seen.now)}
+        recorded = recorded.model_copy(update=update)
     said = recorded.message or said
     reason, phase = (Reason.CANCELLING, Phase.CANCELLING) if cause is Cause.CANCELLED else (cause, Phase.RUNNING)
     if phase is Phase.RUNNING and not recorded.start_time:
         phase = Phase.STARTING
-    status = record.with_attempt(status, recorded)
+    if attempt.recorded is None:  # what stands there is of an older attempt
+        status = status.model_copy(update={"progress": seen.progress})
+    status = accept(record.with_attempt(status, recorded), seen.task, recorded, (seen.offered,), seen.now)
     situation = lifecycle.active(phase, reason, f"{said}; the attempt is being stopped")
     status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+    if until := wait_before_stop(seen, attempt, status, waits):
+        return Decision(first=kept(seen, attempt), status=status, again_at=until)
     return Decision(first=kept(seen, attempt), status=status, then=_stops(attempt))
 
 

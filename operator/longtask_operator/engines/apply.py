@@ -22,6 +22,7 @@ from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.names import API_VERSION, FINALIZER, LABEL_ATTEMPT, LABEL_TASK_UID, LONGTASK_PLURAL
 from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.core.checkpoints import resume_of
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import (
     Action,
@@ -151,6 +152,13 @@ class Applier:
         if found:
             raise Conflict(409, "Conflict", f"pod {found[0].name} of the attempt is there after all")
 
+    async def _confirm_current(self, task: LongTask) -> None:
+        """Raise Conflict if *task* changed since it was read: another operator may have accepted a newer checkpoint."""
+        meta = task.metadata
+        live = await self.context.kube.get(resource_path(API_VERSION, LONGTASK_PLURAL, meta.namespace, meta.name))
+        if live["metadata"]["resourceVersion"] != meta.resource_version:
+            raise Conflict(409, "Conflict", f"{meta.name} changed since it was read")
+
     async def _create_job(self, action: CreateJob, seen: Observed) -> None:
         """Create the Job of an attempt; one that is there already is adopted if it is truly ours.
 
@@ -159,6 +167,8 @@ class Applier:
         uid, attempt = action.entry.uid, action.entry.attempt
         if not self.admission.take_fresh(uid, attempt):
             await self._confirm_gone(ConfirmGone(namespace=seen.task.metadata.namespace, task_uid=uid, attempt=attempt))
+            if seen.task.spec.checkpoint:
+                await self._confirm_current(seen.task)
         facts = AttemptFacts(
             tenant=action.tenant,
             run=action.run,
@@ -166,6 +176,7 @@ class Applier:
             size=action.entry.size,
             deadline=action.deadline,
             report_base=self.context.job_policy.report_base,
+            resume=resume_of(seen.task),
         )
         try:
             body = build_job(seen.task, facts, self.context.job_policy, ca_bundle=self.ca_bundle())

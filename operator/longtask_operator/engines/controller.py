@@ -21,6 +21,7 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import EventReason, QueueReason
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.admission import HeldBack
+from longtask_operator.core.checkpoints import is_acceptable
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import CreateJob, Decision
 from longtask_operator.core.observe import PodView
@@ -32,6 +33,7 @@ from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.faults import FaultLog
 from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.pacing import LastWrites
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.workqueue import WorkQueue
 
@@ -55,13 +57,13 @@ class _Memory:
     """What the controller knows of one task beyond the caches."""
 
     waiting_since: datetime | None = None
-    last_mirrored: datetime | None = None
+    written: LastWrites = field(default_factory=LastWrites)
     refusal: _Refusal | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return self.waiting_since is None and self.last_mirrored is None and self.refusal is None
+        return self.waiting_since is None and self.written == LastWrites() and self.refusal is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,7 @@ class Controller:
             task,
             held_back=refusal or self.parts.admission.held_back(record.uid),
             waiting_since=memory.waiting_since,
-            last_mirrored=memory.last_mirrored,
+            written=memory.written,
         )
 
     async def _carry_out(self, record: TaskRecord, seen: Observed, decision: Decision, memory: _Memory) -> None:
@@ -199,12 +201,14 @@ class Controller:
         _, pods = self.parts.gatherer.children(record)
         if status.progress and status.progress != seen.task.status.progress:
             self._mirrored(seen, pods, memory)
+        if status.checkpoint != seen.task.status.checkpoint:
+            memory.written.checkpoint = seen.now
         peak = max((self.parts.book.peak_memory(pod.uid) or 0 for pod in pods), default=0) or None
         job = max(seen.jobs, key=lambda job: job.attempt, default=None)
         self.parts.announcer.changed(written, seen.task.status, status, job=job, peak_memory=peak)
 
     def _mirrored(self, seen: Observed, pods: tuple[PodView, ...], memory: _Memory) -> None:
-        memory.last_mirrored = seen.now
+        memory.written.progress = seen.now
         received = self.parts.gatherer.received(pods)
         if received:
             self.context.metrics.report_staleness.observe(max(0.0, (seen.now - received).total_seconds()))
@@ -222,6 +226,8 @@ class Controller:
         if seen.progress and not seen.mirror_due and seen.progress != seen.task.status.progress:
             # What was not worth a write, or found no budget, is looked at again without a report.
             self.queue.add_after(key, self._mirror_wait(key) or self.context.progress_interval / 2)
+        if not seen.mirror_due and seen.offered and is_acceptable(seen.task, seen.offered, seen.task.status.checkpoint):
+            self.queue.add_after(key, self._checkpoint_wait(key) or self.context.progress_interval / 2)
         for moment in (pod.abandoned_at for pod in seen.pods if not pod.abandoned):
             if moment:
                 self.queue.add_after(key, max(0.0, (moment - seen.now).total_seconds()) + 0.1)
@@ -243,15 +249,25 @@ class Controller:
         """Come back to a task of which a report came: at once, or when its progress may be written again."""
         self.queue.add_after(key, self._mirror_wait(key))
 
+    def checkpoint_came(self, key: str) -> None:
+        """Come back to a task whose worker saved a checkpoint as soon as that may be written."""
+        self.queue.add_after(key, self._checkpoint_wait(key))
+
+    def _checkpoint_wait(self, key: str) -> float:
+        """Return the seconds until another checkpoint of a task may be written."""
+        written = self._written(key)
+        return written.checkpoint_wait(self.context.clock.now()) if written else 0.0
+
     def _mirror_wait(self, key: str) -> float:
         """Return the seconds until the progress of a task may be written again."""
+        written = self._written(key)
+        return written.progress_wait(self.context.clock.now(), self.context.progress_interval) if written else 0.0
+
+    def _written(self, key: str) -> LastWrites | None:
         namespace, _, name = key.partition("/")
         record = self.context.caches.tasks.get(namespace, name)
         memory = self._memories.get(record.uid) if record else None
-        if memory is None or memory.last_mirrored is None:
-            return 0.0
-        elapsed = (self.context.clock.now() - memory.last_mirrored).total_seconds()
-        return max(0.0, self.context.progress_interval - elapsed)
+        return memory.written if memory else None
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a task that is gone."""

@@ -8,13 +8,14 @@ from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.status import Progress
 from longtask_operator.core.admission import HeldBack
+from longtask_operator.core.checkpoints import Offer, is_acceptable
 from longtask_operator.core.current import Observed
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
-from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.pacing import LastWrites, WriteBudget
 from longtask_operator.engines.pod_waits import PodWaits
 from longtask_operator.engines.report_book import ReportBook
 
@@ -46,16 +47,19 @@ class Gatherer:
         *,
         held_back: HeldBack | None,
         waiting_since: datetime | None,
-        last_mirrored: datetime | None,
+        written: LastWrites,
     ) -> Observed:
         """Return what is known of *task* now."""
         now = self._context.clock.now()
         jobs, pods = self.children(record)
         progress, cpu_seconds = self._progress(pods, now)
+        offered = self._offered(pods)
         interval = self._context.progress_interval
         worth = progress is not None and is_worth_mirroring(
-            task.status.progress, progress, last_mirrored, now, interval
+            task.status.progress, progress, written.progress, now, interval
         )
+        news = offered is not None and is_acceptable(task, offered, task.status.checkpoint)
+        worth = worth or (news and not written.checkpoint_wait(now))
         return Observed(
             task=task,
             tenant=task.status.tenant or self._context.tenant(record.namespace),
@@ -65,6 +69,7 @@ class Gatherer:
             progress=progress,
             cpu_seconds_used=cpu_seconds,
             mirror_due=worth and self._budget.take(),
+            offered=offered,
             held_back=held_back,
             rivals=self._keys.rivals_of(record) if record.claim else None,
             waiting_since=waiting_since,
@@ -85,3 +90,12 @@ class Gatherer:
             return None, None
         report, received = latest
         return build_progress(report, received, pod.running_since, now), report.cpu_seconds
+
+    def _offered(self, pods: tuple[PodView, ...]) -> Offer | None:
+        """Return the checkpoint that the newest attempt's pod reported last."""
+        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        report = latest[0] if pod and (latest := self._book.latest(pod.uid)) else None
+        if pod is None or report is None or report.checkpoint is None:
+            return None
+        saved, sequence = report.checkpoint, report.checkpoint_sequence
+        return Offer(saved=saved, attempt=pod.attempt, pod_uid=pod.uid, sequence=sequence)

@@ -112,7 +112,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     controller = Controller(context=context, queue=queue, parts=parts)
     wiring = Wiring(context, queue, departures, book, controller.forget)
     wiring.attach()
-    book.on_report = controller.report_came
+    book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
     quota_status = QuotaStatus(context, ledgers, admission, quotas)
     return Leader(controller, ledgers, wiring, reporting, quota_status, workers=settings.workers)
 

@@ -1,9 +1,33 @@
-"""How many writes a second may be made for progress alone, all tasks together."""
+"""How often what workers report may be written: for each task, and for all together."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from longtask_operator.core.checkpoints import WRITE_SECONDS
+
+
+@dataclass(slots=True)
+class LastWrites:
+    """When what a worker reported of one task was last written."""
+
+    progress: datetime | None = None
+    checkpoint: datetime | None = None
+
+    def progress_wait(self, now: datetime, interval: float) -> float:
+        """Return the seconds until the progress may be written again."""
+        return _left(self.progress, now, interval)
+
+    def checkpoint_wait(self, now: datetime) -> float:
+        """Return the seconds until a new checkpoint may be written."""
+        return _left(self.checkpoint, now, WRITE_SECONDS)
+
+
+def _left(last: datetime | None, now: datetime, interval: float) -> float:
+    return 0.0 if last is None else max(0.0, interval - (now - last).total_seconds())
 
 
 class WriteBudget:

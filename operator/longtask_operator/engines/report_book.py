@@ -29,10 +29,15 @@ class _Page:
 
 
 class ReportBook:
-    """Merged reports by pod uid. *on_report* gets namespace/name of a task of which something new is known."""
+    """Merged reports by pod uid.
+
+    *on_report* gets namespace/name of a task of which something new is known, `on_checkpoint` of one whose worker
+    saved another checkpoint.
+    """
 
     def __init__(self, on_report: Callable[[str], None] = _tell_nobody, *, max_pages: int = MAX_PAGES) -> None:
         self.on_report = on_report
+        self.on_checkpoint: Callable[[str], None] = _tell_nobody
         self._pages: OrderedDict[str, _Page] = OrderedDict()
         self._max_pages = max_pages
 
@@ -51,6 +56,8 @@ class ReportBook:
             self._pages.popitem(last=False)
         if task_key:
             self.on_report(task_key)
+        if task_key and merged.checkpoint != (page.report.checkpoint if page else None):
+            self.on_checkpoint(task_key)
         return True
 
     def latest(self, pod_uid: str) -> tuple[MergedReport, datetime] | None:

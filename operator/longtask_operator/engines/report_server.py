@@ -20,6 +20,7 @@ from aiohttp import web
 
 from longtask_operator.adapters.tokens import PodIdentity, TokenRejected, TokenUnavailable
 from longtask_operator.api.report import MAX_BODY_BYTES, Report, ReportError, build_answer, parse_report
+from longtask_operator.core.checkpoints import told_to
 from longtask_operator.core.progress import next_report_seconds
 from longtask_operator.core.report_access import Access, LivePod, LiveTask, ReportPath, decide_access
 from longtask_operator.engines.report_book import ReportBook
@@ -137,6 +138,8 @@ class ReportServer:
             deadline=task.deadline,
             next_report_seconds=next_report_seconds(self._directory.live_attempts()),
             memory_limit_bytes=task.memory_limit_bytes,
+            checkpoint_requested=task.checkpoint_requested,
+            checkpoint_uri=told_to(path.attempt, task.checkpoint),
         )
 
     async def _admit(self, path: ReportPath, token: str) -> tuple[LiveTask, LivePod]:

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtask_operator.api.report import MAX_BODY_BYTES, Report, ReportError, build_answer, parse_report
+from longtask_operator.api.report import (
+    MAX_BODY_BYTES,
+    Report,
+    ReportError,
+    SavedCheckpoint,
+    build_answer,
+    parse_report,
+)
 from longtask_operator.api.status import Progress
 
 FULL = {
@@ -45,8 +53,38 @@ def test_a_sequence_alone_is_a_report_and_null_means_not_said() -> None:
 
 
 def test_keys_of_newer_workers_are_ignored() -> None:
-    checkpoint = {"uri": "s3://bucket/manifest.json", "sha256": "ab", "sizeBytes": 1}
-    assert parse_report(raw(checkpoint=checkpoint, color="red")) == Report(sequence=1)
+    assert parse_report(raw(color="red")) == Report(sequence=1)
+
+
+def test_a_checkpoint_is_named_by_its_manifest() -> None:
+    said = {"uri": "s3://bucket/manifest.json", "sha256": "ab" * 32, "sizeBytes": 1, "color": "red"}
+    saved = SavedCheckpoint(uri="s3://bucket/manifest.json", sha256="ab" * 32, size_bytes=1)
+    assert parse_report(raw(checkpoint=said)).checkpoint == saved
+    assert parse_report(raw(checkpoint=None)).checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"uri": ""}, "checkpoint.uri"),
+        ({"uri": None}, "checkpoint.uri"),
+        ({"uri": "s3://b/\u00e9"}, "checkpoint.uri"),
+        ({"uri": "s3://b/\n"}, "checkpoint.uri"),
+        ({"uri": "s3://b/" + "x" * 378}, "checkpoint.uri"),
+        ({"sha256": "ab"}, "checkpoint.sha256"),
+        ({"sha256": "AB" * 32}, "checkpoint.sha256"),
+        ({"sha256": 7}, "checkpoint.sha256"),
+        ({"sizeBytes": -1}, "checkpoint.sizeBytes"),
+        ({"sizeBytes": "1"}, "checkpoint.sizeBytes"),
+    ],
+)
+def test_what_is_wrong_with_a_checkpoint_is_named(change: dict[str, Any], field: str) -> None:
+    said = {"uri": "s3://bucket/manifest.json", "sha256": "ab" * 32, "sizeBytes": 1} | change
+    with pytest.raises(ReportError) as caught:
+        parse_report(raw(checkpoint=said))
+    assert caught.value.field == field
+    with pytest.raises(ReportError, match="checkpoint: is not an object"):
+        parse_report(raw(checkpoint="s3://bucket/manifest.json"))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +159,7 @@ _VALUES = _SCALARS | st.lists(_SCALARS, max_size=2) | st.dictionaries(st.sampled
 def test_any_json_gives_a_report_that_fits_the_status_or_a_named_fault(body: dict[str, object], number: int) -> None:
     answer = read(json.dumps({"sequence": number, **body}).encode())
     if isinstance(answer, ReportError):
-        assert answer.field in {*FULL, "body"}
+        assert answer.field.partition(".")[0] in {*FULL, "checkpoint", "body"}
         return
     for count in (answer.sequence, answer.done or 0, answer.total or 0, answer.memory_bytes or 0):
         assert 0 <= count < 2**63
@@ -130,12 +168,21 @@ def test_any_json_gives_a_report_that_fits_the_status_or_a_named_fault(body: dic
 
 def test_an_answer_says_what_is_known_and_leaves_out_the_rest() -> None:
     deadline = datetime(2026, 1, 31, 8, 0, 0, 500_000, tzinfo=UTC)
-    full = build_answer(cancel=True, deadline=deadline, next_report_seconds=5, memory_limit_bytes=2**30)
+    full = build_answer(
+        cancel=True,
+        deadline=deadline,
+        next_report_seconds=5,
+        memory_limit_bytes=2**30,
+        checkpoint_requested=True,
+        checkpoint_uri="s3://bucket/manifest.json",
+    )
     assert full == {
         "cancel": True,
+        "checkpointRequested": True,
+        "checkpoint": {"uri": "s3://bucket/manifest.json"},
         "deadline": "2026-01-31T08:00:00Z",
         "nextReportSeconds": 5,
         "memoryLimitBytes": 1073741824,
     }
     short = build_answer(cancel=False, deadline=None, next_report_seconds=5, memory_limit_bytes=None)
-    assert short == {"cancel": False, "nextReportSeconds": 5}
+    assert short == {"cancel": False, "checkpointRequested": False, "nextReportSeconds": 5}

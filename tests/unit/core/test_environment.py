@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longtask_operator.api.errors import SpecError
+from longtask_operator.api.status import OlderCheckpoint
+from longtask_operator.core.checkpoints import Resume
 from longtask_operator.core.environment import (
     MAX_ENVIRONMENT_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -149,3 +151,42 @@ def test_the_sidecar_gets_what_reporting_needs_and_nothing_of_the_users() -> Non
         f"LONGTASK_{name}"
         for name in ("NAME", "NAMESPACE", "UID", "ATTEMPT", "REPORT_URL", "TOKEN_FILE", "CA_FILE", "PROGRESS_FILE")
     ]
+
+
+class TestCheckpoints:
+    OLD = OlderCheckpoint(uri="s3://b/ckpt/u/1/1/manifest.json", sha256="ab" * 32)
+    NEW = OlderCheckpoint(uri="s3://b/ckpt/u/1/2/manifest.json", sha256="cd" * 32)
+
+    @staticmethod
+    def found(spec: dict[str, Any], resume: Resume | None = None) -> dict[str, str]:
+        names = environment({"checkpoint": spec}, number=2, resume=resume)
+        return {k.removeprefix("LONGTASK_"): v for k, v in names.items() if "CHECKPOINT" in k or "RESUME" in k}
+
+    def test_where_to_save_and_how_often(self) -> None:
+        assert self.found({"uri": "s3://b/ckpt"}) == {
+            "CHECKPOINT_URI": f"s3://b/ckpt/{UID}/2/",
+            "CHECKPOINT_INTERVAL": "60",
+            "CHECKPOINT_KEEP": "2",
+        }
+        assert self.found({"volumeClaimName": "work", "intervalSeconds": 5, "keep": 4}) == {
+            "CHECKPOINT_URI": f"file:///var/run/longtask-checkpoint/{UID}/2/",
+            "CHECKPOINT_INTERVAL": "5",
+            "CHECKPOINT_KEEP": "4",
+        }
+
+    def test_what_to_resume_from(self) -> None:
+        found = self.found({"uri": "s3://b/ckpt/"}, Resume(newest=self.NEW, older=(self.OLD,)))
+        assert (found["RESUME_URI"], found["RESUME_SHA256"]) == (self.NEW.uri, self.NEW.sha256)
+        assert json.loads(found["RESUME_OLDER"]) == [{"uri": self.OLD.uri, "sha256": self.OLD.sha256}]
+        assert "RESUME_OLDER" not in self.found({"uri": "s3://b/ckpt/"}, Resume(newest=self.NEW))
+
+    def test_a_task_without_checkpoints_finds_nothing_of_them(self) -> None:
+        names = environment(resume=Resume(newest=self.NEW))
+        assert not [name for name in names if "CHECKPOINT" in name or "RESUME" in name]
+
+    def test_a_task_that_fits_at_first_fits_with_any_checkpoint(self) -> None:
+        room = MAX_ENVIRONMENT_BYTES - 3 * 1024
+        env = [{"name": f"A{n}", "value": "x" * (room // 3)} for n in range(3)]
+        with pytest.raises(SpecError, match="the environment has"):
+            check_environment(a_longtask({"env": env, "checkpoint": {"uri": "s3://b/ckpt/"}}))
+        check_environment(a_longtask({"env": env}))

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from longtask_operator.api.longtask import LongTask
+from longtask_operator.api.status import OlderCheckpoint
+from longtask_operator.core.checkpoints import Resume
 from longtask_operator.core.jobs import MIN_RETENTION_SECONDS, build_job, job_name
 from longtask_operator.core.observe import observe_job
 from tests.builders import JOB_POLICY, UID, a_longtask, some_facts, wire
@@ -171,3 +173,24 @@ class TestSidecar:
         assert volume["emptyDir"] == {"sizeLimit": "1Mi"}
         for container in (pod["containers"][0], pod["initContainers"][0]):
             assert {"name": "progress", "mountPath": "/var/run/longtask-progress"} in container["volumeMounts"]
+
+
+class TestCheckpoints:
+    def test_a_claim_is_mounted_into_the_task_container(self) -> None:
+        pod = pod_of({"checkpoint": {"volumeClaimName": "work"}, "progressFile": True})
+        assert {"name": "checkpoint", "persistentVolumeClaim": {"claimName": "work"}} in pod["volumes"]
+        mount = {"name": "checkpoint", "mountPath": "/var/run/longtask-checkpoint"}
+        assert mount in pod["containers"][0]["volumeMounts"]
+        assert mount not in pod["initContainers"][0]["volumeMounts"]
+
+    def test_an_object_store_needs_no_volume(self) -> None:
+        assert pod_of({"checkpoint": {"uri": "s3://b/ckpt/"}})["volumes"] == pod_of()["volumes"]
+
+    def test_what_an_attempt_starts_from_is_read_back(self) -> None:
+        newest = OlderCheckpoint(uri="s3://b/ckpt/u/1/7/manifest.json", sha256="ab" * 32)
+        for resume, wanted in ((Resume(newest=newest), newest.uri), (None, None)):
+            body = build_job(a_longtask(), some_facts(resume=resume), JOB_POLICY, ca_bundle="PEM")
+            body["metadata"] |= {"uid": "j", "resourceVersion": "9", "creationTimestamp": wire(0)}
+            job = observe_job(body)
+            assert job is not None
+            assert job.resumed_from == wanted

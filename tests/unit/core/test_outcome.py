@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import LongTaskStatus, Result
 from longtask_operator.core.outcome import (
     MAX_RESULT_BYTES,
@@ -34,6 +35,15 @@ class TestOutcomes:
     def test_all_that_a_worker_may_say(self) -> None:
         said = outcome(result={"rows": 3}, permanent=True, message="why", done=3, total=4)
         assert said == Outcome(result=Result(value={"rows": 3}), permanent=True, message="why", done=3, total=4)
+
+    def test_the_last_checkpoint(self) -> None:
+        said = {"uri": "s3://b/manifest.json", "sha256": "ab" * 32, "sizeBytes": 7}
+        saved = SavedCheckpoint(uri="s3://b/manifest.json", sha256="ab" * 32, size_bytes=7)
+        assert outcome(checkpoint=said) == Outcome(checkpoint=saved)
+
+    @pytest.mark.parametrize("said", [None, "s3://b/manifest.json", {}, {"uri": "s3://b/m", "sha256": "short"}])
+    def test_a_malformed_checkpoint_costs_nothing_else(self, said: Any) -> None:
+        assert outcome(checkpoint=said, permanent=True, done=3) == Outcome(permanent=True, done=3)
 
     def test_nothing_but_the_mark(self) -> None:
         assert outcome() == Outcome()

@@ -72,3 +72,11 @@ class TestNextRun:
         conditions = {c.type: (c.status, c.last_transition_time) for c in status.conditions or ()}
         assert conditions["Finished"] == ("False", wire(10))
         assert "Stalled" not in conditions
+
+    @pytest.mark.parametrize(("asked", "kept"), [(None, True), ("Keep", True), ("Discard", False)])
+    def test_its_checkpoint_is_kept_unless_the_spec_says_otherwise(self, asked: str | None, kept: bool) -> None:
+        spec = {"uri": "s3://b/ckpt/", **({"onRedrive": asked} if asked else {})}
+        saved = {"uri": "s3://b/ckpt/u/1/1/manifest.json", "sha256": "ab" * 32, "attempt": 1, "time": wire(4)}
+        task = a_longtask({"redrive": "2", "checkpoint": spec}, FINISHED | {"checkpoint": saved})
+        status, _ = begin_run(seen(task))
+        assert (status.run, status.checkpoint is not None) == (2, kept)

@@ -157,58 +157,6 @@ class TestLedger:
         assert decide(entry=None, jobs=(a_job(),), pods=(a_running_pod(),)).first == ()
 
 
-class TestStopping:
-    @pytest.mark.parametrize(
-        ("spec", "cause", "phase", "reason"),
-        [
-            ({"cancel": True}, "Cancelled", "Cancelling", "Cancelling"),
-            ({"suspend": True}, "Suspended", "Running", "Suspended"),
-            ({"deadlineSeconds": 10}, "Deadline", "Running", "Deadline"),
-            ({"cancel": True, "suspend": True, "deadlineSeconds": 1}, "Cancelled", "Cancelling", "Cancelling"),
-            ({"suspend": True, "deadlineSeconds": 1}, "Deadline", "Running", "Deadline"),
-        ],
-    )
-    def test_the_cause_is_recorded_before_the_job_is_deleted(
-        self, spec: dict[str, Any], cause: str, phase: str, reason: str
-    ) -> None:
-        decision = decide(spec, STARTED, jobs=(a_job(),), pods=(a_running_pod(),))
-        status = written(decision)
-        (attempt,) = status.attempts or []
-        assert (attempt.cause, attempt.completion_time) == (cause, None)
-        assert (status.phase, status.reason) == (phase, reason)
-        assert (decision.first, decision.then) == ((), (StopJob(job=a_job()),))
-
-    def test_what_was_decided_stays_when_the_spec_changes_back(self) -> None:
-        decision = decide({}, stopping("Suspended"), jobs=(a_job(),), pods=(a_running_pod(),))
-        assert decision.then == (StopJob(job=a_job()),)
-
-    @pytest.mark.parametrize(
-        ("before", "after"),
-        [
-            ("Suspended", "Cancelled"),
-            ("NeverStarted", "Cancelled"),
-            ("Cancelled", "Cancelled"),
-            ("Deadline", "Deadline"),
-        ],
-    )
-    def test_a_cancellation_outranks_what_the_task_would_outlive(self, before: str, after: str) -> None:
-        decision = decide({"cancel": True}, stopping(before), jobs=(a_job(),), pods=(a_running_pod(),))
-        assert [attempt.cause for attempt in written(decision).attempts or ()] == [after]
-
-    def test_a_job_is_deleted_once(self) -> None:
-        decision = decide({"cancel": True}, STARTED, jobs=(a_job(deleting=True),), pods=(a_running_pod(),))
-        assert decision.then == ()
-
-    def test_pods_without_a_job_are_deleted_themselves(self) -> None:
-        pods = (a_running_pod(), a_running_pod(uid="leaving", deleted_at=at(40)))
-        decision = decide({"cancel": True}, STARTED, pods=pods)
-        assert decision.then == (StopPod(pod=pods[0]),)
-
-    def test_a_job_that_never_had_a_pod_is_stopped_too(self) -> None:
-        decision = decide({"suspend": True}, jobs=(a_job(),))
-        assert (written(decision).phase, decision.then) == ("Starting", (StopJob(job=a_job()),))
-
-
 class TestEnding:
     @pytest.mark.parametrize(
         ("status", "there", "phase", "cause"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from longtask_operator.engines.pacing import WriteBudget
+from datetime import UTC, datetime, timedelta
+
+from longtask_operator.engines.pacing import LastWrites, WriteBudget
 
 
 def takes(budget: WriteBudget, times: int) -> int:
@@ -25,3 +27,13 @@ def test_less_than_one_a_second_is_one_now_and_then() -> None:
     assert takes(budget, 5) == 0
     now[0] = 10.5
     assert takes(budget, 5) == 1
+
+
+def test_progress_and_checkpoints_have_their_own_pace() -> None:
+    now = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
+    written = LastWrites()
+    assert (written.progress_wait(now, 10), written.checkpoint_wait(now)) == (0, 0)
+    written = LastWrites(progress=now, checkpoint=now - timedelta(seconds=1))
+    later = now + timedelta(seconds=1)
+    assert (written.progress_wait(later, 10), written.checkpoint_wait(later)) == (9, 1)
+    assert written.checkpoint_wait(now + timedelta(seconds=60)) == 0

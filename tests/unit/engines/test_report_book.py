@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from longtask_operator.api.report import Report
+from longtask_operator.api.report import Report, SavedCheckpoint
 from longtask_operator.engines.report_book import ReportBook
 
 NOW = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
@@ -47,3 +47,16 @@ def test_the_book_is_bounded_and_drops_the_stalest_page() -> None:
     assert len(book) == 2
     assert book.latest("b") is None
     assert book.latest("a") is not None
+
+
+def test_a_new_checkpoint_is_told_of_once() -> None:
+    told: list[str] = []
+    book = ReportBook()
+    book.on_checkpoint = told.append
+    first, second = (SavedCheckpoint(uri=f"s3://b/{n}", sha256="ab" * 32) for n in (1, 2))
+    for sequence, checkpoint in enumerate((None, first, first, None, second), start=1):
+        book.record("p", Report(sequence=sequence, checkpoint=checkpoint), NOW, task_key="ns/a")
+    assert told == ["ns/a", "ns/a"]
+    latest = book.latest("p")
+    assert latest is not None
+    assert (latest[0].checkpoint, latest[0].checkpoint_sequence) == (second, 5)
