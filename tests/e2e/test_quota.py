@@ -74,6 +74,30 @@ def test_what_can_never_fit_says_so_at_once_and_starts_when_the_quota_is_correct
         assert stage.tasks.until_finished(name)["phase"] == "Succeeded"
 
 
+def test_a_spent_budget_lets_nothing_start_until_it_is_raised(new_stage: NewStage) -> None:
+    """Sixty attempts that hold 4 CPU each spend a CPU-hour in 15 s; that the node cannot run them does not matter."""
+    stage, names = new_stage("budget"), [f"t{number}" for number in range(60)]
+    stage.set_quota(budgets=[{"name": "hour", "windowSeconds": 3600, "cpuHours": 1, "warnPercent": 50}])
+    for name in names:
+        stage.tasks.create(name, "true", resources={"cpu": "4"})
+    await_("the budget to be spent", lambda: _budget_in_state(stage, "Spent"), 60)
+    spent = _budget_in_state(stage, "Spent")
+    assert (spent["name"], float(spent["cpuHoursUsed"]) >= 1.0) == ("hour", True)
+    stage.tasks.create("late", "true")
+    message = waits_as(stage, "late", "BudgetExhausted")["queue"]["message"]
+    assert f"budget hour of TenantQuota {stage.namespace} is spent: 1." in message
+    for name in names:
+        stage.tasks.change(name, cancel=True)
+    stage.set_quota(budgets=[{"name": "hour", "windowSeconds": 3600, "cpuHours": 1000}])
+    assert stage.tasks.until_finished("late")["phase"] == "Succeeded"
+    await_("the raised budget to be Ok", lambda: _budget_in_state(stage, "Ok"), 30)
+
+
+def _budget_in_state(stage: Stage, state: str) -> Any:
+    budgets = stage.quota().get("status", {}).get("budgets") or []
+    return next((budget for budget in budgets if budget["state"] == state), None)
+
+
 def test_a_lowered_quota_stops_nothing_that_runs(new_stage: NewStage) -> None:
     stage = new_stage("lowered", quota=2)
     for name in ("one", "two"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -20,6 +21,7 @@ class Metrics:
     def __init__(self, *, version: str, max_tenants: int) -> None:
         self.registry = registry = CollectorRegistry()
         self._max_tenants, self._known_tenants = max_tenants, set[str]()
+        self._known_budgets: dict[str, set[str]] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"longtask_{name}", text, labels, registry=registry)
@@ -46,6 +48,9 @@ class Metrics:
         )
         self._quota_nominal = gauge("quota_nominal", "What a tenant may use; absent: no limit.", "tenant", "resource")
         self._quota_usage = gauge("quota_usage", "What a tenant's live attempts hold.", "tenant", "resource")
+        self._budget_used = gauge(
+            "budget_used_ratio", "Share used of a rolling budget; 1 is spent.", "tenant", "budget"
+        )
         self._finished = counter("finished", "Runs that ended.", "tenant", "type", "outcome")
         self._deleted = counter("deleted", "LongTasks deleted.", "tenant")
         self._attempts = counter("attempts", "Attempts that ended, by cause.", "tenant", "type", "cause")
@@ -112,6 +117,16 @@ class Metrics:
                 self._quota_nominal.remove(label, resource)
         else:
             self._quota_nominal.labels(label, resource).set(nominal)
+
+    def budgets(self, tenant: str, shares: Mapping[str, float]) -> None:
+        """Show the share used of each budget of a tenant; those that it no longer has are dropped."""
+        if (label := self.tenant(tenant)) == OTHER:
+            return
+        for name in self._known_budgets.get(label, set()) - set(shares):
+            self._budget_used.remove(label, name)
+        self._known_budgets[label] = set(shares)
+        for name, share in shares.items():
+            self._budget_used.labels(label, name).set(share)
 
     def started(self, seconds: float) -> None:
         """Observe how long an attempt took from its Job to its running container."""

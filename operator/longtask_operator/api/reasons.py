@@ -31,6 +31,7 @@ class QueueReason(StrEnum):
     TENANT_STOPPED = "TenantStopped"
     QUEUE_FULL = "QueueFull"
     DUPLICATE = "Duplicate"
+    BUDGET_EXHAUSTED = "BudgetExhausted"
     BACKOFF = "Backoff"
     USER_LIMIT = "UserLimit"
     QUOTA_EXHAUSTED = "QuotaExhausted"

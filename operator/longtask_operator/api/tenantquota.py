@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from longtask_operator.api.errors import SpecError
-from longtask_operator.api.model import Model, Quantity, Time
+from longtask_operator.api.model import DNS_LABEL, NAMED_MAP, YEAR_SECONDS, Model, Quantity, Time
 from longtask_operator.api.status import Condition
 
 MAX_COUNT = 10_000
@@ -43,6 +43,31 @@ class MaxSize(Model):
     memory: Quantity | None = Field(None, description="The most memory of one attempt.")
 
 
+class Budget(Model):
+    """CPU-hours and GiB-hours that the tenant may hold within a rolling window."""
+
+    name: str = Field(description="Name of the budget.", min_length=1, max_length=63, pattern=DNS_LABEL)
+    window_seconds: int = Field(
+        description="Length of the window, in seconds: 3600 an hour, 2592000 thirty days. It rolls in steps of a 24th.",
+        ge=60,
+        le=YEAR_SECONDS,
+    )
+    cpu_hours: int | None = Field(
+        None, description="CPU-hours within the window. Absent: not limited.", ge=1, le=1_000_000_000
+    )
+    memory_gib_hours: int | None = Field(
+        None, description="GiB-hours of memory within the window. Absent: not limited.", ge=1, le=1_000_000_000
+    )
+    warn_percent: int | None = Field(
+        None, description="From this share on the budget's state is Warning. Default 80.", ge=1, le=100
+    )
+    when_spent: Literal["Queue", "WarnOnly"] | None = Field(
+        None,
+        description="Queue: nothing starts until the window has rolled on; what runs goes on. WarnOnly: the state says "
+        "so and nothing else happens. Default Queue.",
+    )
+
+
 class TenantQuotaSpec(Model):
     """What a tenant may use. Everything may be changed at any time; lowering stops nothing that runs."""
 
@@ -64,6 +89,26 @@ class TenantQuotaSpec(Model):
         None,
         description="Hold: nothing new starts; what runs goes on. Default None.",
     )
+    budgets: list[Budget] | None = Field(
+        None,
+        description="Rolling budgets of CPU-hours and GiB-hours.",
+        max_length=4,
+        json_schema_extra=NAMED_MAP,
+    )
+
+
+class BudgetStatus(Model):
+    """How far a budget is used."""
+
+    name: str = Field(description="Name of the budget.", max_length=63)
+    cpu_hours_used: str | None = Field(
+        None, description="CPU-hours held within the window, as of the last change of percent.", max_length=20
+    )
+    memory_gib_hours_used: str | None = Field(
+        None, description="GiB-hours held within the window, as of the last change of percent.", max_length=20
+    )
+    percent: int | None = Field(None, description="Share used of the resource that is used most.", ge=0)
+    state: str | None = Field(None, description="Ok, Warning or Spent.", max_length=63)
 
 
 class ResourceUse(Model):
@@ -82,6 +127,9 @@ class TenantQuotaStatus(Model):
     queued: int | None = Field(None, description="Tasks that wait for admission.", ge=0)
     usage: ResourceUse | None = Field(None, description="What live attempts hold.")
     oldest_queued_time: Time | None = Field(None, description="Since when the task waits that has waited longest.")
+    budgets: list[BudgetStatus] | None = Field(
+        None, description="The budgets of spec.", max_length=4, json_schema_extra=NAMED_MAP
+    )
     conditions: list[Condition] | None = Field(
         None,
         description="Ready.",

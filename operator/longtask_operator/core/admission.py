@@ -74,7 +74,7 @@ def plan_admissions(queue: TenantQueue, snapshot: Snapshot, *, now: datetime) ->
     admitted = [candidate for uid in snapshot.entries if (candidate := queue.get(uid))]
     for candidate in admitted:
         queue.remove(candidate.entry.uid)
-    if snapshot.limits.on_hold:
+    if snapshot.limits.on_hold or snapshot.limits.spent:
         return admitted
     room = _Room(snapshot)
     while (chosen := _next(queue, room, now)) is not None:
@@ -117,6 +117,8 @@ def _of_its_tenant(candidate: Candidate, snapshot: Snapshot, position: int | Non
             f"{limits.max_queued} tasks of tenant {candidate.tenant} wait before this one, as many as its queue takes"
         )
         return HeldBack(reason=QueueReason.QUEUE_FULL, message=message)
+    if limits.spent:
+        return HeldBack(reason=QueueReason.BUDGET_EXHAUSTED, message=limits.spent)
     return None
 
 

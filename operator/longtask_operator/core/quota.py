@@ -43,6 +43,7 @@ class Limits:
     max_memory: int | None = None
     max_priority: int | None = None
     on_hold: bool = False
+    spent: str = ""  #: which budget lets nothing start, in a sentence
     cohort: str = ""  #: whose members share one ledger; empty for a lone tenant
 
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.reasons import ConditionType
 from longtask_operator.api.times import format_time
+from longtask_operator.core.budgets import BudgetUse
 from longtask_operator.core.quota import Amounts
 
 
-def quota_status(
-    before: Mapping[str, Any],
-    generation: int,
-    usage: Amounts,
-    queued: int,
-    oldest: datetime | None,
-    *,
-    now: datetime,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantUse:
+    """What a tenant uses now."""
+
+    usage: Amounts
+    queued: int = 0
+    oldest: datetime | None = None  #: since when the task waits that has waited longest
+    budgets: Sequence[BudgetUse] = ()
+
+
+def quota_status(before: Mapping[str, Any], generation: int, use: TenantUse, *, now: datetime) -> dict[str, Any]:
     """Return the status as plain data; equal to *before* where nothing changed."""
+    usage = use.usage
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "admitted": usage.concurrency,
-        "queued": queued,
+        "queued": use.queued,
         "usage": {
             "concurrency": usage.concurrency,
             "cpu": format_cpu(usage.cpu),
@@ -33,7 +38,24 @@ def quota_status(
         },
         "conditions": [_ready(before, generation, now)],
     }
-    return status | ({"oldestQueuedTime": format_time(oldest)} if oldest else {})
+    if use.oldest:
+        status["oldestQueuedTime"] = format_time(use.oldest)
+    if use.budgets:
+        known = {entry.get("name"): entry for entry in before.get("budgets") or []}
+        status["budgets"] = [_budget_status(known.get(one.budget.name) or {}, one) for one in use.budgets]
+    return status
+
+
+def _budget_status(before: Mapping[str, Any], use: BudgetUse) -> dict[str, Any]:
+    """Return how far a budget is used; as before while its percent is the same, for what runs spends all the time."""
+    after = {"name": use.budget.name, "percent": use.percent, "state": use.state}
+    if all(before.get(key) == value for key, value in after.items()):
+        return dict(before)
+    if use.budget.cpu_hours is not None:
+        after["cpuHoursUsed"] = f"{use.cpu_hours:.2f}"
+    if use.budget.memory_gib_hours is not None:
+        after["memoryGibHoursUsed"] = f"{use.memory_gib_hours:.2f}"
+    return after
 
 
 def _ready(before: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:

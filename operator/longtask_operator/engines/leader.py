@@ -27,6 +27,7 @@ from longtask_operator.engines.quota_status import QuotaStatus
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.reporting import Reporting
+from longtask_operator.engines.spending import Spendings
 from longtask_operator.engines.wiring import Wiring
 from longtask_operator.engines.workqueue import WorkQueue
 from longtask_operator.settings import Settings
@@ -97,6 +98,9 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     admission = AdmissionLoop(ledgers, context.metrics, keys.waking(queue.add), quotas)
     admission.rivals = keys.rivals
     quotas.on_change = admission.limits_changed
+    spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now)
+    ledgers.riders.append(spendings)
+    quotas.uses = spendings.uses
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book)
     applier = Applier(context, admission, reporting.certificate.ca_bundle)
     departures = Departures(context, ledgers, applier, admission)

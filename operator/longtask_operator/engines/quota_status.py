@@ -1,6 +1,7 @@
 """Mirrors what tenants use into the status of their TenantQuotas and into the metrics, when it changed.
 
-A few seconds behind on purpose: the ledgers are the truth, this is for people.
+A few seconds behind on purpose: the ledgers are the truth, this is for people. Time alone spends and restores
+budgets, so here is noticed when one begins or ceases to hold a tenant back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from longtask_operator.adapters.kube import resource_path
 from longtask_operator.adapters.quotas import QuotaView, observe_quota
 from longtask_operator.api.names import API_VERSION, TENANTQUOTA_PLURAL
 from longtask_operator.core.quota import Amounts, Limits, usage_of
-from longtask_operator.core.quota_status import quota_status
+from longtask_operator.core.quota_status import TenantUse, quota_status
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
@@ -31,6 +32,7 @@ class QuotaStatus:
 
     def __init__(self, context: Context, ledgers: Ledgers, admission: AdmissionLoop, quotas: Quotas) -> None:
         self._context, self._ledgers, self._admission, self._quotas = context, ledgers, admission, quotas
+        self._spent: dict[str, bool] = {}  #: whether a budget let nothing start when last looked at
 
     async def run(self) -> None:
         """Mirror for ever; a write that fails is tried again the next time."""
@@ -45,11 +47,18 @@ class QuotaStatus:
     async def _mirror(self, tenant: str) -> None:
         usage = usage_of(self._ledgers.entries_of(tenant).values())
         queued, oldest = self._admission.queued(tenant)
-        self._count(tenant, usage, self._quotas.limits(tenant), queued, oldest)
+        limits, budgets = self._quotas.limits(tenant), self._quotas.uses(tenant)
+        self._count(tenant, usage, limits, queued, oldest)
+        self._context.metrics.budgets(tenant, {use.budget.name: use.percent / 100 for use in budgets})
+        if self._spent.get(tenant, False) != bool(limits.spent):
+            self._spent[tenant] = bool(limits.spent)
+            self._quotas.on_change(tenant)
         view = self._context.caches.quotas.get("", tenant)
         if view is None:
             return
-        wanted = quota_status(view.status, view.generation, usage, queued, oldest, now=self._quotas.now())
+        now = self._quotas.now()
+        use = TenantUse(usage=usage, queued=queued, oldest=oldest, budgets=budgets)
+        wanted = quota_status(view.status, view.generation, use, now=now)
         if wanted != view.status:
             await self._write(view, wanted)
 

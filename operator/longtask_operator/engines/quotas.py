@@ -6,6 +6,7 @@ A TenantQuota that cannot be read puts its tenant on hold: guessing a limit coul
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -13,6 +14,8 @@ import structlog
 from longtask_operator.adapters.quotas import QuotaView
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
+from longtask_operator.core.budgets import Budget, BudgetUse, budgets_of, describe_spent
+from longtask_operator.core.ledger_layout import ledger_name
 from longtask_operator.core.quota import Limits, limits_of
 from longtask_operator.engines.context import Context
 
@@ -26,13 +29,22 @@ class Quotas:
         self._context, self._default = context, default
         self._limits: dict[str, Limits] = {}
         self._users: dict[str, str] = {}
+        self.budgets: dict[str, tuple[Budget, ...]] = {}  #: of tenants that have any
+        self.uses: Callable[[str], list[BudgetUse]] = lambda tenant: []  #: how far a tenant's budgets are used
         self.on_change: Callable[[str], None] = lambda tenant: None
         context.caches.quotas.listeners.append(self._quota_changed)
         context.caches.tasks.listeners.append(self._task_changed)
 
     def limits(self, tenant: str) -> Limits:
         """Return what *tenant* may use."""
-        return self._limits.get(tenant, self._default)
+        limits = self._limits.get(tenant, self._default)
+        if tenant in self.budgets and (spent := describe_spent(self.uses(tenant), limits.origin)):
+            return replace(limits, spent=spent)
+        return limits
+
+    def ledger_of(self, tenant: str) -> str:
+        """Return the name of the ledger that the attempts of *tenant* belong to."""
+        return ledger_name(tenant, self._limits.get(tenant, self._default).cohort)
 
     def user(self, uid: str) -> str:
         """Return the person who created the task of *uid*, or an empty string."""
@@ -47,9 +59,14 @@ class Quotas:
         if view is None or (before and after and before.generation == after.generation and before.uid == after.uid):
             return
         if after:
-            self._limits[after.name] = _readable_limits(after)
+            self._limits[after.name], budgets = _readable(after)
         else:
             self._limits.pop(view.name, None)
+            budgets = ()
+        if budgets:
+            self.budgets[view.name] = budgets
+        else:
+            self.budgets.pop(view.name, None)
         self.on_change(view.name)
 
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
@@ -59,9 +76,10 @@ class Quotas:
             self._users[after.uid] = after.user
 
 
-def _readable_limits(view: QuotaView) -> Limits:
+def _readable(view: QuotaView) -> tuple[Limits, tuple[Budget, ...]]:
     try:
-        return limits_of(view.name, view.parse_spec())
+        spec = view.parse_spec()
+        return limits_of(view.name, spec), budgets_of(spec)
     except (SpecError, ValueError) as error:
         log.error("a TenantQuota cannot be read; its tenant is on hold until it is", quota=view.name, error=str(error))
-        return Limits(origin=f"TenantQuota {view.name}, which cannot be read ({error}),", on_hold=True)
+        return Limits(origin=f"TenantQuota {view.name}, which cannot be read ({error}),", on_hold=True), ()

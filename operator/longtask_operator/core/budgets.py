@@ -1,0 +1,219 @@
+"""Rolling budgets: how many CPU-hours and GiB-hours a tenant may hold within a window of time.
+
+What counts is what the ledger's lines hold, from admission until no pod is left. That amount changes only when
+the ledger is written, so the sum up to each write rides along in that very write and is exact, whoever dies:
+`advance` adds what was held since. The window rolls in steps of a 24th of its length; a step that has begun to
+leave it counts until all of it has left, so never more than the budget is spent in any window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from longtask_operator.api.quantity import MEBIBYTE
+from longtask_operator.api.tenantquota import TenantQuotaSpec
+from longtask_operator.api.times import format_time
+from longtask_operator.core.quota import Amounts
+
+STEPS = 24
+WARN_PERCENT = 80
+_MS_PER_HOUR = 3_600_000
+
+State = Literal["Ok", "Warning", "Spent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a tenant may hold within *window*; None does not limit."""
+
+    name: str
+    window: timedelta
+    cpu_hours: int | None = None
+    memory_gib_hours: int | None = None
+    warn_percent: int = WARN_PERCENT
+    only_warns: bool = False
+
+    @property
+    def step_ms(self) -> int:
+        """Length of a step, in milliseconds."""
+        return max(1, int(self.window.total_seconds() * 1000) // STEPS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What was held in one step of a window that begins at *start* (milliseconds since the epoch)."""
+
+    start: int
+    cpu: int = 0  #: millicore-milliseconds
+    memory: int = 0  #: MiB-milliseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What a tenant has held, by budget, up to *as_of* (milliseconds since the epoch)."""
+
+    as_of: int
+    steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUse:
+    """How far a budget is used."""
+
+    budget: Budget
+    cpu_hours: float
+    memory_gib_hours: float
+    recovers_at: datetime | None = None  #: when it is no longer spent if nothing more is held; None if it is not spent
+
+    @property
+    def percent(self) -> int:
+        """Share used of the resource that is used most, rounded down."""
+        shares = [
+            used * 100 / limit
+            for used, limit in (
+                (self.cpu_hours, self.budget.cpu_hours),
+                (self.memory_gib_hours, self.budget.memory_gib_hours),
+            )
+            if limit
+        ]
+        return int(max(shares, default=0))
+
+    @property
+    def state(self) -> State:
+        """Whether the budget is spent, or near it."""
+        if self.percent >= 100:
+            return "Spent"
+        return "Warning" if self.percent >= self.budget.warn_percent else "Ok"
+
+
+def budgets_of(spec: TenantQuotaSpec) -> tuple[Budget, ...]:
+    """Return the budgets that a TenantQuota sets."""
+    return tuple(
+        Budget(
+            name=budget.name,
+            window=timedelta(seconds=budget.window_seconds),
+            cpu_hours=budget.cpu_hours,
+            memory_gib_hours=budget.memory_gib_hours,
+            warn_percent=budget.warn_percent or WARN_PERCENT,
+            only_warns=budget.when_spent == "WarnOnly",
+        )
+        for budget in spec.budgets or ()
+    )
+
+
+def advance(spending: Spending | None, budgets: Sequence[Budget], held: Amounts, now: datetime) -> Spending:
+    """Return *spending* up to *now*, with *held* since it was last known; what has left its window is dropped.
+
+    A clock that went back adds nothing. Budgets that are no longer there are forgotten; new ones begin empty.
+    """
+    now_ms = _ms(now)
+    if spending is None:
+        return Spending(as_of=now_ms, steps={budget.name: () for budget in budgets})
+    until = max(now_ms, spending.as_of)
+    return Spending(
+        as_of=until,
+        steps={
+            budget.name: _advanced(spending.steps.get(budget.name, ()), budget, held, since=spending.as_of, until=until)
+            for budget in budgets
+        },
+    )
+
+
+def uses_of(spending: Spending, budgets: Iterable[Budget]) -> list[BudgetUse]:
+    """Return how far each budget is used as of the time of *spending*."""
+    return [_use_of(budget, spending.steps.get(budget.name, ())) for budget in budgets]
+
+
+def describe_spent(uses: Iterable[BudgetUse], origin: str) -> str:
+    """Return in a sentence which budget lets nothing start, or an empty string; *origin* names the quota."""
+    for use in uses:
+        if use.state == "Spent" and not use.budget.only_warns:
+            recovers = f"; it recovers from {format_time(use.recovers_at)}" if use.recovers_at else ""
+            return f"budget {use.budget.name} of {origin} is spent: {_amounts(use)}{recovers}"
+    return ""
+
+
+def parse_spending(text: str) -> Spending:
+    """Return the spending in *text*. Raises ValueError if it is malformed."""
+    head, *lines = text.split("\n")
+    steps = {}
+    for line in filter(None, lines):
+        name, _, rest = line.partition(" ")
+        steps[name] = tuple(_parse_step(word) for word in rest.split())
+    return Spending(as_of=int(head), steps=steps)
+
+
+def format_spending(spending: Spending) -> str:
+    """Return *spending* as text: its time, then a line `name start:cpu:memory …` for each budget."""
+    lines = [
+        " ".join([name, *(f"{step.start}:{step.cpu}:{step.memory}" for step in steps)])
+        for name, steps in sorted(spending.steps.items())
+    ]
+    return "\n".join([str(spending.as_of), *lines])
+
+
+def _advanced(steps: tuple[Step, ...], budget: Budget, held: Amounts, *, since: int, until: int) -> tuple[Step, ...]:
+    length, window = budget.step_ms, int(budget.window.total_seconds() * 1000)
+    known = {step.start: step for step in steps if step.start + length > until - window}
+    begin = max(since, (until - window) // length * length)
+    memory = held.memory // MEBIBYTE
+    while begin < until and held.concurrency:
+        start = begin // length * length
+        end = min(until, start + length)
+        before = known.get(start, Step(start=start))
+        known[start] = Step(
+            start=start,
+            cpu=before.cpu + held.cpu * (end - begin),
+            memory=before.memory + memory * (end - begin),
+        )
+        begin = end
+    return tuple(known[start] for start in sorted(known))
+
+
+def _use_of(budget: Budget, steps: tuple[Step, ...]) -> BudgetUse:
+    use = _sum(budget, steps)
+    return replace(use, recovers_at=_recovery(budget, steps)) if use.state == "Spent" else use
+
+
+def _sum(budget: Budget, steps: Sequence[Step]) -> BudgetUse:
+    return BudgetUse(
+        budget=budget,
+        cpu_hours=sum(step.cpu for step in steps) / 1000 / _MS_PER_HOUR,
+        memory_gib_hours=sum(step.memory for step in steps) / 1024 / _MS_PER_HOUR,
+    )
+
+
+def _recovery(budget: Budget, steps: tuple[Step, ...]) -> datetime:
+    """Return when the oldest steps have left the window whose loss makes room again."""
+    last = next(step for index, step in enumerate(steps, start=1) if _sum(budget, steps[index:]).state != "Spent")
+    moment = last.start + budget.step_ms + int(budget.window.total_seconds() * 1000)
+    return datetime.fromtimestamp(moment / 1000, tz=UTC)
+
+
+def _amounts(use: BudgetUse) -> str:
+    said = []
+    if use.budget.cpu_hours:
+        said.append(f"{use.cpu_hours:.1f} of {use.budget.cpu_hours} CPU-hours")
+    if use.budget.memory_gib_hours:
+        said.append(f"{use.memory_gib_hours:.1f} of {use.budget.memory_gib_hours} GiB-hours")
+    return " and ".join(said) + f" in {_duration(use.budget.window)}"
+
+
+def _duration(window: timedelta) -> str:
+    seconds = int(window.total_seconds())
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} seconds"
+
+
+def _parse_step(word: str) -> Step:
+    start, cpu, memory = word.split(":")
+    return Step(start=int(start), cpu=int(cpu), memory=int(memory))
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,79 @@
+"""What tenants with budgets have spent: carried along in the ledgers, so that it is exact and survives everybody.
+
+What a tenant holds changes only when a ledger is written, and that very write carries the sum up to then. Between
+two writes the present sum is computed when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from longtask_operator.core.budgets import (
+    Budget,
+    BudgetUse,
+    Spending,
+    advance,
+    format_spending,
+    parse_spending,
+    uses_of,
+)
+from longtask_operator.core.ledger_layout import Tenants
+from longtask_operator.core.quota import usage_of
+from longtask_operator.engines.ledgers import Ledgers
+
+_TENANT = "tenant "
+log = structlog.get_logger("longtask.spending")
+
+
+@dataclass(slots=True)
+class Spendings:
+    """A rider of the ledgers. *home* names the ledger of a tenant; *budgets* are those of all tenants that have any."""
+
+    ledgers: Ledgers
+    budgets: dict[str, tuple[Budget, ...]]
+    home: Callable[[str], str]
+    now: Callable[[], datetime]
+    key: str = "budgets.spent"
+    _known: dict[str, Spending] = field(default_factory=dict)
+
+    def text(self, name: str, before: Tenants, after: Tenants) -> str:
+        """Return what ledger *name* is to carry: the spending until now of its tenants that have budgets."""
+        return "\n".join(
+            f"{_TENANT}{tenant}\n{format_spending(self._spending(tenant))}"
+            for tenant in sorted(self.budgets)
+            if self.home(tenant) == name
+        )
+
+    def take_in(self, name: str, text: str) -> None:
+        """Take note of what ledger *name* carries; of a tenant that moved, the newest word counts."""
+        for block in filter(None, ("\n" + text).split(f"\n{_TENANT}")):
+            tenant, _, rest = block.partition("\n")
+            try:
+                spending = parse_spending(rest)
+            except ValueError as error:
+                log.error(
+                    "what a tenant spent cannot be read; it is counted from now on", ledger=name, error=str(error)
+                )
+                continue
+            known = self._known.get(tenant)
+            if known is None or known.as_of <= spending.as_of:
+                self._known[tenant] = spending
+
+    def uses(self, tenant: str) -> list[BudgetUse]:
+        """Return how far the budgets of *tenant* are used now; empty if it has none."""
+        budgets = self.budgets.get(tenant, ())
+        return uses_of(self._spending(tenant), budgets) if budgets else []
+
+    def tenants(self) -> Iterable[str]:
+        """Return the tenants that have budgets."""
+        return list(self.budgets)
+
+    def _spending(self, tenant: str) -> Spending:
+        held = usage_of(self.ledgers.entries_of(tenant).values())
+        known = advance(self._known.get(tenant), self.budgets[tenant], held, self.now())
+        self._known.setdefault(tenant, known)  # a new budget counts from its first sight
+        return known

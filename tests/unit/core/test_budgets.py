@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longtask_operator.api.quantity import GIBIBYTE
+from longtask_operator.core.budgets import (
+    STEPS,
+    Budget,
+    BudgetUse,
+    Spending,
+    advance,
+    describe_spent,
+    format_spending,
+    parse_spending,
+    uses_of,
+)
+from longtask_operator.core.quota import Amounts
+from tests.builders import START, at
+
+DAY = Budget(name="day", window=timedelta(days=1), cpu_hours=10, memory_gib_hours=40)
+TWO = Amounts(concurrency=2, cpu=2000, memory=4 * GIBIBYTE)
+NOTHING = Amounts()
+HOUR = 3600
+
+
+def held(*spells: tuple[float, Amounts], budget: Budget = DAY) -> Spending:
+    """Return the spending of a tenant that held each amount for so many hours, one after the other."""
+    spending, moment = advance(None, [budget], NOTHING, START), START
+    for hours, amounts in spells:
+        moment += timedelta(hours=hours)
+        spending = advance(spending, [budget], amounts, moment)
+    return spending
+
+
+def use(spending: Spending, budget: Budget = DAY) -> BudgetUse:
+    (found,) = uses_of(spending, [budget])
+    return found
+
+
+def test_what_is_held_counts_by_the_time_it_is_held() -> None:
+    found = use(held((1, TWO), (1, NOTHING), (0.5, TWO)))
+    assert (found.cpu_hours, found.memory_gib_hours) == (3.0, 6.0)
+    assert (found.percent, found.state) == (30, "Ok")
+
+
+def test_the_resource_that_is_used_most_decides() -> None:
+    memory = Amounts(concurrency=1, cpu=250, memory=8 * GIBIBYTE)
+    found = use(held((4, memory)))
+    assert (found.percent, found.state) == (80, "Warning")
+
+
+def test_a_spent_budget_says_what_and_until_when() -> None:
+    spending = held((5, TWO))
+    found = use(spending)
+    assert found.state == "Spent"
+    assert describe_spent([found], "TenantQuota team-a") == (
+        "budget day of TenantQuota team-a is spent: 10.0 of 10 CPU-hours and 20.0 of 40 GiB-hours in 1 days; "
+        "it recovers from 2026-02-01T09:00:00Z"
+    )
+
+
+def test_what_recovers_when_it_says_so() -> None:
+    spending = held((5, TWO))
+    recovers = use(spending).recovers_at
+    assert recovers is not None
+    assert use(advance(spending, [DAY], NOTHING, recovers - timedelta(seconds=1))).state == "Spent"
+    assert use(advance(spending, [DAY], NOTHING, recovers)).state == "Warning"
+
+
+def test_a_budget_that_only_warns_holds_nobody_back() -> None:
+    budget = Budget(name="day", window=timedelta(days=1), cpu_hours=1, only_warns=True)
+    found = use(held((5, TWO), budget=budget), budget)
+    assert (found.state, describe_spent([found], "x")) == ("Spent", "")
+
+
+def test_after_a_window_nothing_is_left() -> None:
+    later = advance(held((5, TWO)), [DAY], NOTHING, at(30 * HOUR + HOUR))
+    assert later.steps["day"] == ()
+
+
+def test_a_clock_that_went_back_adds_nothing() -> None:
+    spending = held((1, TWO))
+    assert advance(spending, [DAY], TWO, START) == spending
+
+
+def test_a_new_budget_begins_empty_and_an_old_one_is_forgotten() -> None:
+    week = Budget(name="week", window=timedelta(days=7), cpu_hours=1)
+    spending = advance(held((1, TWO)), [week], TWO, at(2 * HOUR))
+    assert set(spending.steps) == {"week"}
+    assert use(spending, week).cpu_hours == 2.0
+
+
+@pytest.mark.parametrize("text", ["", "x", "1\nday 1:2", "1\nday a:b:c"])
+def test_a_malformed_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"invalid literal|not enough values"):
+        parse_spending(text)
+
+
+SPELLS = st.lists(st.tuples(st.floats(0.001, 40), st.integers(0, 20)), max_size=12)
+
+
+def amounts(attempts: int) -> Amounts:
+    return Amounts(concurrency=attempts, cpu=attempts * 250, memory=attempts * GIBIBYTE)
+
+
+@given(SPELLS)
+def test_what_is_written_is_read_back_and_stays_small(spells: list[tuple[float, int]]) -> None:
+    spending = held(*((hours, amounts(count)) for hours, count in spells))
+    assert parse_spending(format_spending(spending)) == spending
+    assert len(spending.steps["day"]) <= STEPS + 2
+    assert len(format_spending(spending)) < 2000
+
+
+@given(SPELLS)
+def test_never_less_than_what_was_held_in_the_window_and_at_most_a_step_more(spells: list[tuple[float, int]]) -> None:
+    spending = held(*((hours, amounts(count)) for hours, count in spells))
+    total = sum(hours for hours, _ in spells)
+    edges, exact, wide = [0.0], 0.0, 0.0
+    for hours, _ in spells:
+        edges.append(edges[-1] + hours)
+    for (begin, end), (_, count) in zip(pairwise(edges), spells, strict=True):
+        exact += max(0.0, end - max(begin, total - 24)) * count * 0.25
+        wide += max(0.0, end - max(begin, total - 25)) * count * 0.25
+    assert exact - 0.01 <= use(spending).cpu_hours <= wide + 0.01
+
+
+@given(SPELLS, st.integers(2, 9))
+def test_how_often_it_is_written_changes_nothing(spells: list[tuple[float, int]], pieces: int) -> None:
+    once = held(*((hours, amounts(count)) for hours, count in spells))
+    often = held(*((hours / pieces, amounts(count)) for hours, count in spells for _ in range(pieces)))
+    assert use(often).cpu_hours == pytest.approx(use(once).cpu_hours, abs=0.01)
+
+
+def test_no_limit_is_never_spent() -> None:
+    assert use(held((100, TWO), budget=Budget(name="day", window=timedelta(hours=1))), _unlimited()).state == "Ok"
+
+
+def _unlimited(**changes: Any) -> Budget:
+    return Budget(name="day", window=timedelta(hours=1), **changes)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from longtask_operator.api.quantity import GIBIBYTE
+from longtask_operator.core.budgets import Budget, BudgetUse
+from longtask_operator.core.quota import Amounts
+from longtask_operator.core.quota_status import TenantUse, quota_status
+from tests.builders import at, wire
+
+MONTH = Budget(name="month", window=timedelta(days=30), cpu_hours=500)
+USE = TenantUse(usage=Amounts(concurrency=2, cpu=1500, memory=3 * GIBIBYTE), queued=4, oldest=at(-60))
+
+
+def status(before: dict[str, Any], use: TenantUse = USE, seconds: float = 0) -> dict[str, Any]:
+    return quota_status(before, 3, use, now=at(seconds))
+
+
+def spent(hours: float) -> TenantUse:
+    return TenantUse(usage=Amounts(), budgets=[BudgetUse(budget=MONTH, cpu_hours=hours, memory_gib_hours=9)])
+
+
+def test_it_says_what_is_used_and_who_waits() -> None:
+    found = status({})
+    assert (found["observedGeneration"], found["admitted"], found["queued"]) == (3, 2, 4)
+    assert found["usage"] == {"concurrency": 2, "cpu": "1500m", "memory": "3Gi"}
+    assert found["oldestQueuedTime"] == wire(-60)
+
+
+def test_nothing_changes_with_time_alone() -> None:
+    found = status({})
+    assert status(found, seconds=100) == found
+
+
+def test_a_budget_is_written_when_its_percent_moves_and_not_with_each_second() -> None:
+    found = status({}, spent(315.0))
+    assert found["budgets"] == [{"name": "month", "percent": 63, "state": "Ok", "cpuHoursUsed": "315.00"}]
+    assert status(found, spent(319.9)) == found
+    assert status(found, spent(320.0))["budgets"][0]["cpuHoursUsed"] == "320.00"
+    assert status(found, spent(500.0))["budgets"][0]["state"] == "Spent"
+
+
+def test_without_budgets_nothing_is_said_of_them() -> None:
+    assert "budgets" not in status(status({}, spent(1.0)))

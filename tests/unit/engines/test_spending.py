@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from longtask_operator.core.budgets import Budget
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.ledger_layout import Content, Tenants, ledger_name
+from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.spending import Spendings
+from tests.builders import SMALLEST, START
+
+HOUR = timedelta(hours=1)
+DAY = Budget(name="day", window=timedelta(days=1), cpu_hours=1)
+LIVE = {"team-a": {"u": LedgerEntry(uid="u", attempt=1, generation=1, size=SMALLEST)}}
+LONE = ledger_name("team-a")
+
+
+class Setup:
+    """One tenant with a budget, and ledgers that are set by hand."""
+
+    def __init__(self, *carried: tuple[str, str]) -> None:
+        nothing: Any = None
+        self.ledgers, self.time, self.cohort = Ledgers(nothing, "longtask-system"), START, ""
+        self.spendings = Spendings(
+            self.ledgers, {"team-a": (DAY,)}, lambda tenant: ledger_name(tenant, self.cohort), lambda: self.time
+        )
+        for name, text in carried:
+            self.spendings.take_in(name, text)
+
+    def write(self, name: str, after: Tenants) -> str:
+        """Change a ledger as `Ledgers.write` does; return what it carries then."""
+        ledger = self.ledgers.ledger(name)
+        text = self.spendings.text(name, ledger.tenants, after)
+        self.ledgers._set(ledger, "1", Content(tenants=after), {})
+        self.spendings.take_in(name, text)
+        return text
+
+    def at(self, moment: datetime) -> Setup:
+        self.time = moment
+        return self
+
+    @property
+    def hours(self) -> float:
+        (use,) = self.spendings.uses("team-a")
+        return use.cpu_hours
+
+
+def test_what_lives_is_counted_while_it_lives_and_between_writes() -> None:
+    setup = Setup()
+    setup.write(LONE, LIVE)
+    assert setup.at(START + HOUR).hours == 0.25
+    setup.write(LONE, {})
+    assert setup.at(START + 5 * HOUR).hours == 0.25
+
+
+def test_a_restart_loses_nothing_and_counts_the_time_in_between() -> None:
+    setup = Setup()
+    setup.write(LONE, LIVE)
+    text = setup.at(START + HOUR).write(LONE, {"team-a": {**LIVE["team-a"]}})
+    again = Setup((LONE, text))
+    again.ledgers._set(again.ledgers.ledger(LONE), "1", Content(tenants=LIVE), {})
+    assert again.at(START + 2 * HOUR).hours == 0.5
+
+
+def test_a_write_that_failed_changes_nothing() -> None:
+    setup = Setup()
+    setup.write(LONE, LIVE)
+    setup.at(START + HOUR).spendings.text(LONE, LIVE, {})
+    assert setup.at(START + 2 * HOUR).hours == 0.5
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_tenant_that_moved_to_a_cohort_the_newest_word_counts(order: int) -> None:
+    setup = Setup()
+    old = setup.write(LONE, LIVE)
+    setup.cohort = "research"
+    home = ledger_name("team-a", "research")
+    new = setup.at(START + HOUR).write(home, LIVE)
+    assert setup.spendings.text(LONE, LIVE, {}) == ""
+    again = Setup(*[(LONE, old), (home, new)][::order])
+    assert again.at(START + HOUR).hours == 0.25
+
+
+def test_what_cannot_be_read_is_counted_anew() -> None:
+    setup = Setup((LONE, "tenant team-a\nnonsense"))
+    assert setup.hours == 0.0
+
+
+def test_who_has_no_budget_costs_nothing() -> None:
+    setup = Setup()
+    assert setup.spendings.text(ledger_name("team-b"), {}, {}) == ""
+    assert setup.spendings.uses("team-b") == []
