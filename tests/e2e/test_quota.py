@@ -31,6 +31,11 @@ def test_no_more_than_the_quota_runs_at_once_and_all_finish(new_stage: NewStage)
         assert "queue" not in status
     assert stage.audit() == []
     assert stage.most_at_once() == (2, 2)
+    for name in ("a", "b", "c"):
+        stage.tasks.create(name, "sleep 3")
+    estimate = waits_as(stage, "c", "QuotaExhausted")["queue"]["estimatedStart"]
+    assert estimate["basis"] == "last 6 attempts of this tenant, 2 at once"
+    assert estimate["earliest"] <= stage.tasks.until_finished("c")["startTime"]
 
 
 def test_waiting_costs_one_write_and_leaves_no_trace_of_itself(new_stage: NewStage) -> None:

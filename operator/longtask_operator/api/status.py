@@ -9,6 +9,14 @@ from pydantic import Field
 from longtask_operator.api.model import ATOMIC, PRESERVE, Model, Time
 
 
+class StartEstimate(Model):
+    """When a waiting task may start: a guess from the past."""
+
+    earliest: Time = Field(description="If attempts end as quickly as the quicker ones did.")
+    latest: Time = Field(description="If they take as long as the slower ones did.")
+    basis: str = Field(description="What the guess rests on.", max_length=253)
+
+
 class Queue(Model):
     """Why the task waits for admission, and its place."""
 
@@ -18,6 +26,9 @@ class Queue(Model):
         None, description="Place in the tenant's queue, from 1, as last computed; coarse.", ge=1
     )
     since: Time | None = Field(None, description="Since when it waits.")
+    estimated_start: StartEstimate | None = Field(
+        None, description="When it may start, as of the last change of position; absent where nothing can be said."
+    )
 
 
 class Sizing(Model):

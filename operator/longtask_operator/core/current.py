@@ -16,6 +16,7 @@ from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.checkpoints import Offer
 from longtask_operator.core.duplicates import Rivals
+from longtask_operator.core.estimate import Pace
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
 
@@ -35,6 +36,7 @@ class Observed:
     offered: Offer | None = None  #: checkpoint that the newest pod reported last
     held_back: HeldBack | None = None  #: why admission or the cluster does not let it start
     rivals: Rivals | None = None  #: who shares its idempotency key
+    pace: Pace | None = None  #: of the tenant, for whoever is held back
     waiting_since: datetime | None = None  #: since when it waits for admission
     watching_since: datetime | None = None  #: since when this operator sees the cluster without a gap, if it says
     now: datetime

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import Cause, ConditionType, QueueReason, Reason
-from longtask_operator.api.status import LongTaskStatus, Queue
+from longtask_operator.api.status import LongTaskStatus, Queue, StartEstimate
 from longtask_operator.api.times import format_time
 from longtask_operator.core.conditions import FALSE, TRUE, UNKNOWN, Wanted, find_condition, with_conditions
 
@@ -28,7 +28,14 @@ class Situation:
     queue: Queue | None = None  #: of a task that waits for admission
 
 
-def waiting(reason: QueueReason, message: str, *, inadmissible: bool = False, position: int | None = None) -> Situation:
+def waiting(
+    reason: QueueReason,
+    message: str,
+    *,
+    inadmissible: bool = False,
+    position: int | None = None,
+    estimate: StartEstimate | None = None,
+) -> Situation:
     """Return the situation of a task that waits for admission; *inadmissible* if it cannot start as things are."""
     tail: tuple[Wanted, ...] = (_ready(),)
     if inadmissible:
@@ -44,7 +51,7 @@ def waiting(reason: QueueReason, message: str, *, inadmissible: bool = False, po
         phase=_waiting_phase(reason),
         reason=reason,
         conditions=(admitted, succeeded, _unfinished(), *tail),
-        queue=Queue(reason=reason, message=message[:1024], position=position),
+        queue=Queue(reason=reason, message=message[:1024], position=position, estimated_start=estimate),
     )
 
 

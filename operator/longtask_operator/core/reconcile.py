@@ -29,6 +29,7 @@ from longtask_operator.core.decision import (
 )
 from longtask_operator.core.duplicates import LOOK_AGAIN, Yields, ended_apart, judge, named, take_over
 from longtask_operator.core.environment import check_environment
+from longtask_operator.core.estimate import estimate_start
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.queueing import Candidate, moved_noticeably
@@ -165,10 +166,13 @@ def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size
 
 def _held_back(seen: Observed, status: LongTaskStatus, waiting: Decision, held_back: HeldBack) -> Decision:
     """Show why admission holds the task back; what was said stays while only its numbers differ a little."""
-    message, position, said = held_back.message, held_back.position, status.queue
-    if said and said.reason == held_back.reason and position and not moved_noticeably(said.position, position):
-        message, position = said.message, said.position
-    situation = lifecycle.waiting(held_back.reason, message, inadmissible=held_back.inadmissible, position=position)
+    reason, message, position, said = held_back.reason, held_back.message, held_back.position, status.queue
+    estimate = estimate_start(reason, position, seen.pace, now=seen.now)
+    if said and said.reason == reason and position and not moved_noticeably(said.position, position):
+        message, position, estimate = said.message, said.position, said.estimated_start
+    situation = lifecycle.waiting(
+        reason, message, inadmissible=held_back.inadmissible, position=position, estimate=estimate
+    )
     status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
     return replace(waiting, status=status)
 

@@ -5,6 +5,7 @@ A task that simply succeeds gets no Event: its status says all, and Events are w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -34,6 +35,8 @@ class Announcer:
 
     def __init__(self, metrics: Metrics, events: EventPoster) -> None:
         self._metrics, self._events = metrics, events
+        #: Told the tenant and each attempt that ended.
+        self.on_attempt_end: Callable[[str | None, Attempt], None] = lambda tenant, attempt: None
 
     def changed(
         self,
@@ -68,6 +71,7 @@ class Announcer:
     ) -> None:
         attempt, cause = step.attempt, step.attempt.cause or ""
         self._metrics.attempt_ended(status.tenant, cause, retried=step.retried)
+        self.on_attempt_end(status.tenant, attempt)
         log.info(
             "attempt ended",
             **_ids(task),

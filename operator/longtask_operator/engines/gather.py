@@ -15,6 +15,7 @@ from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.paces import Paces
 from longtask_operator.engines.pacing import LastWrites, WriteBudget
 from longtask_operator.engines.pod_waits import PodWaits
 from longtask_operator.engines.report_book import ReportBook
@@ -26,6 +27,7 @@ class Gatherer:
     def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook, budget: WriteBudget, keys: Keys) -> None:
         self._keys = keys
         self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
+        self.paces = Paces(ledgers)
         self._waits = PodWaits(context.caches.pods, context.clock.now)
 
     def children(self, record: TaskRecord) -> tuple[tuple[JobView, ...], tuple[PodView, ...]]:
@@ -60,9 +62,10 @@ class Gatherer:
         )
         news = offered is not None and is_acceptable(task, offered, task.status.checkpoint)
         worth = worth or (news and not written.checkpoint_wait(now))
+        tenant = task.status.tenant or self._context.tenant(record.namespace)
         return Observed(
             task=task,
-            tenant=task.status.tenant or self._context.tenant(record.namespace),
+            tenant=tenant,
             entry=self._ledgers.entry(record.uid),
             jobs=jobs,
             pods=pods,
@@ -72,10 +75,15 @@ class Gatherer:
             offered=offered,
             held_back=held_back,
             rivals=self._keys.rivals_of(record) if record.claim else None,
+            pace=self.paces.of(tenant) if held_back and tenant else None,
             waiting_since=waiting_since,
             now=now,
             jitter=self._context.clock.jitter(),
         )
+
+    def read_paces(self) -> None:
+        """Learn from finished tasks how long attempts take."""
+        self.paces.read(self._context.caches.tasks)
 
     def received(self, pods: tuple[PodView, ...]) -> datetime | None:
         """Return when the newest attempt's last report came, or None."""

@@ -87,6 +87,7 @@ class Leader:
                 log.warning("not everything could be read; trying again", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
         self._controller.parts.departures.sweep()
+        self._controller.parts.gatherer.read_paces()
         self._wiring.enqueue_all()
 
 
@@ -113,6 +114,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
         book=book,
         events=events,
     )
+    parts.announcer.on_attempt_end = parts.gatherer.paces.attempt_ended
     controller = Controller(context=context, queue=queue, parts=parts)
     wiring = Wiring(context, queue, departures, book, controller.forget)
     wiring.attach()

@@ -1,0 +1,50 @@
+"""How long the last attempts of each tenant took. In memory: after a restart read off the tasks that are there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.api.errors import SpecError
+from longtask_operator.api.phases import TERMINAL
+from longtask_operator.api.status import Attempt
+from longtask_operator.api.times import parse_time
+from longtask_operator.core.estimate import MOST_SAMPLES, Pace, pace_of
+from longtask_operator.engines.ledgers import Ledgers
+
+#: Finished tasks that are looked at on taking the lead, at most: some 50 us each.
+_MOST_READ = 2_000
+
+
+class Paces:
+    """Durations by tenant."""
+
+    def __init__(self, ledgers: Ledgers) -> None:
+        self._ledgers = ledgers
+        self._seconds: dict[str, deque[float]] = {}
+
+    def attempt_ended(self, tenant: str | None, attempt: Attempt) -> None:
+        """Take note of an attempt that ended; one that never ran says nothing."""
+        if not (tenant and attempt.start_time and attempt.completion_time):
+            return
+        seconds = (parse_time(attempt.completion_time) - parse_time(attempt.start_time)).total_seconds()
+        self._seconds.setdefault(tenant, deque(maxlen=MOST_SAMPLES)).append(max(0.0, seconds))
+
+    def read(self, records: Iterable[TaskRecord]) -> None:
+        """Take note of the last attempt of tasks that have finished, until enough is known."""
+        finished = (record for record in records if record.phase in TERMINAL and self._wants(record.tenant))
+        for _, record in zip(range(_MOST_READ), finished, strict=False):
+            try:
+                attempts = record.parse().status.attempts
+            except SpecError:
+                continue
+            if attempts:
+                self.attempt_ended(record.tenant, attempts[-1])
+
+    def of(self, tenant: str) -> Pace | None:
+        """Return the pace of *tenant* now, or None while too little is known."""
+        return pace_of(self._seconds.get(tenant, ()), len(self._ledgers.entries_of(tenant)))
+
+    def _wants(self, tenant: str) -> bool:
+        return len(self._seconds.get(tenant, ())) < MOST_SAMPLES

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.core.estimate import MOST_SAMPLES
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.ledger_layout import Content, ledger_name
+from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.paces import Paces
+from tests.builders import FINISHED, SMALLEST, a_longtask_body
+
+
+def some_paces(live: int = 2) -> Paces:
+    nothing: Any = None
+    ledgers = Ledgers(nothing, "longtask-system")
+    entries = {f"u{n}": LedgerEntry(uid=f"u{n}", attempt=1, generation=1, size=SMALLEST) for n in range(live)}
+    ledgers._set(ledgers.ledger(ledger_name("team-a")), "1", Content(tenants={"team-a": entries}), {})
+    return Paces(ledgers)
+
+
+def records(count: int, **status: Any) -> list[Any]:
+    return [observe_task(a_longtask_body(status=FINISHED | status, name=f"t{n}")) for n in range(count)]
+
+
+def test_a_restart_learns_from_the_tasks_that_are_there() -> None:
+    paces = some_paces()
+    paces.read(records(7))
+    pace = paces.of("team-a")
+    assert pace is not None
+    assert (pace.samples, pace.live, pace.quick) == (7, 2, 4.0)
+
+
+def test_no_more_is_remembered_than_is_used() -> None:
+    paces = some_paces()
+    paces.read(records(100))
+    pace = paces.of("team-a")
+    assert pace is not None
+    assert pace.samples == MOST_SAMPLES
+
+
+def test_unfinished_tasks_and_other_tenants_say_nothing() -> None:
+    paces = some_paces()
+    paces.read(records(7, phase="Running"))
+    paces.read(records(7, tenant="team-b"))
+    assert paces.of("team-a") is None
