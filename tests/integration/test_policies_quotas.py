@@ -1,0 +1,64 @@
+"""What a TenantQuota may say: one that the operator cannot read would put its tenant on hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.rules import Api, ControlPlane, accepted, installed, refused
+
+pytestmark = pytest.mark.integration
+
+HOUR = {"name": "hour", "windowSeconds": 3600}
+
+
+def a_quota(name: str = "team-a", **spec: Any) -> dict[str, Any]:
+    """Return the manifest of a TenantQuota."""
+    return {"apiVersion": "longtask.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def api(control_plane: ControlPlane) -> Iterator[Api]:
+    with installed(control_plane, "quota-policies") as api:
+        api.until("policy at work", lambda: api.create(a_quota("a.b"), "--dry-run=server").returncode != 0)
+        yield api
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"concurrency": {"nominal": 0}},
+        {"cpu": {"nominal": "500m"}, "memory": {"nominal": "1.5Gi"}, "maxSize": {"cpu": 2, "memory": "4Gi"}},
+        {"stopPolicy": "Hold", "maxQueued": 0, "maxPriority": -1000, "perUser": {"maxConcurrency": 0}},
+        {"budgets": [{**HOUR, "cpuHours": 1}, {"name": "month", "windowSeconds": 2592000, "memoryGibHours": 9}]},
+        {"budgets": [{**HOUR, "cpuHours": 1, "memoryGibHours": 1, "warnPercent": 1, "whenSpent": "WarnOnly"}]},
+    ],
+    ids=str,
+)
+def test_accepted(api: Api, spec: dict[str, Any]) -> None:
+    assert accepted(api.create(a_quota(**spec), "--dry-run=server"))
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "says"),
+    [
+        ("team.a", {}, "metadata.name is the name of a tenant: at most 63"),
+        ("a" * 64, {}, "metadata.name is the name of a tenant: at most 63"),
+        ("a", {"cpu": {"nominal": "much"}}, "for example 500m, 8 or 32Gi; write them so"),
+        ("a", {"memory": {"nominal": "-1Gi"}}, "for example 500m, 8 or 32Gi; write them so"),
+        ("a", {"maxSize": {"memory": "4 Gi"}}, "for example 500m, 8 or 32Gi; write them so"),
+        ("a", {"concurrency": {"nominal": -1}}, "spec.concurrency.nominal"),
+        ("a", {"stopPolicy": "Never"}, 'Unsupported value: "Never"'),
+        ("a", {"budgets": [HOUR]}, "a budget limits something; set cpuHours, memoryGibHours or both"),
+        ("a", {"budgets": [{**HOUR, "cpuHours": 0}]}, "should be greater than or equal to 1"),
+        ("a", {"budgets": [{**HOUR, "cpuHours": 1}, {**HOUR, "cpuHours": 2}]}, "Duplicate value"),
+        ("a", {"budgets": [{"name": "n", "cpuHours": 1}]}, "spec.budgets[0].windowSeconds: Required value"),
+        ("a", {"budgets": [{**HOUR, "cpuHours": 1, "name": str(n)} for n in range(5)]}, "must have at most 4 items"),
+    ],
+    ids=str,
+)
+def test_refused(api: Api, name: str, spec: dict[str, Any], says: str) -> None:
+    assert refused(api.create(a_quota(name, **spec), "--dry-run=server"), says)
