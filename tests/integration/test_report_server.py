@@ -50,6 +50,7 @@ class TestTheAttemptsOwnPod:
             "cancel": True,
             "deadline": "2026-01-31T08:00:00Z",
             "nextReportSeconds": 5,
+            "checkpointRequested": False,
             "memoryLimitBytes": 2**30,
         }
         assert answer.headers["Connection"] == "close"

@@ -159,9 +159,11 @@ def installed(control_plane: ControlPlane, namespace: str, *settings: str) -> It
 
 
 def _at_work(api: Api) -> bool:
-    """Tell whether each policy on tasks refuses what it alone can refuse."""
+    """Tell whether policies refuse what they alone can refuse; the last one applied, on quotas, takes effect last."""
+    quota = {"apiVersion": "longtask.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "a.b"}, "spec": {}}
     bad: list[dict[str, Any]] = [{"image": "no image"}, {"resources": {"cpu": "3"}}]
-    answers = [api.create(a_longtask("probe", api.namespace, **spec), "--dry-run=server") for spec in bad]
+    probes = [*(a_longtask("probe", api.namespace, **spec) for spec in bad), quota]
+    answers = [api.create(probe, "--dry-run=server") for probe in probes]
     forged = a_longtask("probe", api.namespace)
     forged["metadata"]["annotations"] = {"longtask.dev/created-by": "nobody"}
     named = api.create(forged, "--dry-run=server", "-o", "json")
