@@ -73,7 +73,7 @@ def _after_failure(
         status = status.model_copy(update={"dead_lettered": answer.out_of_budget})
         return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
     status = status.model_copy(update={"next_attempt_time": format_time(answer.not_before)})
-    situation = lifecycle.waiting(QueueReason.BACKOFF, f"{said}; the next attempt starts at {status.next_attempt_time}")
+    situation = lifecycle.waiting(QueueReason.BACKOFF, record.describe_backoff(status))
     status = lifecycle.with_situation(status, situation, generation=generation, now=seen.now)
     return Decision(status=status, again_at=seen.now)
 

@@ -39,7 +39,7 @@ from longtask_operator.core.retention import expires_at, is_tracked
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.steer import steer
 
-#: A wait for admission shorter than this is not worth a write.
+#: A wait for admission, or for the end of a pod after a backoff, that is shorter than this is not worth a write.
 QUIET_WAIT = timedelta(seconds=2)
 #: How long letting go of a finished task's attempts usually takes at most.
 LETTING_GO = timedelta(seconds=5)
@@ -110,10 +110,12 @@ def _wait(
     if yields := judge(seen.rivals):
         return _yield(seen, attempt, status, waiting, yields)
     if not_before and seen.now < not_before:
-        message = f"the next attempt starts at {status.next_attempt_time}"
-        decision = _waits(seen, status, waiting, QueueReason.BACKOFF, message)
+        decision = _waits(seen, status, waiting, QueueReason.BACKOFF, record.describe_backoff(status))
         return replace(decision, again_at=min(not_before, deadline or not_before))
     if any(not pod.is_terminal for pod in seen.pods):
+        said_from = (not_before or seen.now) + QUIET_WAIT
+        if not_before and seen.now < said_from:
+            return replace(waiting, again_at=min(said_from, deadline or said_from))
         return _waits(
             seen, status, waiting, QueueReason.RELEASING_PREVIOUS, "the pod of the previous attempt still lives"
         )

@@ -75,6 +75,16 @@ def deadline_of(status: LongTaskStatus, spec: LongTaskSpec) -> datetime | None:
     return parse_time(status.run_start_time) + timedelta(seconds=spec.deadline_seconds)
 
 
+def describe_backoff(status: LongTaskStatus) -> str:
+    """Return how the newest attempt ended and when the next one starts: the same words whenever it is asked."""
+    newest = status.attempts[-1] if status.attempts else None
+    following = f"the next attempt starts at {status.next_attempt_time}"
+    if newest is None or newest.cause is None:
+        return following
+    said = f"attempt {newest.number} ended by {newest.cause}: {newest.message or ''}".rstrip(": ")
+    return f"{said}; {following}"
+
+
 def counts_by_cause(status: LongTaskStatus) -> dict[Cause, int]:
     """Return how many attempts of this run ended by each cause."""
     counts = status.attempt_counts or {}

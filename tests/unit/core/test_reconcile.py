@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from longtask_operator.api.longtask import LongTask
-from longtask_operator.api.reasons import QueueReason
-from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.api.reasons import Cause, QueueReason
+from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.core.admission import HeldBack
+from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import Decision, DeleteTask, ReleaseEntry, StopPod
+from longtask_operator.core.ending import end_attempt
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.reconcile import LETTING_GO, reconcile
 from longtask_operator.core.sizing import Size
@@ -138,6 +140,19 @@ class TestWaiting:
     def test_a_backoff_is_waited_for(self) -> None:
         decision = decide(None, BACKOFF)
         assert (written(decision).phase, decision.again_at, decision.candidate) == ("Backoff", at(20), None)
+
+    def test_the_words_of_a_backoff_are_written_once(self) -> None:
+        end = AttemptEnd(cause=Cause.APPLICATION, exit_code=1, message="exit code 1")
+        task = a_longtask(None, BEGUN)
+        attempt = Attempt.model_validate(BACKOFF["attempts"][0] | {"cause": None, "completionTime": None})
+        ended = written(end_attempt(seen(task), attempt, task.status, end, POLICY))
+        again = decide(None, ended.model_dump(by_alias=True, exclude_none=True))
+        assert ended.phase == "Backoff"
+        assert again.status == ended
+
+    def test_a_pod_that_is_gone_soon_after_the_backoff_is_not_worth_a_write(self) -> None:
+        decision = decide(None, BACKOFF, now=at(21), pods=(a_running_pod(),), entry=an_entry())
+        assert (decision.status, decision.candidate, decision.again_at) == (None, None, at(22))
 
     def test_then_the_next_number_asks_for_admission(self) -> None:
         decision = decide(None, BACKOFF, now=at(20))

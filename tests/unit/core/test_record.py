@@ -102,6 +102,21 @@ def test_counts_are_read_back_by_cause() -> None:
 
 
 @pytest.mark.parametrize(
+    ("attempts", "said"),
+    [
+        ([], ""),
+        ([attempt(1)], ""),
+        ([attempt(1, cause="Lost"), attempt(2, cause="Application", message="exit code 1")],
+         "attempt 2 ended by Application: exit code 1; "),
+        ([attempt(1, cause="Lost", message="")], "attempt 1 ended by Lost; "),
+    ],
+)  # fmt: skip
+def test_a_backoff_is_described_by_what_came_before(attempts: list[Attempt], said: str) -> None:
+    status = LongTaskStatus(attempts=attempts, next_attempt_time=wire(20))
+    assert record.describe_backoff(status) == f"{said}the next attempt starts at {wire(20)}"
+
+
+@pytest.mark.parametrize(
     ("seconds", "begun", "expected"), [(None, wire(0), None), (60, None, None), (60, wire(5), at(65))]
 )
 def test_the_deadline_of_a_run(seconds: int | None, begun: str | None, expected: object) -> None:
