@@ -121,6 +121,7 @@ def a_pod(**changes: Any) -> PodView:
         ended=None,
         end_unknown=False,
         disruption="",
+        node_lost_at=None,
         has_sidecar=False,
         sidecar_message="",
     )

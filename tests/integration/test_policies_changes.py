@@ -55,6 +55,8 @@ FROZEN: dict[str, Any] = {
     "retry": {"limits": {"application": 9}},
     "attemptTimeoutSeconds": 99,
     "startTimeoutSeconds": 99,
+    "heartbeatTimeoutSeconds": 99,
+    "noProgressTimeoutSeconds": 99,
     "checkpoint": {"uri": "s3://b/other/"},
     "progressFile": True,
     "runAsUser": 2000,

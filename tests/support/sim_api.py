@@ -90,7 +90,7 @@ class SimApi:
             wanted = request.body["preconditions"]["uid"]
             if before["metadata"]["uid"] != wanted:
                 raise Conflict(409, "Conflict", "uid differs")
-            self.delete(before, plural)
+            self.delete(before, plural, request.body.get("gracePeriodSeconds", 30))
             return {}
         if request.method == "PUT":
             self._check_version(before, request.body)

@@ -38,6 +38,7 @@ from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.sight import Sight
 from longtask_operator.engines.wiring import Wiring
 from longtask_operator.engines.workqueue import WorkQueue
 from tests.builders import JOB_POLICY, POLICY, START
@@ -159,9 +160,10 @@ class SimKube:
     async def json_patch(self, path: str, operations: list[Json]) -> Json:
         return await self._send("PATCH", path, operations)
 
-    async def delete(self, path: str, *, uid: str, propagation: str = "Background") -> None:
+    async def delete(self, path: str, *, uid: str, propagation: str = "Background", grace: int | None = None) -> None:
+        options = {} if grace is None else {"gracePeriodSeconds": grace}
         try:
-            await self._send("DELETE", path, {"preconditions": {"uid": uid}})
+            await self._send("DELETE", path, {"preconditions": {"uid": uid}, **options})
         except NotFound:
             return
 
@@ -224,16 +226,18 @@ class SimOperator:
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
         admission.rivals = keys.rivals
         quotas.on_change = admission.limits_changed
-        applier = Applier(context, admission, lambda: "CA")
+        self.sight = sight = Sight(context, self.ledgers, book)
+        applier = Applier(context, admission, lambda: "CA", book.heard)
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
-            gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20), keys),
+            gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20), keys, sight),
             applier=applier,
             admission=admission,
             announcer=Announcer(context.metrics, events),
             departures=departures,
             book=book,
             events=events,
+            sight=sight,
         )
         controller = Controller(context=context, queue=queue, parts=parts)
         self.wiring = Wiring(context, queue, departures, book, controller.forget)

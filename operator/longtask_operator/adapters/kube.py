@@ -206,18 +206,20 @@ class Kube:
             "PATCH", path, body=operations, content_type=_JSON_PATCH, params={"fieldManager": FIELD_MANAGER}
         )
 
-    async def delete(self, path: str, *, uid: str, propagation: str = "Background") -> None:
-        """Delete the object of that *uid*; an object already gone is success.
+    async def delete(self, path: str, *, uid: str, propagation: str = "Background", grace: int | None = None) -> None:
+        """Delete the object of that *uid*, with *grace* seconds if given; an object already gone is success.
 
         Raises:
             Conflict: if another object has the name now.
         """
-        options = {
+        options: Json = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": propagation,
             "preconditions": {"uid": uid},
         }
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
         try:
             await self._request("DELETE", path, body=options)
         except ApiError as error:

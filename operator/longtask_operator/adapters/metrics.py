@@ -34,6 +34,10 @@ class Metrics:
 
         self.tasks = gauge("tasks", "LongTasks by tenant and phase.", "tenant", "phase")
         self.dead_letters = gauge("dead_letters", "Tasks that failed because a budget ran out.", "tenant")
+        self.stuck = gauge("stuck", "Tasks whose attempt is silent or makes no progress.", "tenant")
+        self.deadline_at_risk = gauge(
+            "deadline_at_risk", "Tasks whose projected end is after their deadline.", "tenant"
+        )
         self._queue_wait = histogram(
             "queue_wait_seconds", "From the begin of a run, or the end of its backoff, to admission."
         )

@@ -17,6 +17,7 @@ from longtask_operator.adapters.packing import pack, unpack
 from longtask_operator.api.identity import person_of
 from longtask_operator.api.keys import KeyClaim, claim_of
 from longtask_operator.api.longtask import LongTask, parse_longtask
+from longtask_operator.api.reasons import ConditionType
 
 _META = (
     "name",
@@ -28,6 +29,8 @@ _META = (
     "deletionTimestamp",
     "labels",
 )
+#: Conditions that are present only while True and end nothing.
+WARNINGS = frozenset({ConditionType.STUCK, ConditionType.DEADLINE_AT_RISK})
 _NOISE = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -42,6 +45,8 @@ class TaskRecord:
     phase: str  #: for counting, of `status.phase`
     tenant: str
     dead_lettered: bool
+    warnings: frozenset[str]  #: types of those true conditions that only warn
+    reports: bool  #: its running attempt reported
     user: str  #: the person who created it, or empty
     claim: KeyClaim | None  #: of tasks with an idempotency key
     packed: bytes
@@ -79,6 +84,8 @@ def observe_task(body: Mapping[str, Any]) -> TaskRecord:
         user=sys.intern(person_of(kept["annotations"])),
         claim=claim_of(data),
         packed=pack(orjson.dumps(data)),
+        warnings=frozenset(c["type"] for c in status.get("conditions") or () if c["type"] in WARNINGS),
+        reports=status.get("phase") == "Running" and "lastReportTime" in (status.get("progress") or {}),
     )
 
 

@@ -106,6 +106,15 @@ class RetryLimits(Model):
     out_of_memory: int | None = Field(
         None, description="Attempts that used more than their memory. Default 5.", ge=0, le=1000
     )
+    heartbeat_lost: int | None = Field(
+        None, description="Attempts that fell silent for heartbeatTimeoutSeconds. Default 3.", ge=0, le=1000
+    )
+    no_progress: int | None = Field(
+        None,
+        description="Attempts that reported no progress for noProgressTimeoutSeconds. Default 3.",
+        ge=0,
+        le=1000,
+    )
     never_started: int | None = Field(
         None, description="Attempts that did not start in time. Default 3.", ge=0, le=1000
     )
@@ -153,6 +162,14 @@ class Retry(Model):
         description="Rules by exit code, for attempts that the program itself ended.",
         max_length=20,
         json_schema_extra=ATOMIC,
+    )
+    on_node_loss: Literal["Wait", "Replace"] | None = Field(
+        None,
+        description="When the attempt's node does not answer. Wait: for the node, nothing runs beside it. Replace: "
+        "after nodeLossTimeoutSeconds its pod is deleted by force and the next attempt starts. Default Wait.",
+    )
+    node_loss_timeout_seconds: Duration | None = Field(
+        None, description="How long a node may not answer before Replace gives its pod up. Default 600."
     )
 
 
@@ -273,6 +290,16 @@ class LongTaskSpec(Model):
     checkpoint: CheckpointSpec | None = Field(
         None,
         description="Where attempts save checkpoints. The next one goes on from the last that was accepted.",
+    )
+    heartbeat_timeout_seconds: Timeout | None = Field(
+        None,
+        description="How long a running attempt may send no report. Then it ends with cause HeartbeatLost. Never less "
+        "than three times the interval that the operator asks for. 0 or absent: off.",
+    )
+    no_progress_timeout_seconds: Timeout | None = Field(
+        None,
+        description="How long a running attempt may report without progress; at least three times its own longest "
+        "step. Then it ends with cause NoProgress. 0 or absent: off.",
     )
     priority: int | None = Field(
         None, description="Place in the tenant's queue, higher first, -1000 to 1000. Default 0.", ge=-1000, le=1000

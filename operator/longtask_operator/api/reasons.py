@@ -18,6 +18,8 @@ class ConditionType(StrEnum):
 
     STALLED = "Stalled"
     DEAD_LETTERED = "DeadLettered"
+    DEADLINE_AT_RISK = "DeadlineAtRisk"
+    STUCK = "Stuck"
 
 
 class QueueReason(StrEnum):
@@ -40,6 +42,7 @@ class QueueReason(StrEnum):
     BEHIND_OTHERS = "BehindOthers"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
     RELEASING_PREVIOUS = "ReleasingPrevious"
+    NODE_UNREACHABLE = "NodeUnreachable"
 
 
 class Reason(StrEnum):
@@ -54,6 +57,10 @@ class Reason(StrEnum):
     ACCEPTED = "Accepted"
     UNFINISHED = "Unfinished"
     INADMISSIBLE = "Inadmissible"
+    SILENT = "Silent"
+    NO_PROGRESS = "NoProgress"
+    TOO_SLOW = "TooSlow"
+    TOO_LATE = "TooLate"
 
 
 class Cause(StrEnum):
@@ -63,6 +70,8 @@ class Cause(StrEnum):
     APPLICATION = "Application"
     ATTEMPT_TIMEOUT = "AttemptTimeout"
     OUT_OF_MEMORY = "OutOfMemory"
+    HEARTBEAT_LOST = "HeartbeatLost"
+    NO_PROGRESS = "NoProgress"
     NEVER_STARTED = "NeverStarted"
     LOST = "Lost"
     DISRUPTION = "Disruption"
@@ -88,6 +97,9 @@ class EventReason(StrEnum):
     INVALID = "Invalid"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
     TTL_IGNORED = "TTLIgnored"
+    STUCK = "Stuck"
+    DEADLINE_AT_RISK = "DeadlineAtRisk"
+    NODE_UNREACHABLE = "NodeUnreachable"
 
 
 class SizeSource(StrEnum):

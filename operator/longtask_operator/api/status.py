@@ -61,6 +61,10 @@ class Progress(Model):
     display: str | None = Field(None, description="For the PROGRESS column.", max_length=63)
     estimated_finish: Time | None = Field(None, description="When the attempt ends at its present rate.")
     last_report_time: Time | None = Field(None, description="When the last mirrored report arrived.")
+    last_progress_time: Time | None = Field(None, description="When work last went on, as far as reports showed it.")
+    longest_step_seconds: int | None = Field(
+        None, description="Longest time from one progress of the attempt to the next.", ge=0
+    )
 
 
 class OlderCheckpoint(Model):
@@ -204,7 +208,8 @@ class LongTaskStatus(Model):
     completion_time: Time | None = Field(None, description="When this run finished.")
     conditions: list[Condition] | None = Field(
         None,
-        description="Admitted, Succeeded, Finished and Ready; Stalled and DeadLettered while they are so.",
+        description="Admitted, Succeeded, Finished and Ready; Stalled, DeadLettered, DeadlineAtRisk and Stuck while "
+        "they are so.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

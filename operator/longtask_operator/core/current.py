@@ -19,6 +19,7 @@ from longtask_operator.core.duplicates import Rivals
 from longtask_operator.core.estimate import Pace
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.signs import Signs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,10 @@ class Observed:
     rivals: Rivals | None = None  #: who shares its idempotency key
     pace: Pace | None = None  #: of the tenant, for whoever is held back
     waiting_since: datetime | None = None  #: since when it waits for admission
+    signs: Signs | None = None  #: of life, of the newest attempt's pod; None: it never reported
+    heard: datetime | None = None  #: when that pod last reported to this leader
+    report_interval: float = 5.0  #: seconds between reports that workers are asked for
+    hearing_since: datetime | None = None  #: since when reports come through without a gap; None: they do not now
     watching_since: datetime | None = None  #: since when this operator sees the cluster without a gap, if it says
     now: datetime
     jitter: float  #: in [0, 1)

@@ -34,6 +34,18 @@ class ConfirmGone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmPod:
+    """Ask the API server whether the pod still is as it was seen; if not, nothing else may be done.
+
+    Where what is decided rests on its reports, also whether it has not reported since.
+    """
+
+    pod: PodView
+    silent: bool = False
+    heard: datetime | None = None  #: when it reported last, None: not to this leader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeepEntry:
     """Put *entry* into the ledger: its attempt lives and the ledger does not hold it."""
 
@@ -51,6 +63,13 @@ class StopJob:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopPod:
     """Delete a pod that lives although its Job is gone."""
+
+    pod: PodView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForceDeletePod:
+    """Delete a pod without grace: its node does not answer."""
 
     pod: PodView
 
@@ -76,7 +95,18 @@ class DeleteTask:
     """Delete the LongTask: its TTL has passed."""
 
 
-Action = ConfirmGone | CreateJob | KeepEntry | StopJob | StopPod | ReleasePod | ReleaseEntry | DeleteTask
+Action = (
+    ConfirmGone
+    | ConfirmPod
+    | CreateJob
+    | KeepEntry
+    | StopJob
+    | StopPod
+    | ForceDeletePod
+    | ReleasePod
+    | ReleaseEntry
+    | DeleteTask
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +133,8 @@ class Decision:
     #: When to look again if nothing happens before.
     again_at: datetime | None = None
     notices: tuple[Notice, ...] = ()
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
+    """Return the earliest of those that are there, or None."""
+    return min((moment for moment in moments if moment is not None), default=None)

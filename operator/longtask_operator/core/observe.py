@@ -105,6 +105,7 @@ class PodView:
     ended: Ended | None  #: of the task container
     end_unknown: bool  #: the task container is over and nobody knows how
     disruption: str  #: reason of a true DisruptionTarget condition
+    node_lost_at: datetime | None  #: when the cluster took back its readiness, because its node does not answer
     has_sidecar: bool
     sidecar_message: str
     key: str = ""  #: idempotency key of its task
@@ -192,10 +193,17 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
         ended=_ended(task),
         end_unknown=(task.get("terminated") or {}).get("reason") == _UNKNOWN_END,
         disruption=_disruption(status),
+        node_lost_at=_node_lost_at(status),
         has_sidecar=any(c.get("name") == SIDECAR_CONTAINER for c in spec.get("initContainers") or []),
         key=str((meta.get("annotations") or {}).get(ANNOTATION_KEY) or ""),
         sidecar_message=str((sidecar.get("terminated") or {}).get("message") or "")[:4096],
     )
+
+
+def is_unchanged(pod: PodView, now: PodView) -> bool:
+    """Return whether *now*, read later, says the same of *pod*'s life."""
+    facts = [(p.phase, p.running_since, p.ended, p.deleted_at, p.grace_seconds, p.node_lost_at) for p in (pod, now)]
+    return facts[0] == facts[1]
 
 
 def judged_at(pod: PodView, now: datetime) -> PodView:
@@ -241,6 +249,18 @@ def _disruption(status: Mapping[str, Any]) -> str:
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             return str(condition.get("reason") or "Disrupted")
     return ""
+
+
+def _node_lost_at(status: Mapping[str, Any]) -> datetime | None:
+    """Return when Ready became False while the containers are ready: the node controller writes that, no kubelet does.
+
+    Our pods have no readiness gates, which could do the same.
+    """
+    conditions = {condition.get("type"): condition for condition in status.get("conditions") or []}
+    ready, containers = conditions.get("Ready") or {}, conditions.get("ContainersReady") or {}
+    if status.get("phase") != "Running" or ready.get("status") == "True" or containers.get("status") != "True":
+        return None
+    return parse_optional_time(ready.get("lastTransitionTime")) if ready else None
 
 
 def _number(text: Any, default: N) -> int | N:

@@ -187,4 +187,5 @@ def _measured(report: MergedReport, received: datetime, started: datetime | None
 
 
 def _without_times(progress: Progress) -> Progress:
-    return progress.model_copy(update={"estimated_finish": None, "last_report_time": None})
+    times = ("estimated_finish", "last_report_time", "last_progress_time", "longest_step_seconds")
+    return progress.model_copy(update=dict.fromkeys(times))

@@ -26,11 +26,14 @@ from longtask_operator.core.decision import (
     Decision,
     DeleteTask,
     Notice,
+    earliest,
 )
 from longtask_operator.core.duplicates import LOOK_AGAIN, Yields, ended_apart, judge, named, take_over
 from longtask_operator.core.environment import check_environment
 from longtask_operator.core.estimate import estimate_start
 from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.node_loss import describe_loss, forced, next_look
+from longtask_operator.core.observe import PodView
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.queueing import Candidate, moved_noticeably
 from longtask_operator.core.redrive import begin_run
@@ -38,6 +41,7 @@ from longtask_operator.core.release import leftovers_of, release_children
 from longtask_operator.core.retention import expires_at, is_tracked
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.steer import steer
+from longtask_operator.core.warnings import warnings_of, with_warnings
 
 #: A wait for admission, or for the end of a pod after a backoff, that is shorter than this is not worth a write.
 QUIET_WAIT = timedelta(seconds=2)
@@ -63,7 +67,16 @@ def reconcile(seen: Observed, policy: Policy) -> Decision:
     else:
         older = leftovers_of(seen, spared=attempt.number)
         decision = replace(decision, then=(*older, *decision.then))
-    return replace(decision, notices=(*notices, *decision.notices))
+    return _warned(seen, attempt, replace(decision, notices=(*notices, *decision.notices)))
+
+
+def _warned(seen: Observed, attempt: CurrentAttempt, decision: Decision) -> Decision:
+    """Return *decision* with the conditions that only warn, while the run goes on."""
+    if decision.status is None or is_true(decision.status, ConditionType.FINISHED):
+        return decision
+    warnings = warnings_of(seen, attempt, decision.status)
+    status = with_warnings(seen, decision.status, warnings)
+    return replace(decision, status=status, again_at=earliest(decision.again_at, warnings.again_at))
 
 
 def _next_step(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision:
@@ -112,13 +125,11 @@ def _wait(
     if not_before and seen.now < not_before:
         decision = _waits(seen, status, waiting, QueueReason.BACKOFF, record.describe_backoff(status))
         return replace(decision, again_at=min(not_before, deadline or not_before))
-    if any(not pod.is_terminal for pod in seen.pods):
+    if live := tuple(pod for pod in seen.pods if not pod.is_terminal):
         said_from = (not_before or seen.now) + QUIET_WAIT
         if not_before and seen.now < said_from:
-            return replace(waiting, again_at=min(said_from, deadline or said_from))
-        return _waits(
-            seen, status, waiting, QueueReason.RELEASING_PREVIOUS, "the pod of the previous attempt still lives"
-        )
+            return replace(waiting, again_at=earliest(said_from, deadline))
+        return _releasing(seen, status, waiting, live)
     return _queue(seen, attempt, status, size, waiting)
 
 
@@ -136,6 +147,16 @@ def _yield(
     if not yields.to.is_going:
         return decision
     return replace(decision, again_at=min(seen.now + LOOK_AGAIN, waiting.again_at or seen.now + LOOK_AGAIN))
+
+
+def _releasing(seen: Observed, status: LongTaskStatus, waiting: Decision, live: tuple[PodView, ...]) -> Decision:
+    """Wait for pods of earlier attempts, and give up those whose node is lost where the spec says so."""
+    retry, now = seen.task.spec.retry, seen.now
+    loss = describe_loss(live, retry, now)
+    reason = QueueReason.NODE_UNREACHABLE if loss else QueueReason.RELEASING_PREVIOUS
+    decision = _waits(seen, status, waiting, reason, loss or "the pod of the previous attempt still lives")
+    again_at = earliest(waiting.again_at, next_look(live, retry, now))
+    return replace(decision, then=(*waiting.then, *forced(live, retry, now)), again_at=again_at)
 
 
 def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size: Size, waiting: Decision) -> Decision:

@@ -6,14 +6,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 from longtask_operator.api.phases import Phase
-from longtask_operator.api.reasons import Reason
+from longtask_operator.api.reasons import QueueReason, Reason
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.core import ending, lifecycle, record
 from longtask_operator.core.causes import AttemptEnd, classify_pod, lost
 from longtask_operator.core.checkpoints import accept
 from longtask_operator.core.current import CurrentAttempt, Observed
-from longtask_operator.core.decision import ConfirmGone, CreateJob, Decision
+from longtask_operator.core.decision import ConfirmGone, CreateJob, Decision, earliest
 from longtask_operator.core.duplicates import judge
+from longtask_operator.core.liveness import judged_next
+from longtask_operator.core.node_loss import describe_loss, next_look
 from longtask_operator.core.open_attempt import began, describe, has_started, kept, with_attempt_and_size
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.start_limits import start_limit, wait_shown, word_of
@@ -86,11 +88,15 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
     if attempt.recorded is None or seen.mirror_due or status.progress is None:
         update["progress"] = seen.progress
         status = accept(status.model_copy(update=update), seen.task, recorded, (seen.offered,), seen.now)
-    situation = lifecycle.active(Phase.RUNNING, Reason.RUNNING, f"attempt {attempt.number} runs")
+    retry, now = seen.task.spec.retry, seen.now
+    loss = describe_loss(attempt.pods, retry, now)
+    reason = QueueReason.NODE_UNREACHABLE if loss else Reason.RUNNING
+    situation = lifecycle.active(Phase.RUNNING, reason, loss or f"attempt {attempt.number} runs")
     status = lifecycle.with_situation(
-        status.model_copy(update=update), situation, generation=seen.task.metadata.generation, now=seen.now
+        status.model_copy(update=update), situation, generation=seen.task.metadata.generation, now=now
     )
-    return Decision(first=kept(seen, attempt), status=status, again_at=deadline)
+    again_at = earliest(deadline, judged_next(seen, attempt), next_look(attempt.pods, retry, now))
+    return Decision(first=kept(seen, attempt), status=status, again_at=again_at)
 
 
 def _mirror_start(

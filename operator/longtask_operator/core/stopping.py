@@ -16,7 +16,9 @@ from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.checkpoints import accept
 from longtask_operator.core.current import CurrentAttempt, Observed
-from longtask_operator.core.decision import Action, Decision, StopJob, StopPod
+from longtask_operator.core.decision import Action, ConfirmPod, Decision, StopJob, StopPod
+from longtask_operator.core.liveness import judge_life
+from longtask_operator.core.node_loss import describe_loss, forced, next_look
 from longtask_operator.core.open_attempt import describe, has_started, kept
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.start_limits import start_limit
@@ -35,6 +37,7 @@ class Stop:
 
     cause: Cause
     said: str
+    first: tuple[Action, ...] = ()  #: what must be made sure of before
 
 
 def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Stop | None:
@@ -49,10 +52,30 @@ def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus,
         return _requested(Cause.DEADLINE)
     if spec.suspend:
         return _requested(Cause.SUSPENDED)
+    if given_up := _given_up(seen, attempt):
+        return given_up
     if has_started(attempt):
-        return None
+        return _lifeless(seen, attempt)
     limit = start_limit(seen, attempt, policy.start_limits)
     return Stop(cause=Cause.NEVER_STARTED, said=limit.said) if seen.now >= limit.at else None
+
+
+def _given_up(seen: Observed, attempt: CurrentAttempt) -> Stop | None:
+    """Return the stop of an attempt whose node is lost and need not be waited for any longer."""
+    retry, pods = seen.task.spec.retry, attempt.pods
+    if not pods or not forced(pods[:1], retry, seen.now):
+        return None
+    said = f"node {pods[0].node} did not answer any more; the pod was given up (retry.onNodeLoss: Replace)"
+    return Stop(cause=Cause.LOST, said=said, first=(ConfirmPod(pod=pods[0]),))
+
+
+def _lifeless(seen: Observed, attempt: CurrentAttempt) -> Stop | None:
+    verdict = judge_life(seen, attempt)
+    if verdict is None:
+        return None
+    watched = verdict.watched
+    confirm = ConfirmPod(pod=watched.pod, silent=True, heard=seen.heard)
+    return Stop(cause=verdict.cause, said=verdict.said, first=(confirm,))
 
 
 def _requested(cause: Cause) -> Stop:
@@ -76,11 +99,19 @@ def stop_attempt(
     if attempt.recorded is None:  # what stands there is of an older attempt
         status = status.model_copy(update={"progress": seen.progress})
     status = accept(record.with_attempt(status, recorded), seen.task, recorded, (seen.offered,), seen.now)
-    situation = lifecycle.active(phase, reason, f"{said}; the attempt is being stopped")
-    status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+    retry, now = seen.task.spec.retry, seen.now
+    loss = describe_loss(attempt.pods, retry, now)
+    message = f"{said}; the attempt is being stopped" + (f"; {loss}" if loss else "")
+    situation = lifecycle.active(phase, reason, message)
+    status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=now)
     if until := wait_before_stop(seen, attempt, status, waits):
         return Decision(first=kept(seen, attempt), status=status, again_at=until)
-    return Decision(first=kept(seen, attempt), status=status, then=_stops(attempt))
+    return Decision(
+        first=(*stop.first, *kept(seen, attempt)),
+        status=status,
+        then=(*_stops(attempt), *forced(attempt.pods, retry, now)),
+        again_at=next_look(attempt.pods, retry, now),
+    )
 
 
 def _stops(attempt: CurrentAttempt) -> tuple[Action, ...]:

@@ -6,10 +6,13 @@ never counts a change that did not land.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from longtask_operator.api.phases import TERMINAL, Phase
+from longtask_operator.api.reasons import ConditionType, EventReason, QueueReason
 from longtask_operator.api.status import Attempt, LongTaskStatus
+from longtask_operator.core.conditions import find_condition
 from longtask_operator.core.current import find_attempt
 
 
@@ -41,6 +44,14 @@ class RunFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarningBegan:
+    """A condition that only warns became True, or the node of the attempt does not answer any more."""
+
+    reason: EventReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseChanged:
     """The phase differs and is not terminal."""
 
@@ -48,7 +59,13 @@ class PhaseChanged:
     before: str
 
 
-Transition = FirstSeen | AttemptStarted | AttemptEnded | RunFinished | PhaseChanged
+Transition = FirstSeen | AttemptStarted | AttemptEnded | RunFinished | WarningBegan | PhaseChanged
+
+#: Conditions that only warn, with their Events.
+_WARNINGS = {
+    ConditionType.STUCK: EventReason.STUCK,
+    ConditionType.DEADLINE_AT_RISK: EventReason.DEADLINE_AT_RISK,
+}
 
 
 def transitions(before: LongTaskStatus, after: LongTaskStatus) -> list[Transition]:
@@ -64,4 +81,14 @@ def transitions(before: LongTaskStatus, after: LongTaskStatus) -> list[Transitio
     if after.phase and after.phase != before.phase:
         phase = Phase(after.phase)
         found.append(RunFinished(phase=phase) if finished else PhaseChanged(phase=phase, before=before.phase or ""))
-    return found
+    return found + list(_warnings(before, after))
+
+
+def _warnings(before: LongTaskStatus, after: LongTaskStatus) -> Iterator[WarningBegan]:
+    for kind, reason in _WARNINGS.items():
+        said, condition = find_condition(before, kind), find_condition(after, kind)
+        if condition and (said is None or said.reason != condition.reason):
+            yield WarningBegan(reason=reason, message=condition.message)
+    if after.reason == QueueReason.NODE_UNREACHABLE != before.reason:
+        succeeded = find_condition(after, ConditionType.SUCCEEDED)
+        yield WarningBegan(reason=EventReason.NODE_UNREACHABLE, message=succeeded.message if succeeded else "")

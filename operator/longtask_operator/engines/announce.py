@@ -24,6 +24,7 @@ from longtask_operator.core.transitions import (
     FirstSeen,
     PhaseChanged,
     RunFinished,
+    WarningBegan,
     transitions,
 )
 
@@ -57,6 +58,9 @@ class Announcer:
                 self._attempt_ended(task, after, step, peak_memory)
             elif isinstance(step, RunFinished):
                 self._finished(task, after, step.phase)
+            elif isinstance(step, WarningBegan):
+                log.warning("warning began", **_ids(task), reason=str(step.reason), message=step.message)
+                self._events.post(task, step.reason, step.message, warning=True)
             else:
                 self._phase_changed(task, step)
 

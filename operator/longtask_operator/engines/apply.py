@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -27,8 +28,10 @@ from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import (
     Action,
     ConfirmGone,
+    ConfirmPod,
     CreateJob,
     DeleteTask,
+    ForceDeletePod,
     KeepEntry,
     ReleaseEntry,
     ReleasePod,
@@ -37,7 +40,7 @@ from longtask_operator.core.decision import (
 )
 from longtask_operator.core.environment import AttemptFacts
 from longtask_operator.core.jobs import build_job
-from longtask_operator.core.observe import JobView, PodView, observe_job, observe_pod
+from longtask_operator.core.observe import JobView, PodView, is_unchanged, observe_job, observe_pod
 from longtask_operator.core.patching import contains_null, merge_diff
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Context
@@ -61,6 +64,7 @@ class Applier:
     context: Context
     admission: AdmissionLoop
     ca_bundle: Callable[[], str]  #: CA of the report server, PEM, as new pods get it
+    heard: Callable[[str], datetime | None]  #: when the pod of that uid reported last to this leader
 
     async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
         """Carry out *actions* in order. Raises ApiError, and Refused where the cluster takes no Job."""
@@ -115,18 +119,16 @@ class Applier:
 
     async def _act(self, action: Action, seen: Observed | None) -> None:
         match action:
-            case ConfirmGone():
-                await self._confirm_gone(action)
+            case ConfirmGone() | ConfirmPod():
+                await self._confirm(action)
             case CreateJob() if seen:
                 await self._create_job(action, seen)
             case KeepEntry():
                 self.admission.keep(action.tenant, action.entry)
             case ReleaseEntry():
                 self.admission.release(action.tenant, action.uid, action.attempt)
-            case StopJob():
-                await self._delete("batch/v1", "jobs", action.job)
-            case StopPod():
-                await self._delete("v1", "pods", action.pod)
+            case StopJob() | StopPod() | ForceDeletePod():
+                await self._stop(action)
             case ReleasePod():
                 await self._release_pod(action.pod)
             case DeleteTask() if seen:
@@ -146,6 +148,22 @@ class Applier:
             self.context.caches.pods.put(view)
         return found
 
+    async def _stop(self, action: StopJob | StopPod | ForceDeletePod) -> None:
+        if isinstance(action, StopJob):
+            await self._delete("batch/v1", "jobs", action.job)
+            return
+        force = isinstance(action, ForceDeletePod)
+        if force:
+            await self._confirm_pod(ConfirmPod(pod=action.pod))
+        await self._delete("v1", "pods", action.pod, grace=0 if force else None)
+
+    async def _confirm(self, action: ConfirmGone | ConfirmPod) -> None:
+        """Raise Conflict if what is to be confirmed is not so."""
+        if isinstance(action, ConfirmGone):
+            await self._confirm_gone(action)
+        else:
+            await self._confirm_pod(action)
+
     async def _confirm_gone(self, action: ConfirmGone) -> None:
         """Raise Conflict if a pod of the attempt is there after all."""
         found = await self.pods_now(action.namespace, action.task_uid, action.attempt)
@@ -158,6 +176,18 @@ class Applier:
         live = await self.context.kube.get(resource_path(API_VERSION, LONGTASK_PLURAL, meta.namespace, meta.name))
         if live["metadata"]["resourceVersion"] != meta.resource_version:
             raise Conflict(409, "Conflict", f"{meta.name} changed since it was read")
+
+    async def _confirm_pod(self, action: ConfirmPod) -> None:
+        """Raise Conflict if the pod is not as it was seen, or was heard from since; the cache knows it then."""
+        seen = action.pod
+        found = {pod.uid: pod for pod in await self.pods_now(seen.namespace, seen.task_uid, seen.attempt)}
+        now = found.get(seen.uid)
+        if now is None:
+            self.context.caches.pods.remove(seen.namespace, seen.name, seen.uid)
+        if now is None or not is_unchanged(seen, now):
+            raise Conflict(409, "Conflict", f"pod {seen.name} is not as it was seen")
+        if action.silent and self.heard(seen.uid) != action.heard:
+            raise Conflict(409, "Conflict", f"pod {seen.name} reported meanwhile")
 
     async def _create_job(self, action: CreateJob, seen: Observed) -> None:
         """Create the Job of an attempt; one that is there already is adopted if it is truly ours.
@@ -205,10 +235,12 @@ class Applier:
         if view:
             self.context.caches.jobs.put(view)
 
-    async def _delete(self, group_version: str, plural: str, child: JobView | PodView) -> None:
+    async def _delete(
+        self, group_version: str, plural: str, child: JobView | PodView, *, grace: int | None = None
+    ) -> None:
         path = resource_path(group_version, plural, child.namespace, child.name)
         try:
-            await self.context.kube.delete(path, uid=child.uid)
+            await self.context.kube.delete(path, uid=child.uid, grace=grace)
         except Conflict:
             log.info("not deleted: another object has the name now", namespace=child.namespace, child=child.name)
 

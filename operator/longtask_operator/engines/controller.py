@@ -35,6 +35,7 @@ from longtask_operator.engines.faults import FaultLog
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.pacing import LastWrites
 from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.sight import Sight
 from longtask_operator.engines.workqueue import WorkQueue
 
 _FIRST_REFUSAL_WAIT, _LAST_REFUSAL_WAIT = 1.0, 60.0
@@ -77,6 +78,7 @@ class Parts:
     departures: Departures
     book: ReportBook
     events: EventPoster
+    sight: Sight
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.status import Progress
 from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.checkpoints import Offer, is_acceptable
-from longtask_operator.core.current import Observed
+from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
+from longtask_operator.core.signs import Signs, recalled, with_signs
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
@@ -19,13 +20,16 @@ from longtask_operator.engines.paces import Paces
 from longtask_operator.engines.pacing import LastWrites, WriteBudget
 from longtask_operator.engines.pod_waits import PodWaits
 from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.sight import Sight
 
 
 class Gatherer:
     """Builds `Observed` for a task."""
 
-    def __init__(self, context: Context, ledgers: Ledgers, book: ReportBook, budget: WriteBudget, keys: Keys) -> None:
-        self._keys = keys
+    def __init__(
+        self, context: Context, ledgers: Ledgers, book: ReportBook, budget: WriteBudget, keys: Keys, sight: Sight
+    ) -> None:
+        self._keys, self._sight = keys, sight
         self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
         self.paces = Paces(ledgers)
         self._waits = PodWaits(context.caches.pods, context.clock.now)
@@ -56,6 +60,9 @@ class Gatherer:
         jobs, pods = self.children(record)
         progress, cpu_seconds = self._progress(pods, now)
         offered = self._offered(pods)
+        signs = self._signs(task, pods, progress)
+        if progress and signs:
+            progress = with_signs(progress, signs)
         interval = self._context.progress_interval
         worth = progress is not None and is_worth_mirroring(
             task.status.progress, progress, written.progress, now, interval
@@ -71,6 +78,11 @@ class Gatherer:
             pods=pods,
             progress=progress,
             cpu_seconds_used=cpu_seconds,
+            signs=signs,
+            heard=self.received(pods),
+            report_interval=self._sight.report_interval,
+            hearing_since=self._sight.hearing_since,
+            watching_since=self._sight.watching_since,
             mirror_due=worth and self._budget.take(),
             offered=offered,
             held_back=held_back,
@@ -88,8 +100,16 @@ class Gatherer:
     def received(self, pods: tuple[PodView, ...]) -> datetime | None:
         """Return when the newest attempt's last report came, or None."""
         pod = max(pods, key=lambda pod: pod.attempt, default=None)
-        latest = self._book.latest(pod.uid) if pod else None
-        return latest[1] if latest else None
+        return self._book.heard(pod.uid) if pod else None
+
+    def _signs(self, task: LongTask, pods: tuple[PodView, ...], progress: Progress | None) -> Signs | None:
+        """Return the signs of life of the newest attempt's pod, with what the status still knows of them."""
+        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        if pod is None:
+            return None
+        recorded = find_attempt(task.status, pod.attempt)
+        mirrored = task.status.progress if recorded and recorded.start_time and recorded.pod_uid == pod.uid else None
+        return recalled(self._book.signs(pod.uid), pod.uid, mirrored, progress.done if progress else None)
 
     def _progress(self, pods: tuple[PodView, ...], now: datetime) -> tuple[Progress | None, float | None]:
         pod = max(pods, key=lambda pod: pod.attempt, default=None)

@@ -27,6 +27,7 @@ from longtask_operator.engines.quota_status import QuotaStatus
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.reporting import Reporting
+from longtask_operator.engines.sight import Sight
 from longtask_operator.engines.spending import Spendings
 from longtask_operator.engines.wiring import Wiring
 from longtask_operator.engines.workqueue import WorkQueue
@@ -88,12 +89,14 @@ class Leader:
                 await asyncio.sleep(_RETRY_SECONDS)
         self._controller.parts.departures.sweep()
         self._controller.parts.gatherer.read_paces()
+        self._controller.parts.sight.watches()
         self._wiring.enqueue_all()
 
 
 def build_leader(context: Context, settings: Settings, events: EventPoster) -> Leader:
     """Return the leader with all its engines, wired to the caches."""
     queue, ledgers, book = WorkQueue(), Ledgers(context.kube, settings.namespace), ReportBook()
+    sight = Sight(context, ledgers, book)
     quotas = Quotas(context, _default_limits(settings))
     keys = Keys(context, ledgers, queue.add)
     admission = AdmissionLoop(ledgers, context.metrics, keys.waking(queue.add), quotas)
@@ -102,23 +105,25 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now)
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses
-    reporting = Reporting(context, settings, CachedPods(context, ledgers), book)
-    applier = Applier(context, admission, reporting.certificate.ca_bundle)
+    reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)
+    applier = Applier(context, admission, reporting.certificate.ca_bundle, book.heard)
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
-        gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys),
+        gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys, sight),
         applier=applier,
         admission=admission,
         announcer=Announcer(context.metrics, events),
         departures=departures,
         book=book,
         events=events,
+        sight=sight,
     )
     parts.announcer.on_attempt_end = parts.gatherer.paces.attempt_ended
     controller = Controller(context=context, queue=queue, parts=parts)
     wiring = Wiring(context, queue, departures, book, controller.forget)
     wiring.attach()
     book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
+    sight.on_recovery = wiring.enqueue_all
     quota_status = QuotaStatus(context, ledgers, admission, quotas)
     return Leader(controller, ledgers, wiring, reporting, quota_status, workers=settings.workers)
 

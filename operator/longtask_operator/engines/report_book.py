@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from longtask_operator.api.report import Report
 from longtask_operator.core.progress import MergedReport, merge_report
+from longtask_operator.core.signs import Signs, first_signs, next_signs
 
 #: Twice the live attempts that a cohort's ledger holds at most.
 MAX_PAGES = 20_000
@@ -26,6 +27,7 @@ def _tell_nobody(task_key: str) -> None:
 class _Page:
     report: MergedReport
     received: datetime
+    signs: Signs
 
 
 class ReportBook:
@@ -39,18 +41,23 @@ class ReportBook:
         self.on_report = on_report
         self.on_checkpoint: Callable[[str], None] = _tell_nobody
         self._pages: OrderedDict[str, _Page] = OrderedDict()
+        self.last_heard: datetime | None = None  #: when anybody reported last
         self._max_pages = max_pages
 
     def __len__(self) -> int:
         return len(self._pages)
 
     def record(self, pod_uid: str, report: Report, received: datetime, *, task_key: str = "") -> bool:
-        """Merge *report*; return False if it is stale. A stale one is no fault: a newer one is known."""
+        """Merge *report*; return False if it is stale. A stale one is no fault, and a sign of life all the same."""
         page = self._pages.get(pod_uid)
+        self.last_heard = received
         merged = merge_report(page.report if page else None, report, received)
+        signs = next_signs(page.signs, page.report, merged, received) if page else first_signs(pod_uid, received)
         if merged is None:
+            if page:
+                self._pages[pod_uid] = replace(page, signs=signs)
             return False
-        self._pages[pod_uid] = _Page(report=merged, received=received)
+        self._pages[pod_uid] = _Page(report=merged, received=received, signs=signs)
         self._pages.move_to_end(pod_uid)
         while len(self._pages) > self._max_pages:
             self._pages.popitem(last=False)
@@ -64,6 +71,16 @@ class ReportBook:
         """Return all reports of the pod in one and when the last came, or None if there was none."""
         page = self._pages.get(pod_uid)
         return (page.report, page.received) if page else None
+
+    def heard(self, pod_uid: str) -> datetime | None:
+        """Return when the pod last reported to this leader, or None."""
+        signs = self.signs(pod_uid)
+        return signs.last_report if signs else None
+
+    def signs(self, pod_uid: str) -> Signs | None:
+        """Return the pod's signs of life since this leader took over, or None if it did not report."""
+        page = self._pages.get(pod_uid)
+        return page.signs if page else None
 
     def peak_memory(self, pod_uid: str) -> int | None:
         """Return the largest memory that the pod reported, in bytes, or None."""

@@ -14,6 +14,7 @@ from longtask_operator.engines.endpoints import publish_endpoint
 from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.report_server import ReportServer
+from longtask_operator.engines.sight import Sight
 from longtask_operator.settings import Settings
 
 _PUBLISH_SECONDS = 60.0
@@ -24,7 +25,10 @@ log = structlog.get_logger("longtask.reports")
 class Reporting:
     """Takes reports while this replica leads."""
 
-    def __init__(self, context: Context, settings: Settings, directory: CachedPods, book: ReportBook) -> None:
+    def __init__(
+        self, context: Context, settings: Settings, directory: CachedPods, book: ReportBook, sight: Sight
+    ) -> None:
+        self._sight = sight
         self._kube, self._settings, self._directory = context.kube, settings, directory
         self.certificate = ServingCertificate(
             context.kube,
@@ -57,6 +61,9 @@ class Reporting:
             group.create_task(self._server.run())
             group.create_task(self.certificate.run(lambda: True))
             group.create_task(self._publish())
+            await self._server.listener.ready.wait()
+            self._sight.listens()
+            group.create_task(self._sight.run())
 
     async def _publish(self) -> None:
         while True:

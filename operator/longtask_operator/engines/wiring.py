@@ -9,6 +9,7 @@ from typing import Any
 from longtask_operator.adapters.namespaces import NamespaceView
 from longtask_operator.adapters.quotas import observe_quota
 from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.api.reasons import ConditionType
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
@@ -60,6 +61,9 @@ class Wiring:
         if record:
             metrics.tasks.labels(metrics.tenant(record.tenant), record.phase).inc(step)
             metrics.dead_letters.labels(metrics.tenant(record.tenant)).inc(step if record.dead_lettered else 0)
+            metrics.stuck.labels(metrics.tenant(record.tenant)).inc(step * (ConditionType.STUCK in record.warnings))
+            at_risk = ConditionType.DEADLINE_AT_RISK in record.warnings
+            metrics.deadline_at_risk.labels(metrics.tenant(record.tenant)).inc(step * at_risk)
 
     def _child_changed(self, before: JobView | PodView | None, after: JobView | PodView | None) -> None:
         child = after or before

@@ -140,7 +140,7 @@ def test_what_is_terminal_is_finished_and_only_that(row: Row) -> None:
 @pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 def test_all_but_stalled_are_there_from_the_first_visit(row: Row) -> None:
     types = {c.type for c in status_of(row).conditions or ()}
-    assert types | {"Stalled", "DeadLettered"} == set(ConditionType)
+    assert types | {"Stalled", "DeadLettered", "Stuck", "DeadlineAtRisk"} == set(ConditionType)
     assert all(c.message for c in status_of(row).conditions or ())
 
 

@@ -16,7 +16,8 @@ NEVER_RETRIED = [cause for cause in Cause if cause not in DEFAULT_LIMITS]
 
 def test_the_budgets_by_default() -> None:
     assert {str(cause): limit for cause, limit in DEFAULT_LIMITS.items()} == {
-        "Application": 3, "AttemptTimeout": 3, "OutOfMemory": 5, "NeverStarted": 3, "Lost": 5, "Disruption": 20,
+        "Application": 3, "AttemptTimeout": 3, "OutOfMemory": 5, "HeartbeatLost": 3, "NoProgress": 3,
+        "NeverStarted": 3, "Lost": 5, "Disruption": 20,
     }  # fmt: skip
 
 
@@ -34,6 +35,8 @@ def test_what_is_never_retried() -> None:
         (Cause.APPLICATION, Retry(limits=RetryLimits(application=0)), 0),
         (Cause.APPLICATION, Retry(limits=RetryLimits(application=9)), 9),
         (Cause.NEVER_STARTED, Retry(limits=RetryLimits(never_started=1)), 1),
+        (Cause.HEARTBEAT_LOST, Retry(limits=RetryLimits(heartbeat_lost=7, no_progress=8)), 7),
+        (Cause.NO_PROGRESS, Retry(limits=RetryLimits(heartbeat_lost=7, no_progress=8)), 8),
         (Cause.DISRUPTION, Retry(limits=RetryLimits(application=0)), 20),
         *((cause, None, 0) for cause in NEVER_RETRIED),
     ],

@@ -1,0 +1,161 @@
+"""`Stuck` and `DeadlineAtRisk`, told through `reconcile`: when they begin, stay and end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from longtask_operator.api.reasons import ConditionType
+from longtask_operator.api.status import Condition, LongTaskStatus, Progress
+from longtask_operator.core.conditions import find_condition
+from longtask_operator.core.current import Observed
+from longtask_operator.core.decision import Decision
+from longtask_operator.core.reconcile import reconcile
+from tests.builders import POLICY, a_longtask, a_running_pod, an_ended_pod, at, wire
+from tests.unit.core.test_liveness import STARTED, running, signs
+
+
+def status_of(decision: Decision) -> LongTaskStatus:
+    assert decision.status is not None
+    return decision.status
+
+
+def stuck(observed: Observed) -> Condition | None:
+    return find_condition(status_of(reconcile(observed, POLICY)), ConditionType.STUCK)
+
+
+def at_risk(observed: Observed) -> Condition | None:
+    return find_condition(status_of(reconcile(observed, POLICY)), ConditionType.DEADLINE_AT_RISK)
+
+
+def then(observed: Observed, **changes: Any) -> Observed:
+    """Return what is seen after the decision of *observed* was written and *changes* came."""
+    task = observed.task.model_copy(update={"status": status_of(reconcile(observed, POLICY))})
+    return replace(observed, task=task, **changes)
+
+
+class TestSilent:
+    def test_a_reporter_that_is_silent_for_five_minutes_is_stuck(self) -> None:
+        assert stuck(running({}, 309, signs(10))) is None
+        found = stuck(running({}, 310, signs(10)))
+        assert found is not None
+        assert (found.status, found.reason, found.last_transition_time) == ("True", "Silent", wire(310))
+        assert found.message == f"attempt 1 has not reported since {wire(10)}"
+
+    def test_somebody_looks_when_it_would_be(self) -> None:
+        assert reconcile(running({}, 20, signs(10)), POLICY).again_at == at(310)
+
+    def test_a_slow_reporter_has_ten_of_its_own_intervals(self) -> None:
+        slow = signs(102, first=2)
+        assert stuck(running({}, 1101, slow)) is None
+        assert stuck(running({}, 1102, slow)) is not None
+
+    def test_a_program_that_never_reported_is_not_stuck(self) -> None:
+        assert stuck(running({}, 10**6)) is None
+        assert reconcile(running({}, 500), POLICY).again_at is None
+
+    def test_it_is_written_once_and_ends_with_the_next_report(self) -> None:
+        first = running({}, 310, signs(10))
+        later = then(first, now=at(400))
+        assert status_of(reconcile(later, POLICY)) == later.task.status
+        assert stuck(replace(later, signs=signs(401), now=at(402))) is None
+
+    def test_a_new_leader_does_not_take_it_back_before_it_heard_anything(self) -> None:
+        later = then(running({}, 310, signs(10)), now=at(400))
+        assert status_of(reconcile(replace(later, hearing_since=at(399)), POLICY)) == later.task.status
+        assert status_of(reconcile(replace(later, hearing_since=None), POLICY)) == later.task.status
+
+    @pytest.mark.parametrize("since", [None, 200])
+    def test_what_we_did_not_hear_is_no_silence(self, since: float | None) -> None:
+        assert stuck(running({}, 400, signs(10), hearing_since=None if since is None else at(since))) is None
+
+    def test_the_next_attempt_begins_without_it(self) -> None:
+        later = then(running({}, 310, signs(10)), now=at(400), pods=(an_ended_pod(1),))
+        status = status_of(reconcile(later, POLICY))
+        assert (status.phase, find_condition(status, ConditionType.STUCK)) == ("Backoff", None)
+
+
+class TestNoProgress:
+    def test_ten_of_its_own_steps_and_ten_minutes_at_least(self) -> None:
+        assert stuck(running({}, 629, signs(629, progress=30, step=5))) is None
+        found = stuck(running({}, 630, signs(630, progress=30, step=5)))
+        assert found is not None
+        assert found.reason == "NoProgress"
+        assert found.message == f"attempt 1 reports and has made no progress since {wire(30)}"
+        assert stuck(running({}, 1029, signs(1029, progress=30, step=100))) is None
+        assert stuck(running({}, 1030, signs(1030, progress=30, step=100))) is not None
+
+    def test_a_task_without_a_rate_of_its_own_is_not_judged(self) -> None:
+        assert stuck(running({}, 10**6, signs(10**6))) is None
+
+    def test_it_stays_until_there_is_progress(self) -> None:
+        first = running({}, 630, signs(630, progress=30, step=5))
+        later = then(first, now=at(700), signs=signs(700, progress=30, step=5))
+        assert status_of(reconcile(later, POLICY)) == later.task.status
+        restarted = replace(later, signs=signs(699, first=690, step=5), hearing_since=at(690))
+        assert stuck(restarted) is not None
+        assert stuck(replace(later, signs=signs(700, progress=700, step=5))) is None
+
+
+def projected(finish: float, now: float = 100, deadline: int = 1000, **changes: Any) -> Observed:
+    progress = Progress(done=1, total=9, estimated_finish=wire(finish), last_report_time=wire(now))
+    observed = running({"deadlineSeconds": deadline}, now, signs(now, progress=now), **changes)
+    return replace(observed, progress=progress)
+
+
+class TestDeadlineAtRisk:
+    def test_a_projected_end_beyond_the_deadline_warns(self) -> None:
+        found = at_risk(projected(1100))
+        assert found is not None
+        assert (found.status, found.reason) == ("True", "TooSlow")
+        assert found.message == f"at its present rate the attempt ends at {wire(1100)}, after the deadline {wire(1000)}"
+
+    @pytest.mark.parametrize("finish", [900, 1000, 1045])
+    def test_one_within_the_margin_does_not(self, finish: float) -> None:
+        assert at_risk(projected(finish)) is None
+
+    def test_it_neither_flaps_nor_changes_its_words(self) -> None:
+        first = projected(1100)
+        for finish in (1046, 1000, 960, 5000):
+            later = then(first, progress=projected(finish).progress)
+            assert at_risk(later) == at_risk(first)
+        assert at_risk(then(first, progress=projected(950).progress)) is None
+
+    def test_another_deadline_is_another_sentence(self) -> None:
+        later = then(projected(1100))
+        moved = replace(later, task=a_longtask({"deadlineSeconds": 1090}, later.task.status))
+        found = at_risk(moved)
+        assert found is None
+        sooner = at_risk(replace(later, task=a_longtask({"deadlineSeconds": 500}, later.task.status)))
+        assert sooner is not None
+        assert wire(500) in sooner.message
+
+    def test_without_evidence_nothing_is_said(self) -> None:
+        assert at_risk(projected(1100, now=20)) is None
+        assert at_risk(replace(projected(1100), progress=Progress(done=1, total=9))) is None
+        assert at_risk(replace(projected(1100), pods=(a_running_pod(running_since=at(95)),))) is None
+
+    def test_without_a_new_estimate_it_stays_until_all_is_done(self) -> None:
+        first = projected(1100)
+        assert at_risk(then(first, progress=Progress(done=1, total=9))) is not None
+        assert at_risk(then(first, progress=Progress(done=9, total=9))) is None
+
+    def test_a_next_attempt_after_the_deadline_is_certain(self) -> None:
+        status = {**STARTED, "nextAttemptTime": wire(600)}
+        status["attempts"] = [{**STARTED["attempts"][0], "cause": "Lost", "completionTime": wire(50)}]
+        waits = replace(running({}, 60), jobs=(), pods=(), entry=None)
+        late = replace(waits, task=a_longtask({"deadlineSeconds": 600}, status))
+        found = at_risk(late)
+        assert found is not None
+        assert (found.reason, found.message) == (
+            "TooLate",
+            f"the next attempt starts at {wire(600)}, not before the deadline {wire(600)}",
+        )
+        assert at_risk(replace(waits, task=a_longtask({"deadlineSeconds": 601}, status))) is None
+
+    def test_it_ends_with_the_run(self) -> None:
+        later = then(projected(1100), pods=(an_ended_pod(0),))
+        status = status_of(reconcile(later, POLICY))
+        assert (status.phase, find_condition(status, ConditionType.DEADLINE_AT_RISK)) == ("Succeeded", None)
