@@ -230,7 +230,8 @@ class Auditor:
             )
         if cause == "Completed" and code != 0:
             self._at(change, "ExitCode", f"attempt {number} is Completed, the container's exit code was {code}")
-        if cause == "Lost" and code is not None:
+        # One that was given up with its node may be ended by the very deletion that gives it up.
+        if cause == "Lost" and code is not None and "stopTime" not in attempt:
             self._at(change, "OutcomeLost", f"attempt {number} is Lost, but its container ended with {code}")
 
     # Rules that hold at rest.
