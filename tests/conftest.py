@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.support.s3 import S3Server
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+
+# A busy machine is no fault of the code: speed is measured in bench/, never by a test.
+settings.register_profile("longtask", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("longtask")
 
 REQUIRED = os.environ.get("LONGTASK_REQUIRE_CLUSTER") == "1"
 
