@@ -69,7 +69,8 @@ class Auditor:
         """Take in *changes* in their order."""
         takers = {"LongTask": self._task, "Job": self._job, "Pod": self._pod, "ConfigMap": self._ledger}
         for change in changes:
-            takers[change.kind](change)
+            if change.kind in takers:
+                takers[change.kind](change)
         return self
 
     def finish(self, expected: Mapping[str, Expected] | None = None) -> list[Violation]:

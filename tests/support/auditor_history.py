@@ -22,6 +22,7 @@ KINDS = {
     "/registry/jobs/": "Job",
     "/registry/pods/": "Pod",
     "/registry/configmaps/": "ConfigMap",
+    "/registry/longtask.dev/tenantquotas/": "TenantQuota",
 }
 
 
@@ -51,8 +52,20 @@ def current_revision(endpoint: str) -> int:
         connection.close()
 
 
+def forget_key(endpoint: str, key: str) -> None:
+    """Delete one key from etcd behind the API server's back, as a restore from an older backup may do."""
+    connection = _connect(endpoint)
+    try:
+        connection.request("POST", "/v3/kv/deleterange", json.dumps({"key": base64.b64encode(key.encode()).decode()}))
+        deleted = json.loads(connection.getresponse().read()).get("deleted")
+    finally:
+        connection.close()
+    if deleted != "1":
+        raise HistoryError(f"etcd has no key {key}")
+
+
 def read_history(endpoint: str, *, since: int = 1, namespaces: Iterable[str] | None = None) -> list[Change]:
-    """Return all changes of LongTasks, Jobs, Pods and ConfigMaps from revision *since* to now.
+    """Return all changes of LongTasks, Jobs, Pods, ConfigMaps and TenantQuotas from revision *since* to now.
 
     Raises:
         HistoryError: if etcd has compacted *since* away.
@@ -73,8 +86,10 @@ def parse_event(event: Json, namespaces: set[str] | None = None) -> Change | Non
     prefix = next((prefix for prefix in KINDS if key.startswith(prefix)), None)
     if prefix is None:
         return None
-    namespace, _, name = key.removeprefix(prefix).partition("/")
-    if namespaces is not None and namespace not in namespaces:
+    namespace, slash, name = key.removeprefix(prefix).partition("/")
+    if not slash:  # of the whole cluster
+        namespace, name = "", namespace
+    if namespaces is not None and namespace and namespace not in namespaces:
         return None
     body = None if event.get("type") == "DELETE" else decode(base64.b64decode(pair["value"]))
     revision = int(pair["mod_revision"])

@@ -1,0 +1,74 @@
+"""`python -m tests.faults`: end or deceive the operator at every write of every scenario, and judge what comes of it.
+
+Exit codes: 0 all well; 1 a promise was broken; 2 usage; 3 a planned fault met no write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+from pathlib import Path
+
+from tests.faults.ground import stand
+from tests.faults.play import Scenario
+from tests.faults.proxy import Mode
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.suite import MODES, Report, Wanted, plan, sweep
+from tests.faults.trial import Reference
+
+
+def main() -> int:
+    """Run what is asked for and return the exit code."""
+    options = _parser().parse_args()
+    if options.list:
+        for found in SCENARIOS.values():
+            print(f"{found.name:20} {found.about}")
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the control plane is taken down
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return asyncio.run(_run(options))
+
+
+async def _run(options: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(open(options.out, "a")) if options.out else sys.stdout  # noqa: ASYNC230
+        report = Report(out, options.seed)
+        async with stand(options.logs) as ground:
+            scenarios = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
+            await sweep(ground, scenarios, lambda s, wanted: _choose(options, s, wanted), report, options.mutant)
+    report.say(report.table())
+    return 1 if report.failed else 3 if report.unfired else 0
+
+
+def _choose(options: argparse.Namespace, scenario: Scenario, wanted: Reference) -> list[Wanted]:
+    if options.k:
+        return [Wanted(k=options.k, mode=Mode(options.mode or "after"), successor=options.successor)] * options.repeat
+    rng = random.Random(f"{options.seed} {scenario.name}")
+    modes = [options.mode] if options.mode else [*MODES, *(["late"] if options.late else [])]
+    return plan(len(wanted.writes), modes, options.share, rng) * options.repeat
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    add = parser.add_argument
+    add("--scenario", action="append", choices=sorted(SCENARIOS), help="only this one; may be given again")
+    add("--k", type=int, help="only the fault at this write of the scenario, counted from 1")
+    add("--mode", choices=[mode.value for mode in Mode], help="only this kind of fault")
+    add("--late", action="store_true", help="also writes of a dead operator that come when the next one leads already")
+    add("--successor", choices=["same", "new"], default="same", help="with --k: the name under which it starts again")
+    add("--share", type=float, default=1.0, help="part of all trials to run, but each write at least once (1: all)")
+    add("--repeat", type=int, default=1, help="run each trial so often")
+    add("--seed", type=int, default=1, help="chooses the trials where --share is below 1")
+    add("--out", type=Path, help="file to append the JSON lines to, instead of standard output")
+    add("--logs", type=Path, help="folder that keeps the operators' logs")
+    add("--mutant", default="", help="plant this bug into the operator, see tests/faults/mutants.py")
+    add("--list", action="store_true", help="say which scenarios there are")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What all trials stand on: a real control plane without nodes, the chart's objects, and a kubelet of the tests.
+
+The chart is installed without its Deployment: the operators are processes of ours, but policies,
+permissions and the ServiceAccount are those of an installation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from devcluster import api as devcluster
+from tests.faults.api import Api
+from tests.faults.kubelet import Kubelet
+from tests.faults.operators import ForkServer
+from tests.faults.proxy import FaultProxy
+from tests.support import operator_process
+from tests.support.operator_process import NAMESPACE, ROOT
+
+HELM = Path(sys.executable).with_name("helm")
+NODE = "faults-node"
+_LEFT_OUT = {"Deployment", "PodDisruptionBudget", "NetworkPolicy"}
+
+
+@dataclass(slots=True)
+class Ground:
+    """A running control plane and everything between it and the operators."""
+
+    cluster: devcluster.Cluster
+    api: Api
+    kubelet: Kubelet
+    proxy: FaultProxy
+    forks: ForkServer
+    folder: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.cluster.kubeconfig
+
+    @property
+    def etcd(self) -> str:
+        return self.cluster.etcd_url
+
+    def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [str(self.cluster.binaries["kubectl"]), "--kubeconfig", str(self.kubeconfig), *args]
+        done = subprocess.run(command, input=input, text=True, capture_output=True, check=False)
+        assert not check or done.returncode == 0, f"kubectl {' '.join(args)}: {done.stdout}{done.stderr}"
+        return done
+
+    async def operator_kubeconfig(self) -> Path:
+        """Return a kubeconfig of the operator's ServiceAccount through a port of the proxy that is its own."""
+        port = await self.proxy.listen()
+        path = self.folder / f"kubeconfig-{port}"
+        operator_process.operator_kubeconfig(self, path)
+        config = yaml.safe_load(path.read_text())
+        for entry in config["clusters"]:
+            entry["cluster"] = {"server": f"http://127.0.0.1:{port}"}
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    async def namespace(self, name: str, quota: dict[str, Any] | None = None) -> None:
+        """Make a namespace, its ServiceAccount awaited, and its TenantQuota where *quota* is its spec."""
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        await self.api.request("POST", "/api/v1/namespaces", body)
+        if quota is not None:
+            body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}}
+            await self.api.request("POST", "/apis/longtask.dev/v1alpha1/tenantquotas", {**body, "spec": quota})
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        async with asyncio.timeout(30):
+            while await self.api.find(account) is None:  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def stand(folder: Path | None = None) -> AsyncIterator[Ground]:
+    """Bring everything up, and down again at the end. *folder* keeps logs; without it they go as well."""
+    with contextlib.ExitStack() as stack:
+        kept = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="longtask-faults-")))
+        kept.mkdir(parents=True, exist_ok=True)
+        cluster = devcluster.up(f"faults-{os.getpid()}", nodes="none", keep_history=True)
+        stack.callback(cluster.down)
+        async with Api(cluster.api_url, cluster.token, str(cluster.ca_file)) as api:
+            forks = await ForkServer.start()
+            proxy = FaultProxy(cluster.api_url, api.ssl_context)
+            ground = Ground(cluster, api, Kubelet(api, NODE), proxy, forks, kept)
+            install_chart(ground)
+            try:
+                async with asyncio.TaskGroup() as group:  # whatever of it fails ends the run
+                    background = [group.create_task(forks.listen()), group.create_task(ground.kubelet.run())]
+                    yield ground
+                    for task in background:
+                        task.cancel()
+            finally:
+                await forks.close()
+                await proxy.close()
+
+
+def install_chart(ground: Ground) -> None:
+    """Apply what the chart consists of, the operator's own workload aside."""
+    ground.kubectl("create", "namespace", NAMESPACE)
+    ground.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    ground.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    command = [str(HELM), "template", "longtask", str(ROOT / "charts" / "longtask"), "--namespace", NAMESPACE]
+    rendered = subprocess.run([*command, "--kube-version", "1.36.3"], capture_output=True, text=True, check=True)
+    documents = [document for document in yaml.safe_load_all(rendered.stdout) if document and _is_wanted(document)]
+    ground.kubectl("apply", "--server-side", "-n", NAMESPACE, "-f", "-", input=yaml.safe_dump_all(documents))
+
+
+def _is_wanted(document: dict[str, Any]) -> bool:
+    annotations = document["metadata"].get("annotations") or {}
+    return document["kind"] not in _LEFT_OUT and "helm.sh/hook" not in annotations

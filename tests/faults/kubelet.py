@@ -1,0 +1,182 @@
+"""A kubelet without containers: it plays for each pod what the scenario says, in milliseconds.
+
+The real kubelet needs seconds for each pod, and a sweep needs thousands of pods; a few scenarios run on the
+real one as well (test_real_kubelet.py). API server, scheduler, Job controller and garbage collector are real.
+What a pod says of itself has the shape that the real kubelet gives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.faults.api import Api, ApiFault, Json
+
+TASK_LABEL, ATTEMPT_LABEL = "longtask.dev/task", "longtask.dev/attempt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What the task container of one attempt does."""
+
+    exit: int | None = 0  #: exit code; None: it works until it is told to stop
+    after: float = 0.05  #: seconds until it exits
+    reason: str = ""  #: of the termination; made from the exit code where empty
+    message: str = ""  #: termination message
+    starts: bool = True  #: False: it waits for ever, as with an image that cannot be pulled
+    on_term: int = 143  #: exit code on SIGTERM
+
+
+SUCCEEDS, WORKS, NEVER_STARTS = Act(), Act(exit=None), Act(starts=False)
+
+
+def fails(code: int = 1) -> Act:
+    return Act(exit=code)
+
+
+def out_of_memory() -> Act:
+    return Act(exit=137, reason="OOMKilled")
+
+
+@dataclass(slots=True)
+class Kubelet:
+    """One node, and everything that runs on it."""
+
+    api: Api
+    node: str
+    acts: dict[tuple[str, str], tuple[Act, ...]] = field(default_factory=dict)  #: by namespace and task, per attempt
+    _pods: dict[str, Json] = field(default_factory=dict)  #: by uid, as last seen
+    _lives: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _told: dict[str, asyncio.Future[Act]] = field(default_factory=dict)  #: how a working container ends
+
+    async def run(self) -> None:
+        """Register the node and play pods until cancelled."""
+        await self._register()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beat())
+            async for event in self.api.changes("/api/v1/pods", fieldSelector=f"spec.nodeName={self.node}"):
+                self._take(event["type"], event["object"], group)
+
+    def tell(self, namespace: str, task: str, act: Act) -> None:
+        """Let the container of *task* that works now end as *act* says."""
+        for uid, pod in self._pods.items():
+            meta = pod["metadata"]
+            future = self._told.get(uid)
+            if (
+                (meta["namespace"], meta["labels"].get(TASK_LABEL)) == (namespace, task)
+                and future
+                and not future.done()
+            ):
+                future.set_result(act)
+
+    def _take(self, kind: str, pod: Json, group: asyncio.TaskGroup) -> None:
+        meta = pod["metadata"]
+        uid = meta["uid"]
+        if kind == "DELETED":
+            self._pods.pop(uid, None)
+            self._told.pop(uid, None)
+            if life := self._lives.pop(uid, None):
+                life.cancel()
+            return
+        self._pods[uid] = pod
+        if uid not in self._lives:
+            self._told[uid] = asyncio.get_running_loop().create_future()
+            self._lives[uid] = group.create_task(self._live(pod))
+        if meta.get("deletionTimestamp") and not self._told[uid].done():
+            self._told[uid].set_result(Act(exit=self._act(pod).on_term))
+
+    def _act(self, pod: Json) -> Act:
+        labels = pod["metadata"].get("labels") or {}
+        acts = self.acts.get((pod["metadata"]["namespace"], labels.get(TASK_LABEL, "")), (SUCCEEDS,))
+        return acts[min(int(labels.get(ATTEMPT_LABEL, 1)), len(acts)) - 1]
+
+    async def _live(self, pod: Json) -> None:
+        """Play one pod from its start to its end, and take it away once it is to be deleted."""
+        uid, act = pod["metadata"]["uid"], self._act(pod)
+        if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+            started = _now()
+            await self._say(pod, _started(started) if act.starts else _waiting())
+            end = await self._end_of(uid, act)
+            await self._say(pod, _ended(end, started if act.starts else None))
+        while not (self._pods.get(uid) or pod)["metadata"].get("deletionTimestamp"):  # noqa: ASYNC110 - a watch sets it
+            await asyncio.sleep(0.02)
+        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
+        with contextlib.suppress(ApiFault):
+            await self.api.delete(_path(pod), **options)
+
+    async def _end_of(self, uid: str, act: Act) -> Act:
+        told = self._told[uid]
+        if act.exit is None or not act.starts:
+            return await told
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(asyncio.shield(told), act.after)
+        return act
+
+    async def _say(self, pod: Json, status: Json) -> None:
+        with contextlib.suppress(ApiFault):  # the pod is gone
+            await self.api.request("PATCH", f"{_path(pod)}/status", {"status": status})
+
+    async def _register(self) -> None:
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node}}
+        with contextlib.suppress(ApiFault):
+            await self.api.request("POST", "/api/v1/nodes", body)
+        resources = {"cpu": "4000", "memory": "8Ti", "pods": "100000", "ephemeral-storage": "100Ti"}
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": _now()}
+        status = {"capacity": resources, "allocatable": resources, "conditions": [ready]}
+        await self.api.request("PATCH", f"/api/v1/nodes/{self.node}/status", {"status": status})
+
+    async def _beat(self) -> None:
+        """Renew the node's Lease, so that nobody takes the node for lost."""
+        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        while True:
+            now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+            spec = {"holderIdentity": self.node, "leaseDurationSeconds": 40, "renewTime": now}
+            try:
+                await self.api.request("PATCH", f"{leases}/{self.node}", {"spec": spec})
+            except ApiFault:
+                meta = {"name": self.node, "namespace": "kube-node-lease"}
+                body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+                with contextlib.suppress(ApiFault):
+                    await self.api.request("POST", leases, body)
+            await asyncio.sleep(10)
+
+
+def _started(at: str) -> Json:
+    return {"phase": "Running", "startTime": at, **_container({"running": {"startedAt": at}}, ready=True)}
+
+
+def _waiting() -> Json:
+    waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+    return {"phase": "Pending", "startTime": _now(), **_container({"waiting": waiting}, ready=False)}
+
+
+def _ended(act: Act, started: str | None) -> Json:
+    phase = "Succeeded" if act.exit == 0 else "Failed"
+    if started is None:  # the kubelet makes up an exit code for a container that never ran
+        terminated: Json = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
+        return {"phase": "Failed", **_container({"terminated": terminated}, ready=False)}
+    terminated = {
+        "exitCode": act.exit or 0,
+        "reason": act.reason or ("Completed" if act.exit == 0 else "Error"),
+        "message": act.message,
+        "startedAt": started,
+        "finishedAt": _now(),
+    }
+    return {"phase": phase, **_container({"terminated": terminated}, ready=False)}
+
+
+def _container(state: dict[str, Any], *, ready: bool) -> Json:
+    whole = {"running": None, "waiting": None, "terminated": None, **state}
+    status = {"name": "task", "image": "task", "imageID": "", "restartCount": 0, "ready": ready, "state": whole}
+    return {"containerStatuses": [status]}
+
+
+def _path(pod: Json) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,176 @@
+"""Operators as processes: started by the fork server, killed, frozen, and started again when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.operator_process import ROOT, free_port
+
+#: Short, because a successor of another name must wait for it, but not so short that a busy machine ends operators.
+LEASE = {
+    "LONGTASK_OPERATOR_LEASE_DURATION_SECONDS": "8",
+    "LONGTASK_OPERATOR_LEASE_RENEW_DEADLINE_SECONDS": "6.5",
+    "LONGTASK_OPERATOR_LEASE_RETRY_SECONDS": "0.5",
+}
+_FENCED = "the lease is lost"
+#: What no operator may ever say: something happened that its code does not know.
+_UNEXPECTED = ("Traceback (most recent call last)", "failed unexpectedly", "an engine ended")
+
+
+@dataclass(slots=True)
+class ForkServer:
+    """See `tests.faults.forkserver`."""
+
+    process: asyncio.subprocess.Process
+    _pids: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
+    _ends: dict[int, asyncio.Future[int]] = field(default_factory=dict)
+
+    @classmethod
+    async def start(cls) -> ForkServer:
+        path = os.pathsep.join(str(ROOT / part) for part in ("operator", "worker-image", "."))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.faults.forkserver",
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        return cls(process)
+
+    async def listen(self) -> None:
+        """Take in what the fork server says, until it ends."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            said = json.loads(line)
+            if "code" in said:
+                self.end_of(said["pid"]).set_result(said["code"])
+            else:
+                self._pids.put_nowait(said["pid"])
+
+    def end_of(self, pid: int) -> asyncio.Future[int]:
+        """Return the future that has the exit code of *pid* once it ended."""
+        return self._ends.setdefault(pid, asyncio.get_running_loop().create_future())
+
+    async def fork(self, env: Mapping[str, str], log: Path, mutant: str) -> int:
+        """Start an operator and return its process id."""
+        assert self.process.stdin is not None
+        order = {"env": dict(env), "log": str(log), "mutant": mutant}
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        return await asyncio.wait_for(self._pids.get(), 20)
+
+    async def close(self) -> None:
+        """End it and every operator that it started."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), 10)
+
+
+@dataclass(slots=True)
+class Replica:
+    """One place for an operator: its name, its ports, its log; at most one process at a time."""
+
+    server: ForkServer
+    kubeconfig: Path
+    log: Path
+    identity: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    mutant: str = ""
+    pid: int = 0
+    starts: int = 0
+    unexpected_ends: list[str] = field(default_factory=list)
+    fenced: int = 0  #: times it ended itself because it could not renew its Lease, as it must on a machine that is slow
+    _ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
+    _expected_end: bool = False
+
+    async def start(self, identity: str | None = None) -> None:
+        """Start it, under another name if one is given."""
+        self.identity = identity or self.identity
+        http_port, report_port = self._ports
+        env = {
+            "KUBECONFIG": str(self.kubeconfig),
+            "LONGTASK_OPERATOR_IDENTITY": self.identity,
+            "LONGTASK_OPERATOR_HTTP_PORT": str(http_port),
+            "LONGTASK_OPERATOR_REPORT_PORT": str(report_port),
+            "LONGTASK_OPERATOR_REPORT_HOST": "127.0.0.1",
+            "LONGTASK_OPERATOR_TERMINATION_GRACE_SECONDS": "1",
+            **LEASE,
+            **{f"LONGTASK_OPERATOR_{name.upper()}": value for name, value in self.settings.items()},
+        }
+        self._expected_end = False
+        self.pid = await self.server.fork(env, self.log, self.mutant)
+        self.starts += 1
+
+    @property
+    def runs(self) -> bool:
+        return bool(self.pid) and not self.server.end_of(self.pid).done()
+
+    async def kill(self) -> None:
+        """End it as a crash does, and return once it is dead."""
+        if self.runs:
+            self._expected_end = True
+            os.kill(self.pid, signal.SIGKILL)
+            await self.server.end_of(self.pid)
+
+    async def ended(self) -> int:
+        """Wait until its process ends; return the exit code. An end that nobody brought about is noted."""
+        log_from = self.log_size()
+        code = await self.server.end_of(self.pid)
+        if not self._expected_end and code == 1 and any(_FENCED in line for line in self._lines(log_from)):
+            self.fenced += 1
+        elif not self._expected_end:
+            self.unexpected_ends.append(f"{self.identity} ended with {code}")
+        return code
+
+    async def keep_running(self) -> None:
+        """Start it and, as a kubelet does, start it again whenever it ends, until cancelled."""
+        while True:
+            await self.start()
+            await self.ended()
+            await asyncio.sleep(0.5)
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def says(self, event: str) -> bool:
+        """Tell whether its log has a line with that event."""
+        return self.log.exists() and f'"event": "{event}"'.encode() in self.log.read_bytes()
+
+    def log_size(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def complaints(self, since: int) -> list[str]:
+        """Return what its log says from byte *since* on that no operator may say."""
+        return [line[:600] for line in self._lines(since) if any(text in line for text in _UNEXPECTED)]
+
+    def _lines(self, since: int) -> list[str]:
+        if not self.log.exists():
+            return []
+        with self.log.open("rb") as file:
+            file.seek(since)
+            return file.read().decode(errors="replace").splitlines()
+
+
+async def quiet(last_write: Any, seconds: float, limit: float) -> bool:
+    """Wait until *last_write* () is *seconds* ago; return False if that did not happen within *limit*."""
+    until = time.monotonic() + limit
+    while (left := last_write() + seconds - time.monotonic()) > 0:
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(min(left, 0.05))
+    return True

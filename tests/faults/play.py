@@ -1,0 +1,167 @@
+"""What a scenario does: it submits tasks, says what their containers do, changes, cancels, deletes, waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.api import ApiFault, Json
+from tests.faults.ground import Ground
+from tests.faults.kubelet import SUCCEEDS, Act
+from tests.faults.proxy import Write
+from tests.support.auditor_history import forget_key
+
+GROUP = "/apis/longtask.dev/v1alpha1"
+PATIENCE = 25.0  #: seconds for one step, a restart of the operator and the wait for a Lease included
+FINISHED = ("Succeeded", "Failed", "Cancelled")
+
+
+class Stuck(AssertionError):  # noqa: N818 - what the trial is then
+    """A step did not come to pass in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A story with a name. *quota* is the spec of its tenant's TenantQuota; without one the default holds."""
+
+    name: str
+    story: Callable[[Play], Awaitable[None]]
+    quota: Json | None = None
+    about: str = ""
+    fresh: bool = False  #: a namespace, and so a ledger, of its own for each trial
+    counts_quota: bool = False  #: count writes to the tenant's quota too; they come when they like, if nobody waits
+    #: Counts that may differ between two runs (`Job deleted`, `Pod created`, …), each with the reason.
+    may_differ: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Play:
+    """One performance of a scenario, in a namespace; its tasks' names end with *suffix*."""
+
+    ground: Ground
+    scenario: Scenario
+    namespace: str
+    suffix: str
+    uids: list[str] = field(default_factory=list)  #: of all its tasks, those that are gone included
+
+    def counts(self, write: Write) -> bool:
+        """Tell whether a write of the operator belongs to this play: one to its objects, or to a ledger."""
+        if write.resource.startswith("tenantquotas"):
+            return self.scenario.counts_quota and write.name == self.namespace
+        return write.namespace == self.namespace or write.resource == "configmaps"
+
+    async def submit(self, name: str, *acts: Act, **spec: Any) -> None:
+        """Create a task whose attempts do what *acts* say, the last of them again and again."""
+        whole = name + self.suffix
+        self.ground.kubelet.acts[(self.namespace, whole)] = acts or (SUCCEEDS,)
+        body = {
+            "apiVersion": "longtask.dev/v1alpha1",
+            "kind": "LongTask",
+            "metadata": {"name": whole, "namespace": self.namespace},
+            "spec": {"image": "registry.example/task:1", **spec},
+        }
+        made = await self.ground.api.request("POST", self._tasks, body)
+        self.uids.append(made["metadata"]["uid"])
+
+    async def until(self, name: str, *phases: str, check: Callable[[Json], Any] | None = None) -> Json:
+        """Wait until the task is in one of *phases*, or *check* holds for its status; return that. Raises Stuck."""
+        status: Json = {}
+
+        async def holds() -> bool:
+            nonlocal status
+            status = (await self.find(name) or {}).get("status") or {}
+            return bool(check(status)) if check else status.get("phase") in phases
+
+        await self.await_(lambda: f"{name}: {' or '.join(phases) or 'check'}; {json.dumps(status)[:1200]}", holds)
+        return status
+
+    async def finished(self, *names: str) -> None:
+        for name in names:
+            await self.until(name, *FINISHED)
+
+    async def change(self, name: str, **spec: Any) -> None:
+        await self.ground.api.request("PATCH", f"{self._tasks}/{name}{self.suffix}", {"spec": spec})
+
+    async def delete(self, name: str) -> None:
+        await self.ground.api.delete(f"{self._tasks}/{name}{self.suffix}")
+
+    async def gone(self, name: str) -> None:
+        """Wait until neither the task nor a Job or pod of it is left."""
+
+        async def nothing() -> bool:
+            return await self.find(name) is None and not await self.jobs(name) and not await self.pods(name)
+
+        await self.await_(lambda: f"{name} gone without a trace", nothing)
+
+    async def find(self, name: str) -> Json | None:
+        return await self.ground.api.find(f"{self._tasks}/{name}{self.suffix}")
+
+    async def jobs(self, name: str) -> list[Json]:
+        return await self._children("/apis/batch/v1", "jobs", name)
+
+    async def pods(self, name: str) -> list[Json]:
+        return await self._children("/api/v1", "pods", name)
+
+    async def pod(self, name: str) -> Json:
+        """Wait for the one pod of the task that works and return it."""
+        found: list[Json] = []
+
+        async def there() -> bool:
+            nonlocal found
+            pods = await self.pods(name)
+            found = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
+            return bool(found)
+
+        await self.await_(lambda: f"a running pod of {name}", there)
+        return found[0]
+
+    def tell(self, name: str, act: Act = SUCCEEDS) -> None:
+        """Let the working container of the task end as *act* says."""
+        self.ground.kubelet.tell(self.namespace, name + self.suffix, act)
+
+    async def evict(self, name: str) -> None:
+        """Evict the task's pod as a drain does."""
+        pod = await self.pod(name)
+        meta = {"name": pod["metadata"]["name"], "namespace": self.namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
+        await self.ground.api.request("POST", f"{self._pod_path(pod)}/eviction", body)
+
+    async def lose_pod(self, name: str) -> None:
+        """Let the task's pod vanish without a word, from etcd itself: no API would do that with a finalizer on it."""
+        key = f"/registry/pods/{self.namespace}/{(await self.pod(name))['metadata']['name']}"
+        await asyncio.to_thread(forget_key, self.ground.etcd, key)
+
+    async def delete_job(self, name: str) -> None:
+        for job in await self.jobs(name):
+            path = f"/apis/batch/v1/namespaces/{self.namespace}/jobs/{job['metadata']['name']}"
+            await self.ground.api.delete(path, propagationPolicy="Background")
+
+    async def quota(self, **spec: Any) -> None:
+        """Merge *spec* into the tenant's quota."""
+        await self.ground.api.request("PATCH", f"{GROUP}/tenantquotas/{self.namespace}", {"spec": spec})
+
+    async def await_(self, what: Callable[[], str], check: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until *check* holds. Raises Stuck."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + PATIENCE
+        while not await check():
+            if loop.time() > limit:
+                raise Stuck(f"after {PATIENCE:.0f} s still not: {what()}")
+            await asyncio.sleep(0.04)
+
+    async def _children(self, api: str, plural: str, name: str) -> list[Json]:
+        path = f"{api}/namespaces/{self.namespace}/{plural}"
+        return await self.ground.api.items(path, labelSelector=f"longtask.dev/task={name}{self.suffix}")
+
+    def _pod_path(self, pod: Json) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}"
+
+    @property
+    def _tasks(self) -> str:
+        return f"{GROUP}/namespaces/{self.namespace}/longtasks"
+
+
+__all__ = ["ApiFault", "Play", "Scenario", "Stuck"]

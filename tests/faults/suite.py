@@ -1,0 +1,132 @@
+"""All trials of a run: which there are, in which order, and what is told of them."""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from longtask_operator import __version__
+from tests.faults.ground import Ground
+from tests.faults.play import Scenario
+from tests.faults.proxy import Mode
+from tests.faults.trial import Reference, Stage, Verdict, reference, staged, trial
+
+Json = dict[str, Any]
+#: The write is lost with the process, done but unheard of, or done and said to have failed.
+MODES = ("before", "after", "lost")
+#: One in so many trials that kill has a successor of another name, which must wait for the Lease: 5 s more.
+NEW_NAME_EVERY = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One trial that is to be run."""
+
+    k: int
+    mode: Mode
+    successor: str = "same"
+
+
+def mode_of(name: str, k: int) -> Mode:
+    """Return the mode called *name*; lost answers alternate between a broken connection and a 504."""
+    return Mode.TIMEOUT if name == "lost" and k % 2 else Mode(name)
+
+
+def plan(writes: int, modes: Sequence[str], share: float, rng: random.Random) -> list[Wanted]:
+    """Return the trials of a scenario of so many writes: each write at least once, and *share* of all there are."""
+    found = []
+    for k in range(1, writes + 1):
+        order = rng.sample(list(modes), len(modes))
+        found += [(place, k, name) for place, name in enumerate(order)]
+    count = max(writes, round(share * len(found)))
+    chosen = sorted(found, key=lambda entry: (entry[0], rng.random()))[:count]
+    trials = []
+    for number, (_, k, name) in enumerate(sorted(chosen, key=lambda entry: entry[1:])):
+        mode = mode_of(name, k)
+        is_new = mode.kills and number % NEW_NAME_EVERY == NEW_NAME_EVERY - 1
+        trials.append(Wanted(k=k, mode=mode, successor="new" if is_new else "same"))
+    return trials
+
+
+@dataclass(slots=True)
+class Report:
+    """Writes one line of JSON per trial to *out*, and progress for people to *progress*."""
+
+    out: TextIO | None
+    seed: int
+    progress: TextIO = field(default_factory=lambda: sys.stderr)
+    verdicts: list[Verdict] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+        versions = {"longtask": __version__, "python": platform.python_version()}
+        if self.out:
+            print(json.dumps(verdict.as_line(seed=self.seed, versions=versions)), file=self.out, flush=True)
+        if verdict.violations or not verdict.fired:
+            rerun = f"python -m tests.faults --scenario {verdict.scenario} --k {verdict.k} --mode {verdict.mode}"
+            self.say(f"{'FAILED' if verdict.violations else 'NOT FIRED'} {rerun} --successor {verdict.successor}")
+            for line in [verdict.write, *verdict.violations]:
+                self.say(f"    {line[:700]}")
+
+    def say(self, text: str) -> None:
+        print(text, file=self.progress, flush=True)
+
+    @property
+    def failed(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if verdict.violations]
+
+    @property
+    def unfired(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if not verdict.fired]
+
+    def table(self) -> str:
+        """Return the result as a table in Markdown, a row for each scenario."""
+        rows: dict[str, list[Verdict]] = defaultdict(list)
+        for verdict in self.verdicts:
+            rows[verdict.scenario].append(verdict)
+        lines = ["| scenario | trials | fired | violations | seconds per trial |", "| --- | --- | --- | --- | --- |"]
+        lines += [_row(name, verdicts) for name, verdicts in rows.items()]
+        return "\n".join([*lines, _row("**all**", self.verdicts)])
+
+
+def _row(name: str, verdicts: Sequence[Verdict]) -> str:
+    fired, broken = sum(v.fired for v in verdicts), sum(bool(v.violations) for v in verdicts)
+    seconds = sum(v.seconds for v in verdicts) / max(1, len(verdicts))
+    return f"| {name} | {len(verdicts)} | {fired} | {broken} | {seconds:.1f} |"
+
+
+Choose = Callable[[Scenario, Reference], list[Wanted]]
+
+
+async def sweep(
+    ground: Ground, scenarios: Iterable[Scenario], choose: Choose, report: Report, mutant: str = ""
+) -> None:
+    """Run each scenario once without faults and then all trials that *choose* names."""
+    async with staged(ground, mutant) as stage:
+        for scenario in scenarios:
+            await _sweep_one(stage, scenario, choose, report)
+
+
+async def _sweep_one(stage: Stage, scenario: Scenario, choose: Choose, report: Report) -> None:
+    await stage.warm_up()
+    wanted = await reference(stage, scenario)
+    trials = choose(scenario, wanted)
+    report.say(
+        f"{scenario.name}: {len(wanted.writes)} writes, {len(trials)} trials, {wanted.seconds:.1f} s without a fault"
+    )
+    for one in trials:
+        verdict = await trial(stage, scenario, wanted, one.k, one.mode, successor=one.successor)
+        if not verdict.fired and not verdict.violations:  # this run wrote less than the reference: once more
+            verdict = await trial(stage, scenario, wanted, one.k, one.mode, successor=one.successor)
+        report.add(verdict)
+        if verdict.violations:
+            await stage.start_afresh(scenario)
+    await stage.clear(scenario)

@@ -1,0 +1,266 @@
+"""One trial: a scenario with one fault at one write, and the verdict on it.
+
+The operator is started again as soon as it is dead, as a kubelet does it, under its old name (the pod's
+container is restarted: the Lease is its own) or a new one (another pod: the old Lease must run out first).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tests.faults.ground import Ground
+from tests.faults.operators import Replica, quiet
+from tests.faults.oracle import creations, differences, is_ended, state_of, words_of
+from tests.faults.play import GROUP, Play, Scenario, Stuck
+from tests.faults.proxy import Fault, Mode, Write
+from tests.support.auditor import Auditor
+from tests.support.auditor_history import Change, current_revision, read_history
+from tests.support.auditor_quota import QuotaAuditor
+from tests.support.operator_process import NAMESPACE
+
+Json = dict[str, Any]
+#: At rest nothing is written for so long. What waits longer than that (a second, a backoff) is no rest.
+QUIET_SECONDS = 1.0
+#: So long may it take from the end of the story until all is as without the fault.
+SETTLE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A scenario's run without faults."""
+
+    writes: tuple[Write, ...]
+    state: Json
+    counts: Counter[str]
+    seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Verdict:
+    """What came of one trial. *fired* tells whether the fault met a write at all."""
+
+    scenario: str
+    k: int
+    mode: str
+    successor: str
+    fired: bool = False
+    write: str = ""
+    seconds: float = 0.0
+    writes: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    def as_line(self, **more: Any) -> Json:
+        return {**more, **asdict(self), "seconds": round(self.seconds, 2)}
+
+
+@dataclass(slots=True)
+class Stage:
+    """The operator under test, and one namespace for each scenario."""
+
+    ground: Ground
+    replica: Replica
+    _namespaces: dict[str, str] = field(default_factory=dict)
+    _plays: int = 0
+    _warm: bool = False
+    _next_identity: str | None = None
+
+    async def run(self) -> None:
+        """Keep the operator running until cancelled."""
+        while True:
+            if not self.replica.runs:
+                self.ground.proxy.ledgers_read.clear()
+                await self.replica.start(self._next_identity)
+            await self.replica.ended()
+
+    async def ready(self) -> None:
+        """Wait until the operator leads and has nothing to write."""
+        async with asyncio.timeout(30):
+            await self.ground.proxy.ledgers_read.wait()
+        await self.quiet(0.2)
+
+    async def warm_up(self) -> None:
+        """Play once what an operator writes only at the very first: its certificate, its endpoint."""
+        if not self._warm:
+            self._warm = True
+            await self.ready()
+            await self.quiet(1.0)
+
+    async def quiet(self, seconds: float) -> bool:
+        return await quiet(lambda: self.ground.proxy.last_write, seconds, SETTLE_SECONDS)
+
+    async def fresh_play(self, scenario: Scenario) -> Play:
+        self._plays += 1
+        if scenario.fresh or scenario.name not in self._namespaces:
+            self._namespaces[scenario.name] = f"f-{scenario.name}-{self._plays}"
+            await self.ground.namespace(self._namespaces[scenario.name], scenario.quota)
+        return Play(self.ground, scenario, self._namespaces[scenario.name], f"-t{self._plays:04d}")
+
+    async def start_afresh(self, scenario: Scenario) -> None:
+        """After a broken trial: leave its namespace, take away what it left and start the operator anew."""
+        name = self._namespaces.pop(scenario.name, None)
+        if name:
+            await self.ground.api.delete(f"{GROUP}/namespaces/{name}/longtasks")
+        await self.replica.kill()
+        self.ground.proxy.ledgers_read.clear()
+        await self.ready()
+
+    async def clear(self, scenario: Scenario) -> None:
+        """Take the finished tasks of a scenario away, so that the operator's start stays quick."""
+        if name := self._namespaces.get(scenario.name):
+            await self.ground.api.delete(f"{GROUP}/namespaces/{name}/longtasks")
+            await self.quiet(1.0)
+
+    def succeed_as(self, identity: str | None) -> None:
+        """Start the next operator under that name; None: the name it has."""
+        self._next_identity = identity
+
+
+async def reference(stage: Stage, scenario: Scenario) -> Reference:
+    """Run *scenario* without faults. Raises AssertionError if that alone breaks a promise."""
+    await stage.ready()
+    play, since, started = await _begin(stage, scenario)
+    stage.ground.proxy.arm(counts=play.counts)
+    await scenario.story(play)
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while not _is_at_rest(await _state(stage, play)):  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.1)
+    assert await stage.quiet(1.5), "the operator does not come to rest"
+    writes, state = tuple(stage.ground.proxy.writes), await _state(stage, play)
+    history = await _history(stage, play, since)
+    assert not (violations := _audit(history)), f"{scenario.name} without a fault: {violations}"
+    return Reference(writes=writes, state=state, counts=creations(history), seconds=time.monotonic() - started)
+
+
+async def trial(
+    stage: Stage, scenario: Scenario, wanted: Reference, k: int, mode: Mode, *, successor: str = "same"
+) -> Verdict:
+    """Run *scenario* with a fault of *mode* at its *k*-th write and judge it."""
+    await stage.ready()
+    verdict = Verdict(scenario=scenario.name, k=k, mode=mode.value, successor=successor)
+    replica, proxy = stage.replica, stage.ground.proxy
+    log_from, ends_from = replica.log_size(), len(replica.unexpected_ends)
+    stage.succeed_as(f"{replica.identity.split('.')[0]}.{replica.starts}" if successor == "new" else None)
+    fault = Fault(k, mode, replica.kill)
+    late = asyncio.create_task(_let_late_writes_go(stage, fault))
+    play, since, started = await _begin(stage, scenario)
+    proxy.arm(fault, play.counts)
+    try:
+        async with asyncio.timeout(120):
+            await scenario.story(play)
+            if fault.met and mode is Mode.LATE:
+                await fault.late_done.wait()
+            verdict.violations += await _settles(stage, play, wanted)
+    except (Stuck, TimeoutError) as error:
+        verdict.violations.append(f"Stuck: {error or 'the scenario took too long'}")
+    finally:
+        late.cancel()
+        await asyncio.gather(late, return_exceptions=True)
+    history = await _history(stage, play, since)
+    verdict.violations += _audit(history) + _counts_differ(scenario, wanted, history)
+    verdict.violations += [f"Log: {line}" for line in replica.complaints(log_from)]
+    verdict.violations += [f"OperatorEnded: {end}" for end in replica.unexpected_ends[ends_from:]]
+    verdict.fired, verdict.writes = fault.met is not None, len(proxy.writes)
+    verdict.write = f"{fault.met.verb} {fault.met.resource} -> {fault.met.code}" if fault.met else ""
+    verdict.seconds = time.monotonic() - started
+    proxy.arm()
+    return verdict
+
+
+async def _begin(stage: Stage, scenario: Scenario) -> tuple[Play, int, float]:
+    started = time.monotonic()
+    play = await stage.fresh_play(scenario)
+    since = await asyncio.to_thread(current_revision, stage.ground.etcd)
+    return play, since, started
+
+
+async def _let_late_writes_go(stage: Stage, fault: Fault) -> None:
+    """Let the held write of a dead operator go once the next one leads and has done what it had to."""
+    while fault.met is None or fault.mode is not Mode.LATE:  # noqa: ASYNC110 - cancelled when the trial is over
+        await asyncio.sleep(0.05)
+    await stage.ready()
+    fault.next_leads.set()
+
+
+async def _settles(stage: Stage, play: Play, wanted: Reference) -> list[str]:
+    """Wait until all is as without the fault, and stays so without a write; return what is not so."""
+    limit = time.monotonic() + SETTLE_SECONDS
+    while found := differences(wanted.state, await _state(stage, play)):
+        if time.monotonic() > limit:
+            return [f"EndState: {line}" for line in found]
+        await asyncio.sleep(0.1)
+    if not await stage.quiet(QUIET_SECONDS):
+        return ["Unquiet: the operator writes on and on"]
+    return [f"EndState: {line}" for line in differences(wanted.state, await _state(stage, play))]
+
+
+async def _state(stage: Stage, play: Play) -> Json:
+    """Return all that this play has left in its namespace and in the ledgers, masked."""
+    api, space = stage.ground.api, play.namespace
+    lists = await asyncio.gather(
+        api.items(f"{GROUP}/namespaces/{space}/longtasks"),
+        api.items(f"/apis/batch/v1/namespaces/{space}/jobs"),
+        api.items(f"/api/v1/namespaces/{space}/pods"),
+        api.items(f"/api/v1/namespaces/{NAMESPACE}/configmaps", labelSelector="app.kubernetes.io/component=ledger"),
+    )
+    tasks, jobs, pods = ([body for body in bodies if _is_of(body, play)] for bodies in lists[:3])
+    ledgers = [(ledger.get("data") or {}).get("attempts") or "" for ledger in lists[3]]
+    if "Job deleted" in play.scenario.may_differ:
+        jobs = [job for job in jobs if not is_ended(job)]
+    return state_of(tasks, jobs, pods, ledgers, words_of(play.uids, play.suffix, play.namespace))
+
+
+def _is_at_rest(state: Json) -> bool:
+    """Tell whether nothing is held any more, and every Job has come to its end."""
+    held = [pod for pod in state["pods"] if "held=True" in pod or "deleting=True" in pod]
+    return not state["ledger"] and not held and all(job["ended"] for job in state["jobs"].values())
+
+
+def _is_of(body: Json, play: Play) -> bool:
+    labels = body["metadata"].get("labels") or {}
+    name = labels.get("longtask.dev/task") or body["metadata"]["name"]
+    return bool(name.endswith(play.suffix))
+
+
+async def _history(stage: Stage, play: Play, since: int) -> list[Change]:
+    """Return what happened to this play's objects, and to the ledgers."""
+    spaces = [play.namespace, NAMESPACE]
+    changes = await asyncio.to_thread(read_history, stage.ground.etcd, since=since, namespaces=spaces)
+    # What went has no body any more: its name says whose it was.
+    return [c for c in changes if c.kind in ("ConfigMap", "TenantQuota") or play.suffix in c.name]
+
+
+def _audit(history: list[Change]) -> list[str]:
+    found = [*Auditor().replay(history).finish(), *QuotaAuditor().replay(history).violations]
+    return [f"{violation.rule}: {violation.about} at {violation.revision}: {violation.message}" for violation in found]
+
+
+def _counts_differ(scenario: Scenario, wanted: Reference, history: list[Change]) -> list[str]:
+    found = creations(history)
+    names = sorted(set(found) | set(wanted.counts))
+    return [
+        f"Counts: {found[name]} {name}, without the fault {wanted.counts[name]}"
+        for name in names
+        if found[name] != wanted.counts[name] and name not in scenario.may_differ
+    ]
+
+
+@contextlib.asynccontextmanager
+async def staged(ground: Ground, mutant: str = "") -> Any:
+    """Yield a Stage whose operator runs, and end the operator afterwards."""
+    kubeconfig = await ground.operator_kubeconfig()
+    replica = Replica(
+        ground.forks, kubeconfig, ground.folder / f"operator-{mutant or 'true'}.log", "faults", mutant=mutant
+    )
+    stage = Stage(ground, replica)
+    keeper = asyncio.create_task(stage.run())
+    try:
+        yield stage
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        await replica.kill()
