@@ -8,14 +8,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import random
 import signal
 import sys
 from pathlib import Path
+from typing import TextIO
 
-from tests.faults.ground import stand
+from tests.faults.ground import Ground, stand
+from tests.faults.mutants import MUTANTS
 from tests.faults.play import Scenario
 from tests.faults.proxy import Mode
+from tests.faults.rivals import play_rounds
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.suite import MODES, Report, Wanted, plan, sweep
 from tests.faults.trial import Reference
@@ -38,10 +42,20 @@ async def _run(options: argparse.Namespace) -> int:
         out = stack.enter_context(open(options.out, "a")) if options.out else sys.stdout  # noqa: ASYNC230
         report = Report(out, options.seed)
         async with stand(options.logs) as ground:
+            if options.rivals:
+                return await _play_rivals(ground, options, out)
             scenarios = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
             await sweep(ground, scenarios, lambda s, wanted: _choose(options, s, wanted), report, options.mutant)
     report.say(report.table())
     return 1 if report.failed else 3 if report.unfired else 0
+
+
+async def _play_rivals(ground: Ground, options: argparse.Namespace, out: TextIO) -> int:
+    broken = 0
+    async for found in play_rounds(ground, options.rivals, options.seed):
+        broken += bool(found.violations)
+        print(json.dumps(found.as_line()), file=out, flush=True)
+    return 1 if broken else 0
 
 
 def _choose(options: argparse.Namespace, scenario: Scenario, wanted: Reference) -> list[Wanted]:
@@ -64,8 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--repeat", type=int, default=1, help="run each trial so often")
     add("--seed", type=int, default=1, help="chooses the trials where --share is below 1")
     add("--out", type=Path, help="file to append the JSON lines to, instead of standard output")
+    add("--rivals", type=int, metavar="ROUNDS", help="instead: rounds of several operators that lead at once")
     add("--logs", type=Path, help="folder that keeps the operators' logs")
-    add("--mutant", default="", help="plant this bug into the operator, see tests/faults/mutants.py")
+    add("--mutant", default="", choices=["", *MUTANTS], help="plant this bug into the operator")
     add("--list", action="store_true", help="say which scenarios there are")
     return parser
 

@@ -122,12 +122,12 @@ class Replica:
         if self.runs:
             self._expected_end = True
             os.kill(self.pid, signal.SIGKILL)
-            await self.server.end_of(self.pid)
+            await asyncio.shield(self.server.end_of(self.pid))
 
     async def ended(self) -> int:
         """Wait until its process ends; return the exit code. An end that nobody brought about is noted."""
         log_from = self.log_size()
-        code = await self.server.end_of(self.pid)
+        code = await asyncio.shield(self.server.end_of(self.pid))  # cancelling us must not cancel what others await
         if not self._expected_end and code == 1 and any(_FENCED in line for line in self._lines(log_from)):
             self.fenced += 1
         elif not self._expected_end:

@@ -12,7 +12,9 @@ from tests.faults.api import ApiFault, Json
 from tests.faults.ground import Ground
 from tests.faults.kubelet import SUCCEEDS, Act
 from tests.faults.proxy import Write
+from tests.support.auditor import LEDGER_PREFIX, ledger_text
 from tests.support.auditor_history import forget_key
+from tests.support.operator_process import NAMESPACE
 
 GROUP = "/apis/longtask.dev/v1alpha1"
 PATIENCE = 25.0  #: seconds for one step, a restart of the operator and the wait for a Lease included
@@ -142,6 +144,17 @@ class Play:
     async def quota(self, **spec: Any) -> None:
         """Merge *spec* into the tenant's quota."""
         await self.ground.api.request("PATCH", f"{GROUP}/tenantquotas/{self.namespace}", {"spec": spec})
+
+    async def ledger_holds(self, ledger: str, name: str) -> None:
+        """Wait until the task's attempt stands in the ledger of that name, given without its prefix."""
+        task = await self.find(name)
+        assert task is not None
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{LEDGER_PREFIX}{ledger}"
+
+        async def there() -> bool:
+            return task["metadata"]["uid"] in ledger_text(await self.ground.api.find(path))
+
+        await self.await_(lambda: f"{name} in ledger {ledger}", there)
 
     async def await_(self, what: Callable[[], str], check: Callable[[], Awaitable[bool]]) -> None:
         """Wait until *check* holds. Raises Stuck."""

@@ -1,4 +1,4 @@
-"""Several operators forced active at once: fifty tasks, five small quotas, and nobody who knows of the other.
+"""Several operators forced active at once: thirty tasks, five small quotas, and nobody who knows of the other.
 
 Two ways, both real. `leases`: each operator has a Lease of its own, so all of them lead from the beginning to the
 end; no installation does that, and the ledger's compare-and-swap is all that is left between them. `frozen`: the
@@ -22,13 +22,13 @@ from tests.faults.ground import Ground
 from tests.faults.kubelet import Act
 from tests.faults.operators import Replica
 from tests.faults.play import FINISHED, GROUP
-from tests.support.auditor import Auditor, Expected
+from tests.support.auditor import Auditor, Expected, ledger_text
 from tests.support.auditor_history import Change, current_revision, read_history
 from tests.support.auditor_quota import QuotaAuditor
 from tests.support.operator_process import NAMESPACE, SERVICE_ACCOUNT
 
-TASKS = 50
-#: Tenants and their quotas. The last two are a cohort: each may borrow what the other leaves.
+TASKS = 30
+#: Tenants and their quotas.
 QUOTAS: dict[str, Json] = {f"rivals-{n}": {"concurrency": {"nominal": n}} for n in (1, 2, 3, 4, 5)}
 ROUND_SECONDS = 90.0
 QUICK = {"initialSeconds": 1, "factor": 1, "maxSeconds": 1, "jitterPercent": 0}
@@ -69,7 +69,7 @@ class Arena:
 
 
 @contextlib.asynccontextmanager
-async def arena(ground: Ground, count: int, way: str) -> AsyncIterator[Arena]:
+async def arena(ground: Ground, count: int, way: str, mutant: str = "") -> AsyncIterator[Arena]:
     """Yield *count* operators that are about to lead, all of them or, with one Lease, one of them."""
     kubeconfigs = [await ground.operator_kubeconfig() for _ in range(count)]
     replicas = []
@@ -77,7 +77,7 @@ async def arena(ground: Ground, count: int, way: str) -> AsyncIterator[Arena]:
         identity = f"rival-{way}-{number}"
         settings = {"lease_name": f"longtask-rival-{number}"} if way == "leases" else {}
         log = ground.folder / f"{identity}-{time.monotonic_ns()}.log"
-        replicas.append(Replica(ground.forks, kubeconfig, log, identity, settings))
+        replicas.append(Replica(ground.forks, kubeconfig, log, identity, settings, mutant))
     keepers = [asyncio.create_task(replica.keep_running()) for replica in replicas]
     try:
         yield Arena(ground, replicas)
@@ -99,14 +99,21 @@ async def prepare(ground: Ground) -> None:
         await ground.namespace(name, quota)
 
 
-async def play_round(ground: Ground, number: int, way: str, seed: int) -> Round:
+async def play_rounds(ground: Ground, rounds: int, seed: int) -> AsyncIterator[Round]:
+    """Yield so many rounds, by both ways in turn."""
+    await prepare(ground)
+    for number in range(1, rounds + 1):
+        yield await play_round(ground, number, "leases" if number % 2 else "frozen", seed)
+
+
+async def play_round(ground: Ground, number: int, way: str, seed: int, mutant: str = "") -> Round:
     """Play one round and judge it."""
     rng = random.Random(f"{seed} {number}")
     found = Round(number=number, way=way, seed=seed, operators=rng.choice([2, 2, 3]))
     since = await asyncio.to_thread(current_revision, ground.etcd)
     ground.proxy.arm()
     started = time.monotonic()
-    async with arena(ground, found.operators, way) as rivals:
+    async with arena(ground, found.operators, way, mutant) as rivals:
         if way == "leases":
             await rivals.leading(*rivals.replicas)
         expected = await _submit(ground, rng, number)
@@ -193,7 +200,7 @@ async def _unfinished(ground: Ground, expected: dict[str, Expected]) -> list[str
                 found.append(f"pod {pod['metadata']['name']} is held")
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
     for ledger in await ground.api.items(path, labelSelector="app.kubernetes.io/component=ledger"):
-        found += ["ledger " + line for line in ((ledger.get("data") or {}).get("attempts") or "").splitlines()]
+        found += ["ledger " + line for line in ledger_text(ledger).splitlines()]
     return found
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, fails, out_of_memory
+from tests.faults.kubelet import SUCCEEDS, WORKS, fails, out_of_memory
 from tests.faults.play import Play, Scenario
 
 SCENARIOS: dict[str, Scenario] = {}
 Story = Callable[[Play], Awaitable[None]]
 #: The shortest backoff, without chance.
 QUICK = {"initialSeconds": 1, "factor": 1, "maxSeconds": 1, "jitterPercent": 0}
-#: Long enough that a scenario does something while the task waits.
-SLOW = {"initialSeconds": 600, "factor": 1, "maxSeconds": 600, "jitterPercent": 0}
 
 
 def scenario(
@@ -83,57 +81,6 @@ async def suspend(play: Play) -> None:
 
 
 @scenario(quota={"concurrency": {"nominal": 1}})
-async def delete_queued(play: Play) -> None:
-    """Deleted while it waits for the quota that another task holds."""
-    await play.submit("a", WORKS)
-    await play.until("a", "Running")
-    await play.submit("b", SUCCEEDS)
-    await play.until("b", "Queued")
-    await play.delete("b")
-    await play.gone("b")
-    play.tell("a")
-    await play.finished("a")
-
-
-@scenario()
-async def delete_starting(play: Play) -> None:
-    """Deleted while its pod cannot start."""
-    await play.submit("a", NEVER_STARTS)
-    await play.until("a", "Starting")
-    await play.delete("a")
-    await play.gone("a")
-
-
-@scenario()
-async def delete_running(play: Play) -> None:
-    """Deleted while it runs."""
-    await play.submit("a", WORKS)
-    await play.until("a", "Running")
-    await play.delete("a")
-    await play.gone("a")
-
-
-@scenario()
-async def delete_backoff(play: Play) -> None:
-    """Deleted between two attempts."""
-    await play.submit("a", fails(), retry={"backoff": SLOW})
-    await play.until("a", "Backoff")
-    await play.delete("a")
-    await play.gone("a")
-
-
-@scenario()
-async def delete_finished(play: Play) -> None:
-    """Deleted after its end, and made again under the same name."""
-    await play.submit("a", SUCCEEDS)
-    await play.finished("a")
-    await play.delete("a")
-    await play.gone("a")
-    await play.submit("a", SUCCEEDS)
-    await play.finished("a")
-
-
-@scenario(quota={"concurrency": {"nominal": 1}})
 async def quota_wait(play: Play) -> None:
     """Two tasks, one place."""
     await play.submit("a", WORKS)
@@ -142,37 +89,6 @@ async def quota_wait(play: Play) -> None:
     await play.until("b", "Queued")
     play.tell("a")
     await play.finished("a", "b")
-
-
-@scenario(quota={"concurrency": {"nominal": 2}, "stopPolicy": "None"})
-async def quota_hold(play: Play) -> None:
-    """The quota is cut below its use and held, nothing is killed; then it is opened again."""
-    await play.submit("a", WORKS)
-    await play.submit("b", WORKS)
-    await play.until("a", "Running")
-    await play.until("b", "Running")
-    await play.quota(concurrency={"nominal": 1}, stopPolicy="Hold")
-    await play.submit("c", SUCCEEDS)
-    await play.until("c", "Queued")
-    play.tell("a")
-    play.tell("b")
-    await play.finished("a", "b")
-    await play.quota(concurrency={"nominal": 2}, stopPolicy="None")
-    await play.finished("c")
-
-
-@scenario()
-async def deadline(play: Play) -> None:
-    """The deadline passes while it runs."""
-    await play.submit("a", WORKS, deadlineSeconds=3)
-    await play.until("a", "Failed")
-
-
-@scenario()
-async def start_timeout(play: Play) -> None:
-    """The pod never starts, and the budget for that is out."""
-    await play.submit("a", NEVER_STARTS, startTimeoutSeconds=2, retry={"limits": {"neverStarted": 0}})
-    await play.until("a", "Failed")
 
 
 #: The Job of an ended attempt that the Job controller has not ended yet is deleted; one that it has is kept.
@@ -196,25 +112,25 @@ async def out_of_memory_kill(play: Play) -> None:
 
 
 @scenario()
-async def ttl(play: Play) -> None:
-    """Deletes itself after its end."""
-    await play.submit("a", SUCCEEDS, ttlSecondsAfterFinished=1)
+async def one_key(play: Play) -> None:
+    """Two tasks with one idempotency key: the second never runs and takes over the first one's end."""
+    spec = {"idempotencyKey": f"key{play.suffix}"}
+    await play.submit("a", WORKS, **spec)
+    await play.until("a", "Running")
+    await play.submit("b", SUCCEEDS, **spec)
+    await play.until("b", check=lambda status: status.get("duplicateOf"))
+    play.tell("a")
+    await play.finished("a", "b")
+
+
+@scenario()
+async def key_heir(play: Play) -> None:
+    """The holder of an idempotency key is deleted while it runs; its duplicate runs itself."""
+    spec = {"idempotencyKey": f"key{play.suffix}"}
+    await play.submit("a", WORKS, **spec)
+    await play.until("a", "Running")
+    await play.submit("b", SUCCEEDS, **spec)
+    await play.until("b", check=lambda status: status.get("duplicateOf"))
+    await play.delete("a")
     await play.gone("a")
-
-
-@scenario()
-async def lost_pod(play: Play) -> None:
-    """Its pod vanishes without a word, as when somebody strips the finalizer; the next attempt succeeds."""
-    await play.submit("a", WORKS, SUCCEEDS, retry={"backoff": QUICK, "limits": {"application": 0}})
-    await play.until("a", "Running")
-    await play.lose_pod("a")
-    await play.finished("a")
-
-
-@scenario()
-async def job_deleted(play: Play) -> None:
-    """Somebody deletes its Job while it runs; the next attempt succeeds."""
-    await play.submit("a", WORKS, SUCCEEDS, retry={"backoff": QUICK, "limits": {"application": 0}})
-    await play.until("a", "Running")
-    await play.delete_job("a")
-    await play.finished("a")
+    await play.finished("b")

@@ -47,10 +47,11 @@ def plan(writes: int, modes: Sequence[str], share: float, rng: random.Random) ->
         found += [(place, k, name) for place, name in enumerate(order)]
     count = max(writes, round(share * len(found)))
     chosen = sorted(found, key=lambda entry: (entry[0], rng.random()))[:count]
-    trials = []
-    for number, (_, k, name) in enumerate(sorted(chosen, key=lambda entry: entry[1:])):
+    trials, killed = [], 0
+    for _, k, name in sorted(chosen, key=lambda entry: entry[1:]):
         mode = mode_of(name, k)
-        is_new = mode.kills and number % NEW_NAME_EVERY == NEW_NAME_EVERY - 1
+        killed += mode.kills
+        is_new = mode.kills and killed % NEW_NAME_EVERY == 0
         trials.append(Wanted(k=k, mode=mode, successor="new" if is_new else "same"))
     return trials
 

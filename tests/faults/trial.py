@@ -18,7 +18,7 @@ from tests.faults.operators import Replica, quiet
 from tests.faults.oracle import creations, differences, is_ended, state_of, words_of
 from tests.faults.play import GROUP, Play, Scenario, Stuck
 from tests.faults.proxy import Fault, Mode, Write
-from tests.support.auditor import Auditor
+from tests.support.auditor import Auditor, ledger_text
 from tests.support.auditor_history import Change, current_revision, read_history
 from tests.support.auditor_quota import QuotaAuditor
 from tests.support.operator_process import NAMESPACE
@@ -98,7 +98,15 @@ class Stage:
         if scenario.fresh or scenario.name not in self._namespaces:
             self._namespaces[scenario.name] = f"f-{scenario.name}-{self._plays}"
             await self.ground.namespace(self._namespaces[scenario.name], scenario.quota)
+            if scenario.quota is not None:
+                await self._knows_quota(self._namespaces[scenario.name])
         return Play(self.ground, scenario, self._namespaces[scenario.name], f"-t{self._plays:04d}")
+
+    async def _knows_quota(self, name: str) -> None:
+        """Wait until the operator took the new quota in: until then the default one holds."""
+        async with asyncio.timeout(30):
+            while not (await self.ground.api.request("GET", f"{GROUP}/tenantquotas/{name}")).get("status"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
     async def start_afresh(self, scenario: Scenario) -> None:
         """After a broken trial: leave its namespace, take away what it left and start the operator anew."""
@@ -134,6 +142,17 @@ async def reference(stage: Stage, scenario: Scenario) -> Reference:
     history = await _history(stage, play, since)
     assert not (violations := _audit(history)), f"{scenario.name} without a fault: {violations}"
     return Reference(writes=writes, state=state, counts=creations(history), seconds=time.monotonic() - started)
+
+
+async def violations_of(stage: Stage, scenario: Scenario) -> list[str]:
+    """Run *scenario* without faults and return what the auditors find, whether it comes to its end or not."""
+    await stage.ready()
+    play, since, _ = await _begin(stage, scenario)
+    stage.ground.proxy.arm(counts=play.counts)
+    with contextlib.suppress(Stuck):
+        await scenario.story(play)
+        await stage.quiet(1.5)
+    return _audit(await _history(stage, play, since))
 
 
 async def trial(
@@ -208,7 +227,7 @@ async def _state(stage: Stage, play: Play) -> Json:
         api.items(f"/api/v1/namespaces/{NAMESPACE}/configmaps", labelSelector="app.kubernetes.io/component=ledger"),
     )
     tasks, jobs, pods = ([body for body in bodies if _is_of(body, play)] for bodies in lists[:3])
-    ledgers = [(ledger.get("data") or {}).get("attempts") or "" for ledger in lists[3]]
+    ledgers = [ledger_text(ledger) for ledger in lists[3]]
     if "Job deleted" in play.scenario.may_differ:
         jobs = [job for job in jobs if not is_ended(job)]
     return state_of(tasks, jobs, pods, ledgers, words_of(play.uids, play.suffix, play.namespace))

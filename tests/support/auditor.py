@@ -134,9 +134,7 @@ class Auditor:
         if not change.name.startswith(LEDGER_PREFIX):
             return
         before = self._world.ledgers.get(change.name, {})
-        data = (change.body or {}).get("data") or {}
-        text = "".join(lines for key, lines in data.items() if "." not in key)  # a key for each tenant of a cohort
-        after = {line.split()[0]: int(line.split()[1]) for line in text.splitlines()}
+        after = {line.split()[0]: int(line.split()[1]) for line in ledger_text(change.body).splitlines()}
         self._world.ledgers[change.name] = after
         for uid, attempt in before.items():
             if after.get(uid) != attempt:
@@ -274,6 +272,12 @@ class Auditor:
 
     def _found(self, rule: str, revision: int, about: str, message: str) -> None:
         self.violations.append(Violation(rule=rule, revision=revision, about=about, message=message))
+
+
+def ledger_text(body: Json | None) -> str:
+    """Return all lines of attempts of a ledger, of all its tenants: a cohort's has a data key for each."""
+    data = (body or {}).get("data") or {}
+    return "".join(lines for key, lines in data.items() if "." not in key)
 
 
 def is_live(pod: Json) -> bool:

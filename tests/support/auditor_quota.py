@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tests.support.auditor import ATTEMPT, LEDGER_PREFIX, UID, Violation, is_live
+from tests.support.auditor import ATTEMPT, LEDGER_PREFIX, UID, Violation, is_live, ledger_text
 from tests.support.auditor_history import Change
 
 TENANT = "longtask.dev/tenant"
@@ -54,7 +54,7 @@ class QuotaAuditor:
     def _ledger(self, change: Change) -> None:
         if not change.name.startswith(LEDGER_PREFIX):
             return
-        for line in (((change.body or {}).get("data") or {}).get("attempts") or "").splitlines():
+        for line in ledger_text(change.body).splitlines():
             uid, number = line.split()[:2]
             tenant = self._tenants.get(uid) or _tenant_of_ledger(change.name)
             if tenant:

@@ -1,0 +1,25 @@
+"""What differs between two equal runs is masked, all else is not."""
+
+from __future__ import annotations
+
+from tests.faults.oracle import creations, differences, masked, words_of
+from tests.support.auditor_history import Change
+
+
+def test_uids_suffixes_and_times_are_masked_and_nothing_else() -> None:
+    words = words_of(["abcdef12-3"], "-t0007", "f-retry-1")
+    found = masked({"jobName": "a-t0007-abcdef-1", "completionTime": "x", "message": "at 2026-11-25T09:00:00Z"}, words)
+    assert found == {"jobName": "a-<uid 1>-1", "message": "at <time>"}
+
+
+def test_a_difference_says_where_and_what() -> None:
+    assert differences({"a": {"b": 1}}, {"a": {"b": 2}}) == ["a.b is 2, without the fault 1"]
+    assert differences({"a": [1]}, {"a": [1, 2]}) == ["a is [1, 2], without the fault [1]"]
+    assert differences({"a": 1}, {"a": 1}) == []
+
+
+def test_an_object_made_again_counts_twice() -> None:
+    def job(body: dict[str, str] | None) -> Change:
+        return Change(revision=0, kind="Job", namespace="n", name="j", body=body)
+
+    assert creations([job({}), job({}), job(None), job({})]) == {"Job created": 2, "Job deleted": 1}

@@ -1,0 +1,62 @@
+"""The auditor of quotas counts attempts that live at once, whatever ledger and status say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.auditor_history import Change
+from tests.support.auditor_quota import QuotaAuditor
+
+Json = dict[str, Any]
+
+
+def change(kind: str, name: str, body: Json | None, namespace: str = "team") -> Change:
+    return Change(revision=0, kind=kind, namespace=namespace, name=name, body=body)
+
+
+def labels(uid: str) -> Json:
+    return {"longtask.dev/task-uid": uid, "longtask.dev/attempt": "1", "longtask.dev/tenant": "team"}
+
+
+def quota(nominal: int) -> Change:
+    return change("TenantQuota", "team", {"spec": {"concurrency": {"nominal": nominal}}}, "")
+
+
+def ledger(*uids: str) -> Change:
+    text = "".join(f"{uid} 1 1 250 512\n" for uid in uids)
+    return change("ConfigMap", "longtask-ledger-tenant-team", {"data": {"attempts": text}}, "longtask-system")
+
+
+def job(uid: str) -> Change:
+    return change("Job", f"job-{uid}", {"metadata": {"labels": labels(uid)}})
+
+
+def pod(uid: str, phase: str) -> Change:
+    body = {"metadata": {"labels": labels(uid)}, "spec": {"nodeName": "n"}, "status": {"phase": phase}}
+    return change("Pod", f"pod-{uid}", body)
+
+
+def rules(*history: Change) -> list[str]:
+    return [violation.rule for violation in QuotaAuditor().replay(history).violations]
+
+
+def test_as_many_as_the_quota_says_are_fine() -> None:
+    assert rules(quota(2), job("a"), job("b")) == []
+
+
+def test_one_more_is_not() -> None:
+    assert rules(quota(1), job("a"), job("b")) == ["QuotaExceeded"]
+
+
+def test_a_pod_that_lives_counts_though_its_job_is_gone() -> None:
+    history = [quota(1), job("a"), pod("a", "Running"), change("Job", "job-a", None), job("b")]
+    assert rules(*history) == ["QuotaExceeded"]
+
+
+def test_a_pod_that_is_over_makes_room() -> None:
+    assert rules(quota(1), job("a"), pod("a", "Running"), pod("a", "Succeeded"), job("b")) == []
+
+
+def test_a_lowered_quota_does_not_reach_what_was_admitted_before() -> None:
+    assert rules(quota(2), job("a"), pod("a", "Running"), ledger("a"), quota(1), job("b")) == ["QuotaExceeded"]
+    assert rules(quota(2), job("a"), pod("a", "Running"), ledger("a", "b"), quota(1), job("b")) == []
