@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.faults.kubelet import SUCCEEDS, WORKS, fails, out_of_memory
+from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, fails, out_of_memory
 from tests.faults.play import Play, Scenario
 
 SCENARIOS: dict[str, Scenario] = {}
 Story = Callable[[Play], Awaitable[None]]
 #: The shortest backoff, without chance.
 QUICK = {"initialSeconds": 1, "factor": 1, "maxSeconds": 1, "jitterPercent": 0}
+#: Long enough that a scenario does something while the task waits.
+SLOW = {"initialSeconds": 600, "factor": 1, "maxSeconds": 600, "jitterPercent": 0}
 
 
 def scenario(
@@ -78,6 +80,46 @@ async def suspend(play: Play) -> None:
     await play.until("a", "Suspended")
     await play.change("a", suspend=False)
     await play.until("a", "Succeeded")
+
+
+@scenario(quota={"concurrency": {"nominal": 1}})
+async def delete_queued(play: Play) -> None:
+    """Deleted while it waits for the quota that another task holds."""
+    await play.submit("a", WORKS)
+    await play.until("a", "Running")
+    await play.submit("b", SUCCEEDS)
+    await play.until("b", "Queued")
+    await play.delete("b")
+    await play.gone("b")
+    play.tell("a")
+    await play.finished("a")
+
+
+@scenario()
+async def delete_starting(play: Play) -> None:
+    """Deleted while its pod cannot start."""
+    await play.submit("a", NEVER_STARTS)
+    await play.until("a", "Starting")
+    await play.delete("a")
+    await play.gone("a")
+
+
+@scenario()
+async def delete_running(play: Play) -> None:
+    """Deleted while it runs."""
+    await play.submit("a", WORKS)
+    await play.until("a", "Running")
+    await play.delete("a")
+    await play.gone("a")
+
+
+@scenario()
+async def delete_backoff(play: Play) -> None:
+    """Deleted between two attempts."""
+    await play.submit("a", fails(), retry={"backoff": SLOW})
+    await play.until("a", "Backoff")
+    await play.delete("a")
+    await play.gone("a")
 
 
 @scenario(quota={"concurrency": {"nominal": 1}})
