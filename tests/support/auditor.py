@@ -219,10 +219,11 @@ class Auditor:
 
     def _check_new_end(self, change: Change, owner: tuple[str, int], attempt: Json) -> None:
         world, number = self._world, owner[1]
-        for pod in self._pods_of(owner[0]):
-            if _attempt_of(pod) == owner and is_live(pod) and exit_code_of(pod) is None:
-                self._at(change, "EndedAlive", f"attempt {number} is recorded as ended while {_key(pod)} runs")
         code, cause = world.exits.get(owner), attempt.get("cause")
+        for pod in self._pods_of(owner[0]):
+            given_up = cause == "Lost" and is_forced(pod)
+            if _attempt_of(pod) == owner and is_live(pod) and exit_code_of(pod) is None and not given_up:
+                self._at(change, "EndedAlive", f"attempt {number} is recorded as ended while {_key(pod)} runs")
         if attempt.get("exitCode") != code:
             self._at(
                 change, "ExitCode", f"attempt {number}: recorded {attempt.get('exitCode')}, the container said {code}"
@@ -285,6 +286,12 @@ def is_live(pod: Json) -> bool:
     if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         return False
     return not (pod["metadata"].get("deletionTimestamp") and not (pod.get("spec") or {}).get("nodeName"))
+
+
+def is_forced(pod: Json) -> bool:
+    """Tell whether *pod* was deleted by force: only our finalizer shows it, and nobody need ever say how it ended."""
+    meta = pod["metadata"]
+    return bool(meta.get("deletionTimestamp")) and meta.get("deletionGracePeriodSeconds") == 0
 
 
 def exit_code_of(pod: Json) -> int | None:

@@ -41,6 +41,7 @@ META = Message(
         5: ("uid", str, False),
         8: ("creationTimestamp", _Time, False),
         9: ("deletionTimestamp", _Time, False),
+        10: ("deletionGracePeriodSeconds", int, False),
         11: ("labels", _Map, True),
         12: ("annotations", _Map, True),
         13: ("ownerReferences", OWNER, True),

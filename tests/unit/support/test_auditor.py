@@ -201,6 +201,31 @@ def test_a_planted_violation_is_found(plant: str) -> None:
     assert rule in audit(history())
 
 
+def deleted(grace: int) -> Change:
+    """Return the first pod, still running on its node and deleted with *grace*."""
+    found = pod(1, "Running")
+    assert found.body
+    found.body["metadata"] |= {"deletionTimestamp": "T", "deletionGracePeriodSeconds": grace}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("grace", "cause", "found"),
+    [(0, "Lost", set()), (30, "Lost", {"EndedAlive"}), (0, "Disruption", {"EndedAlive"})],
+)
+def test_only_a_pod_deleted_by_force_may_be_lost_while_it_shows(grace: int, cause: str, found: set[str]) -> None:
+    ends = [ended(1, cause, None), COMPLETED]
+    told = {"run": 1, "attempt": 1, "attempts": ends[:1], "attemptTotals": {cause.lower(): 1}}
+    steps = clean() | {
+        "pod 1 over": deleted(grace),
+        "backoff": task(phase="Backoff", **told),
+        "pod 1 let go": change("Pod", "task-1-x", None),
+        "running 2": running(2, ends[0]),
+        "succeeded": succeeded(attempts=ends, attemptTotals={cause.lower(): 1, "completed": 1}),
+    }
+    assert audit(list(steps.values())) == found
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

@@ -34,7 +34,9 @@ def test_json_is_taken_as_it_is() -> None:
 
 def test_a_pod_has_the_shape_of_its_json() -> None:
     labels = field(11, field(1, "a") + field(2, "b")) + field(11, field(1, "c") + field(2, "😀"))
-    meta = field(1, "p") + field(3, "ns") + field(8, field(1, 1_700_000_000)) + labels + field(14, "f/one")
+    meta = (
+        field(1, "p") + field(3, "ns") + field(8, field(1, 1_700_000_000)) + field(10, 0) + labels + field(14, "f/one")
+    )
     terminated = field(1, 300) + field(3, "Error") + field(5, field(1, 1))
     status = field(1, "Failed") + field(8, field(1, "task") + field(2, field(3, terminated)))
     ignored = varint(99 << 3 | 1) + bytes(8) + varint(98 << 3 | 5) + bytes(4)
@@ -45,6 +47,7 @@ def test_a_pod_has_the_shape_of_its_json() -> None:
             "name": "p",
             "namespace": "ns",
             "creationTimestamp": "2023-11-14T22:13:20Z",
+            "deletionGracePeriodSeconds": 0,
             "labels": {"a": "b", "c": "😀"},
             "finalizers": ["f/one"],
         },
