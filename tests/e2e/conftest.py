@@ -22,6 +22,7 @@ ORDER = (
     "test_deletion",
     "test_quota",
     "test_retries",
+    "test_dead_letters",
     "test_sizing",
     "test_operator_down",
     "test_take_over",
