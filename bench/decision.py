@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
 
-from longtask_operator.core.admission import plan_admissions, snapshot_of  # noqa: E402
+from longtask_operator.core.admission import Snapshot, member_of, plan_admissions  # noqa: E402
 from longtask_operator.core.ledger import LedgerEntry  # noqa: E402
 from longtask_operator.core.queueing import Candidate, TenantQueue  # noqa: E402
 from longtask_operator.core.quota import Limits  # noqa: E402
@@ -65,9 +65,9 @@ def _round(waiting: int, rng: random.Random) -> list[float]:
         queue.put(Candidate(key=f"a/{number}", tenant="a", priority=rng.randrange(5), queued_at=queued_at, entry=entry))
     times = []
     for _ in range(_LIVE + _DECISIONS):
-        snapshot = snapshot_of(limits, entries)
+        snapshot = Snapshot(members={"a": member_of(limits, entries)})
         began = time.perf_counter()
-        admitted = plan_admissions(queue, snapshot, now=START)
+        admitted = plan_admissions({"a": queue}, snapshot, now=START).admitted
         times.append((time.perf_counter() - began) * 1e6)
         entries |= {candidate.entry.uid: candidate.entry for candidate in admitted}
         entries.pop(next(iter(entries)))

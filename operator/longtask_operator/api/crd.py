@@ -53,6 +53,7 @@ QUOTA_DESCRIPTION = (
 )
 
 _QUOTA_COLUMNS = (
+    ("Cohort", "string", ".spec.cohort", "Tenants that lend each other what they do not use.", False),
     ("Admitted", "integer", ".status.admitted", "Attempts that hold quota.", False),
     ("Queued", "integer", ".status.queued", "Tasks that wait for admission.", False),
     ("CPU", "string", ".status.usage.cpu", "CPU that live attempts hold.", False),

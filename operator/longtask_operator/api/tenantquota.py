@@ -1,6 +1,7 @@
 """The TenantQuota kind: what a tenant may use, and what it uses now.
 
-Terms and meaning follow Kueue's ClusterQueue where it has them: nominal, stopPolicy. An absent resource is not limited.
+Terms and meaning follow Kueue's ClusterQueue where it has them: nominal, borrowingLimit, lendingLimit, cohort,
+stopPolicy. An absent resource is not limited, and has no part in what a cohort lends.
 """
 
 from __future__ import annotations
@@ -17,17 +18,24 @@ MAX_COUNT = 10_000
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
+_BORROWING = "The most that may be borrowed from the cohort beyond nominal. Absent: whatever the others leave."
+_LENDING = "The most of nominal that others of the cohort may borrow while it is not used. Absent: all of it."
+
 
 class ConcurrencyQuota(Model):
     """Attempts at the same time."""
 
     nominal: Count = Field(description="The tenant's own attempts at the same time.")
+    borrowing_limit: Count | None = Field(None, description=_BORROWING)
+    lending_limit: Count | None = Field(None, description=_LENDING)
 
 
 class ResourceQuota(Model):
     """CPU or memory of all attempts together."""
 
     nominal: Quantity = Field(description="The tenant's own amount, for example 8 or 32Gi.")
+    borrowing_limit: Quantity | None = Field(None, description=_BORROWING)
+    lending_limit: Quantity | None = Field(None, description=_LENDING)
 
 
 class PerUser(Model):
@@ -71,6 +79,19 @@ class Budget(Model):
 class TenantQuotaSpec(Model):
     """What a tenant may use. Everything may be changed at any time; lowering stops nothing that runs."""
 
+    cohort: str | None = Field(
+        None,
+        description="Tenants of one cohort lend each other what they do not use. Absent: the tenant is on its own.",
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        min_length=1,
+        max_length=63,
+    )
+    weight: int | None = Field(
+        None,
+        description="Share of what the cohort has to lend, in proportion to the others' weights. Default 1.",
+        ge=1,
+        le=1000,
+    )
     concurrency: ConcurrencyQuota | None = Field(None, description="Attempts at the same time. Absent: not limited.")
     cpu: ResourceQuota | None = Field(None, description="CPU of all attempts together. Absent: not limited.")
     memory: ResourceQuota | None = Field(None, description="Memory of all attempts together. Absent: not limited.")
@@ -126,6 +147,7 @@ class TenantQuotaStatus(Model):
     admitted: int | None = Field(None, description="Attempts that hold quota.", ge=0)
     queued: int | None = Field(None, description="Tasks that wait for admission.", ge=0)
     usage: ResourceUse | None = Field(None, description="What live attempts hold.")
+    borrowed: ResourceUse | None = Field(None, description="What of that is borrowed from the cohort.")
     oldest_queued_time: Time | None = Field(None, description="Since when the task waits that has waited longest.")
     budgets: list[BudgetStatus] | None = Field(
         None, description="The budgets of spec.", max_length=4, json_schema_extra=NAMED_MAP

@@ -1,181 +1,250 @@
-"""Which waiting attempts may start now, and why the others may not.
+"""Which waiting attempts may start now: one cycle of one ledger, which a lone tenant or a whole cohort shares.
 
-`plan_admissions` is one cycle of one tenant: it takes from the queue whoever fits, first in order
-first, and charges each to a copy of the usage. A task at the head that does not fit lets smaller ones
-pass, but only for RESERVE_AFTER: then the room that becomes free is kept for it. `why_waiting` answers for one
-task at any time and changes nothing.
+Tenants take turns: those who do not borrow first, then by the least share of decayed usage (`fair_share.py`), then by
+the place of whoever is their first. Inside a tenant the first in order that fits starts. A task at the head that does
+not fit lets smaller ones pass, but only for RESERVE_AFTER: then what becomes free is kept for it, in its tenant, and
+where the whole cohort is short of room nobody else borrows until it has started.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
-from longtask_operator.api.reasons import QueueReason
+from longtask_operator.core.fair_share import NOTHING, Use, share_of
 from longtask_operator.core.ledger import MAX_ENTRIES, Entries
-from longtask_operator.core.queueing import Candidate, Line, TenantQueue
-from longtask_operator.core.quota import (
-    Amounts,
-    Limits,
-    describe_shortage,
-    exceeds_max_size,
-    fits,
-    never_fits,
-    usage_of,
-)
-from longtask_operator.core.sizing import Size
+from longtask_operator.core.queueing import Candidate, Line, Place, TenantQueue, place_of
+from longtask_operator.core.quota import NO_AMOUNTS, Amounts, Limits, exceeds_max_size, usage_of
+from longtask_operator.core.room import Room, Vector, demand_of
 
 #: A head of the queue that has not fitted for so long gets what becomes free.
 RESERVE_AFTER = timedelta(minutes=10)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldBack:
-    """Why an attempt cannot start now, in a word and in a sentence."""
-
-    reason: QueueReason
-    message: str
-    position: int | None = None  #: in the tenant's queue, from 1
-
-    @property
-    def inadmissible(self) -> bool:
-        """Whether no waiting helps while things are as they are."""
-        return self.reason in (QueueReason.EXCEEDS_MAX_SIZE, QueueReason.NEVER_FITS)
+Queues = Mapping[str, TenantQueue]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What one tenant's decisions rest on; made by `snapshot_of`."""
+class Member:
+    """One tenant of a ledger; made by `member_of`."""
 
     limits: Limits
-    entries: Entries
+    entries: Entries = field(default_factory=dict)
     usage: Amounts  #: of the entries
-    running: Mapping[str, int]  #: attempts by person
+    running: Mapping[str, int] = field(default_factory=dict)  #: attempts by person
+    decayed: Use = NOTHING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What the decisions of one ledger rest on: all who share it, whether something of them waits or not."""
+
+    members: Mapping[str, Member]
+    cohort: str = ""
+    strays: Amounts = NO_AMOUNTS  #: what stands in the ledger and belongs to no member
     max_entries: int = MAX_ENTRIES
 
+    @cached_property
+    def room(self) -> Room:
+        """What is taken and what is free; copy it before changing it."""
+        return Room({tenant: (member.limits, member.usage) for tenant, member in self.members.items()}, self.strays)
 
-def snapshot_of(
-    limits: Limits, entries: Entries, user_of: Callable[[str], str] = lambda uid: "", *, max_entries: int = MAX_ENTRIES
-) -> Snapshot:
-    """Return the snapshot of a tenant; *user_of* names the person behind a task's uid, or says an empty string."""
+    @property
+    def count(self) -> int:
+        """How many attempts are live."""
+        return self.strays.concurrency + sum(len(member.entries) for member in self.members.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one cycle decides."""
+
+    admitted: tuple[Candidate, ...] = ()
+    holder: Candidate | None = None  #: for whom nobody else of the cohort borrows
+
+
+def member_of(
+    limits: Limits,
+    entries: Entries,
+    user_of: Callable[[str], str] = lambda uid: "",
+    *,
+    usage: Amounts | None = None,
+    decayed: Use = NOTHING,
+) -> Member:
+    """Return a member; *user_of* names the person behind a task's uid, or says an empty string."""
     running = Counter(user_of(uid) for uid in entries) if limits.per_user is not None else Counter[str]()
-    return Snapshot(
-        limits=limits, entries=entries, usage=usage_of(entries.values()), running=running, max_entries=max_entries
-    )
+    usage = usage or usage_of(entries.values())
+    return Member(limits=limits, entries=entries, usage=usage, running=running, decayed=decayed)
 
 
-def plan_admissions(queue: TenantQueue, snapshot: Snapshot, *, now: datetime) -> list[Candidate]:
-    """Take everyone out of *queue* who may start now and return them in order of admission.
+def plan_admissions(queues: Queues, snapshot: Snapshot, *, now: datetime, holder: str = "") -> Plan:
+    """Take everyone out of *queues* who may start now; *holder* is the uid of the last plan's holder.
 
     A task that holds an entry already is admitted anew: it takes no more than it has.
     """
-    admitted = [candidate for uid in snapshot.entries if (candidate := queue.get(uid))]
-    for candidate in admitted:
-        queue.remove(candidate.entry.uid)
-    if snapshot.limits.on_hold or snapshot.limits.spent:
-        return admitted
-    room = _Room(snapshot)
-    while (chosen := _next(queue, room, now)) is not None:
-        queue.remove(chosen.entry.uid)
-        room.charge(chosen)
-        admitted.append(chosen)
-    return admitted
+    return _Cycle(queues, snapshot, now, holder).run()
 
 
-def why_waiting(
-    candidate: Candidate, queue: TenantQueue, snapshot: Snapshot, *, now: datetime, position: int | None = None
-) -> HeldBack:
-    """Return why *candidate*, which the last cycle left in *queue*, may not start."""
-    for rule in (_of_its_size, _of_its_tenant, _of_what_is_used):
-        if found := rule(candidate, snapshot, position):
-            return replace(found, position=position)
-    head = queue.first()
-    if head and head is not candidate and _has_reservation(head, candidate.entry.held, snapshot, now):
-        message = f"what becomes free is kept for {head.key}, which has waited long and needs {head.entry.size.display}"
-        return HeldBack(reason=QueueReason.RESERVED, message=message, position=position)
-    return HeldBack(reason=QueueReason.BEHIND_OTHERS, message="waits for its turn", position=position)
+def can_hold(user: str, running: Mapping[str, int], limits: Limits) -> bool:
+    """Whether one more attempt of *user* may run; tasks of no person always may."""
+    return not user or limits.per_user is None or running.get(user, 0) < limits.per_user
 
 
-def _of_its_size(candidate: Candidate, snapshot: Snapshot, position: int | None) -> HeldBack | None:
-    entry, limits = candidate.entry, snapshot.limits
-    if message := exceeds_max_size(entry.size, limits):
-        return HeldBack(reason=QueueReason.EXCEEDS_MAX_SIZE, message=message)
-    if message := never_fits(entry.held, limits):
-        return HeldBack(reason=QueueReason.NEVER_FITS, message=message)
-    return None
-
-
-def _of_its_tenant(candidate: Candidate, snapshot: Snapshot, position: int | None) -> HeldBack | None:
-    limits = snapshot.limits
-    if limits.on_hold:
-        message = f"{limits.origin} says stopPolicy Hold: nothing starts until it is None again"
-        return HeldBack(reason=QueueReason.TENANT_STOPPED, message=message)
-    if limits.max_queued is not None and position is not None and position > limits.max_queued:
-        message = (
-            f"{limits.max_queued} tasks of tenant {candidate.tenant} wait before this one, as many as its queue takes"
+def head_of(queue: TenantQueue, tenant: str, limits: Limits, room: Room, users: Mapping[str, int]) -> Candidate | None:
+    """Return the first in order that could ever start and that no limit of its person holds back."""
+    return queue.first(
+        lambda line: (
+            room.could_fit(tenant, demand_of(line.held))
+            and not exceeds_max_size(line.size, limits)
+            and can_hold(line.user, users, limits)
         )
-        return HeldBack(reason=QueueReason.QUEUE_FULL, message=message)
-    if limits.spent:
-        return HeldBack(reason=QueueReason.BUDGET_EXHAUSTED, message=limits.spent)
-    return None
+    )
 
 
-def _of_what_is_used(candidate: Candidate, snapshot: Snapshot, position: int | None) -> HeldBack | None:
-    held, limits = candidate.entry.held, snapshot.limits
-    if _user_is_full(candidate.user, snapshot.running, limits):
-        message = f"{candidate.user} has {limits.per_user} attempts running, the most of one person"
-        return HeldBack(reason=QueueReason.USER_LIMIT, message=message)
-    if message := describe_shortage(candidate.tenant, held, snapshot.usage, limits):
-        return HeldBack(reason=QueueReason.QUOTA_EXHAUSTED, message=message)
-    if len(snapshot.entries) >= snapshot.max_entries:
-        message = f"{len(snapshot.entries)} attempts are live, the most that one ledger holds"
-        return HeldBack(reason=QueueReason.COHORT_EXHAUSTED, message=message)
-    return None
+def has_waited(candidate: Candidate, now: datetime) -> bool:
+    """Whether *candidate* has waited so long that smaller ones may no longer pass it."""
+    return now - candidate.queued_at >= RESERVE_AFTER
 
 
-class _Room:
-    """What is still free in one cycle."""
+def is_short_of_room(candidate: Candidate, room: Room) -> bool:
+    """Whether the cohort, not its own tenant, is what *candidate* waits for, and giving back would help."""
+    demand = demand_of(candidate.entry.held)
+    return (
+        not room.fits(candidate.tenant, demand)
+        and room.within_cap(candidate.tenant, demand)
+        and room.fits_after_returns(candidate.tenant, demand)
+    )
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.limits, self.usage = snapshot.limits, snapshot.usage
-        self.slots = snapshot.max_entries - len(snapshot.entries)
-        self.users = Counter(snapshot.running)
 
-    def takes(self, line: Line) -> bool:
-        """Whether one more of *line* may start."""
+def is_kept_from(tenant: str, demand: Vector, holder: Candidate, room: Room) -> bool:
+    """Whether what that takes is kept for *holder*: by others what they would borrow, by its own tenant all."""
+    if tenant == holder.tenant:
+        return demand_of(holder.entry.held) != demand
+    return room.borrows(tenant, demand)
+
+
+_Turn = tuple[bool, float, Place, str, Candidate]
+
+
+class _Cycle:
+    """One cycle: what is free in it, and whose turn it is."""
+
+    def __init__(self, queues: Queues, snapshot: Snapshot, now: datetime, holder: str) -> None:
+        self.queues, self.members, self.now = queues, snapshot.members, now
+        self.room = snapshot.room.copy()
+        self.total = self.room.totals()[1]
+        self.slots = snapshot.max_entries - snapshot.count
+        self.users = {tenant: Counter(member.running) for tenant, member in snapshot.members.items()}
+        self.admitted: list[Candidate] = []
+        self.active = [tenant for tenant in sorted(queues) if tenant in snapshot.members and len(queues[tenant])]
+        self.holder = self._holder_before(holder)
+        self._patient: list[Candidate] | None = None
+
+    def run(self) -> Plan:
+        """Admit until nobody fits any more."""
+        self._admit_anew()
+        if self.holder and self._takes(self.holder):
+            self._admit(self.holder)
+            self.holder = None
+        turns = [turn for tenant in self.active if (turn := self._turn(tenant))]
+        heapq.heapify(turns)
+        while turns:
+            borrows, _, _, tenant, candidate = heapq.heappop(turns)
+            if self._takes(candidate) and not (borrows and self._has_to_leave_it(candidate)):
+                self._admit(candidate)
+            if turn := self._turn(tenant):
+                heapq.heappush(turns, turn)
+        return Plan(admitted=tuple(self.admitted), holder=self.holder)
+
+    def _admit_anew(self) -> None:
+        for tenant in self.active:
+            queue, entries = self.queues[tenant], self.members[tenant].entries
+            few, many = (queue.uids(), entries) if len(queue) < len(entries) else (list(entries), queue)
+            for candidate in [queue.get(uid) for uid in few if uid in many]:
+                if candidate:
+                    queue.remove(candidate.entry.uid)
+                    self.admitted.append(candidate)
+
+    def _turn(self, tenant: str) -> _Turn | None:
+        """Return who of *tenant* is the next that fits, with what decides whose turn it is; None if there is nobody."""
+        member = self.members[tenant]
+        if self._is_stopped(tenant) or self.slots <= 0:
+            return None
+        chosen = self.queues[tenant].first(lambda line: self._takes_line(tenant, line))
+        if chosen is None or self._is_behind_its_head(chosen):
+            return None
+        demand = demand_of(chosen.entry.held)
+        share = share_of(member.decayed, self.room.used(tenant), self.total, member.limits.weight)
+        place = place_of(chosen, member.limits.max_priority)
+        return (self.room.borrows(tenant, demand), share, place, tenant, chosen)
+
+    def _is_stopped(self, tenant: str) -> bool:
+        limits = self.members[tenant].limits
+        return limits.on_hold or bool(limits.spent)
+
+    def _takes_line(self, tenant: str, line: Line) -> bool:
+        """Whether one more of *line* may start now."""
+        limits, demand = self.members[tenant].limits, demand_of(line.held)
         return (
             self.slots > 0
-            and fits(line.held, self.usage, self.limits)
-            and not exceeds_max_size(line.size, self.limits)
-            and not _user_is_full(line.user, self.users, self.limits)
+            and self.room.fits(tenant, demand)
+            and not exceeds_max_size(line.size, limits)
+            and can_hold(line.user, self.users[tenant], limits)
+            and not (self.holder and is_kept_from(tenant, demand, self.holder, self.room))
         )
 
-    def could_take(self, line: Line) -> bool:
-        """Whether one of *line* could start in an empty tenant."""
-        return fits(line.held, Amounts(), self.limits) and not exceeds_max_size(line.size, self.limits)
+    def _takes(self, candidate: Candidate) -> bool:
+        entry = candidate.entry
+        if self.queues[candidate.tenant].get(entry.uid) is not candidate:
+            return False
+        return self._takes_line(candidate.tenant, Line(entry.size, entry.held, candidate.user))
 
-    def charge(self, candidate: Candidate) -> None:
-        """Count *candidate* as admitted."""
-        self.usage, self.slots = self.usage.plus(candidate.entry.held), self.slots - 1
-        self.users[candidate.user] += 1
+    def _admit(self, candidate: Candidate) -> None:
+        self.queues[candidate.tenant].remove(candidate.entry.uid)
+        self.users[candidate.tenant][candidate.user] += 1
+        self.room.add(candidate.tenant, demand_of(candidate.entry.held))
+        self.slots -= 1
+        self.admitted.append(candidate)
 
+    def _is_behind_its_head(self, chosen: Candidate) -> bool:
+        """Whether *chosen* would pass the head of its queue, which has waited long and gets what becomes free."""
+        tenant = chosen.tenant
+        head = head_of(self.queues[tenant], tenant, self.members[tenant].limits, self.room, self.users[tenant])
+        if head is None or head is chosen or not has_waited(head, self.now):
+            return False
+        return not self.room.within_cap(tenant, demand_of(head.entry.held)) or is_short_of_room(head, self.room)
 
-def _next(queue: TenantQueue, room: _Room, now: datetime) -> Candidate | None:
-    chosen = queue.first(room.takes)
-    if chosen is None:
+    def _has_to_leave_it(self, candidate: Candidate) -> bool:
+        """Whether what *candidate* would borrow is kept for somebody who has waited long."""
+        if self.holder is None:
+            waiting = [head for head in self._patients() if is_short_of_room(head, self.room)]
+            self.holder = min(waiting, key=lambda head: (head.queued_at, head.key), default=None)
+        demand = demand_of(candidate.entry.held)
+        return self.holder is not None and is_kept_from(candidate.tenant, demand, self.holder, self.room)
+
+    def _patients(self) -> list[Candidate]:
+        """Return the heads of the queues that have waited long."""
+        if self._patient is None:
+            heads = [
+                head_of(self.queues[t], t, self.members[t].limits, self.room, self.users[t])
+                for t in self.active
+                if not self._is_stopped(t)
+            ]
+            self._patient = [head for head in heads if head and has_waited(head, self.now)]
+        return [head for head in self._patient if self.queues[head.tenant].get(head.entry.uid) is head]
+
+    def _holder_before(self, uid: str) -> Candidate | None:
+        """Return the holder of the last plan, if what it waited for has not changed."""
+        for tenant in self.active if uid else ():
+            candidate = self.queues[tenant].get(uid)
+            if candidate and not self._is_stopped(tenant):
+                limits, entry = self.members[tenant].limits, candidate.entry
+                blocked = exceeds_max_size(entry.size, limits)
+                if blocked or not can_hold(candidate.user, self.users[tenant], limits):
+                    return None
+                fits = self.room.fits(tenant, demand_of(entry.held))
+                return candidate if fits or is_short_of_room(candidate, self.room) else None
         return None
-    head = queue.first(lambda line: room.could_take(line) and not _user_is_full(line.user, room.users, room.limits))
-    if head and head is not chosen and now - head.queued_at >= RESERVE_AFTER:
-        return None
-    return chosen
-
-
-def _has_reservation(head: Candidate, held: Size, snapshot: Snapshot, now: datetime) -> bool:
-    fits_alone = fits(head.entry.held, Amounts(), snapshot.limits)
-    return fits_alone and now - head.queued_at >= RESERVE_AFTER and fits(held, snapshot.usage, snapshot.limits)
-
-
-def _user_is_full(user: str, running: Mapping[str, int], limits: Limits) -> bool:
-    return bool(user) and limits.per_user is not None and running.get(user, 0) >= limits.per_user

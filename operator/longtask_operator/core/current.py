@@ -13,13 +13,13 @@ from datetime import datetime
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause
 from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
-from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.checkpoints import Offer
 from longtask_operator.core.duplicates import Rivals
 from longtask_operator.core.estimate import Pace
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.signs import Signs
+from longtask_operator.core.why_waiting import HeldBack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

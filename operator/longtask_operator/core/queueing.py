@@ -79,6 +79,13 @@ class TenantQueue:
     def __iter__(self) -> Iterator[Candidate]:
         return iter(list(self._waiting.values()))
 
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._waiting
+
+    def uids(self) -> list[str]:
+        """Return the tasks that wait."""
+        return list(self._waiting)
+
     def get(self, uid: str) -> Candidate | None:
         """Return the candidate of a task, or None."""
         return self._waiting.get(uid)

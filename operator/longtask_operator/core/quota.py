@@ -29,6 +29,21 @@ class Amounts:
         return Amounts(concurrency=self.concurrency + 1, cpu=self.cpu + size.cpu, memory=self.memory + size.memory)
 
 
+NO_AMOUNTS = Amounts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """Attempts, CPU in millicores, memory in bytes; None does not limit."""
+
+    concurrency: int | None = None
+    cpu: int | None = None
+    memory: int | None = None
+
+
+NO_CAPS = Caps()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a tenant may use; None does not limit. *origin* names where they come from, for messages."""
@@ -45,6 +60,9 @@ class Limits:
     on_hold: bool = False
     spent: str = ""  #: which budget lets nothing start, in a sentence
     cohort: str = ""  #: whose members share one ledger; empty for a lone tenant
+    weight: int = 1
+    borrowing: Caps = NO_CAPS  #: what may be taken beyond the nominal quota, where the cohort has it
+    lending: Caps = NO_CAPS  #: what others of the cohort may take of the nominal quota
 
 
 UNLIMITED = Limits()
@@ -68,6 +86,10 @@ def limits_of(name: str, spec: TenantQuotaSpec) -> Limits:
         max_memory=parse_memory(size.memory) if size and size.memory is not None else None,
         max_priority=spec.max_priority,
         on_hold=spec.stop_policy not in (None, "None"),
+        cohort=spec.cohort or "",
+        weight=spec.weight or 1,
+        borrowing=_caps(spec, "borrowing_limit"),
+        lending=_caps(spec, "lending_limit"),
     )
 
 
@@ -100,15 +122,6 @@ def fits(size: Size, usage: Amounts, limits: Limits) -> bool:
         _within(after.concurrency, limits.concurrency)
         and _within(after.cpu, limits.cpu)
         and _within(after.memory, limits.memory)
-    )
-
-
-def can_grow(before: Size, after: Size, entries: Iterable[LedgerEntry], limits: Limits) -> bool:
-    """Whether one attempt among *entries* that holds *before* may hold *after*; what shrinks always may."""
-    usage = usage_of(entries)
-    cpu, memory = usage.cpu + after.cpu - before.cpu, usage.memory + after.memory - before.memory
-    return (after.cpu <= before.cpu or _within(cpu, limits.cpu)) and (
-        after.memory <= before.memory or _within(memory, limits.memory)
     )
 
 
@@ -149,6 +162,15 @@ def describe_shortage(tenant: str, size: Size, usage: Amounts, limits: Limits) -
 
 def _nominal(quota: ResourceQuota | None, parse: Callable[[str | int], int]) -> int | None:
     return parse(quota.nominal) if quota else None
+
+
+def _caps(spec: TenantQuotaSpec, field: str) -> Caps:
+    cpu, memory = getattr(spec.cpu, field, None), getattr(spec.memory, field, None)
+    return Caps(
+        concurrency=getattr(spec.concurrency, field, None),
+        cpu=parse_cpu(cpu) if cpu is not None else None,
+        memory=parse_memory(memory) if memory is not None else None,
+    )
 
 
 def _within(amount: int, limit: int | None) -> bool:

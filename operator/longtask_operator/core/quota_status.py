@@ -11,7 +11,7 @@ from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.reasons import ConditionType
 from longtask_operator.api.times import format_time
 from longtask_operator.core.budgets import BudgetUse
-from longtask_operator.core.quota import Amounts
+from longtask_operator.core.quota import UNLIMITED, Amounts, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,7 @@ class TenantUse:
     """What a tenant uses now."""
 
     usage: Amounts
+    limits: Limits = UNLIMITED
     queued: int = 0
     oldest: datetime | None = None  #: since when the task waits that has waited longest
     budgets: Sequence[BudgetUse] = ()
@@ -31,19 +32,38 @@ def quota_status(before: Mapping[str, Any], generation: int, use: TenantUse, *, 
         "observedGeneration": generation,
         "admitted": usage.concurrency,
         "queued": use.queued,
-        "usage": {
-            "concurrency": usage.concurrency,
-            "cpu": format_cpu(usage.cpu),
-            "memory": format_memory(usage.memory),
-        },
+        "usage": _amounts(usage),
         "conditions": [_ready(before, generation, now)],
     }
+    if use.limits.cohort:
+        status["borrowed"] = _amounts(borrowed_of(usage, use.limits))
     if use.oldest:
         status["oldestQueuedTime"] = format_time(use.oldest)
     if use.budgets:
         known = {entry.get("name"): entry for entry in before.get("budgets") or []}
         status["budgets"] = [_budget_status(known.get(one.budget.name) or {}, one) for one in use.budgets]
     return status
+
+
+def borrowed_of(usage: Amounts, limits: Limits) -> Amounts:
+    """Return what of *usage* is beyond the nominal quota; nothing of what is not limited."""
+
+    def beyond(used: int, nominal: int | None) -> int:
+        return 0 if nominal is None else max(0, used - nominal)
+
+    return Amounts(
+        concurrency=beyond(usage.concurrency, limits.concurrency),
+        cpu=beyond(usage.cpu, limits.cpu),
+        memory=beyond(usage.memory, limits.memory),
+    )
+
+
+def _amounts(amounts: Amounts) -> dict[str, Any]:
+    return {
+        "concurrency": amounts.concurrency,
+        "cpu": format_cpu(amounts.cpu),
+        "memory": format_memory(amounts.memory),
+    }
 
 
 def _budget_status(before: Mapping[str, Any], use: BudgetUse) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from longtask_operator.api.reasons import Cause, ConditionType, EventReason, Que
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.api.times import parse_optional_time, parse_time
 from longtask_operator.core import lifecycle, record
-from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.attempt_size import choose_size
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import CurrentAttempt, Observed, current_attempt
@@ -42,6 +41,7 @@ from longtask_operator.core.retention import expires_at, is_tracked
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.steer import steer
 from longtask_operator.core.warnings import warnings_of, with_warnings
+from longtask_operator.core.why_waiting import HeldBack
 
 #: A wait for admission, or for the end of a pod after a backoff, that is shorter than this is not worth a write.
 QUIET_WAIT = timedelta(seconds=2)

@@ -10,24 +10,25 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import datetime
 
 import structlog
 
 from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import HeldBack, Snapshot, plan_admissions, snapshot_of, why_waiting
+from longtask_operator.core.admission import plan_admissions
 from longtask_operator.core.duplicates import one_of_each_key
-from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry
+from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
-from longtask_operator.core.ledger_layout import changed, ledger_name, still_to_come, taken_over
+from longtask_operator.core.ledger_layout import changed, cohort_of, ledger_name, still_to_come, taken_over
 from longtask_operator.core.queueing import Candidate
-from longtask_operator.core.quota import UNLIMITED, Limits, can_grow
+from longtask_operator.core.room import growth_of
+from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
 from longtask_operator.engines.ledger_work import Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import ByteBudget
+from longtask_operator.engines.snapshots import NoLimits, Snapshots, Tenants
 from longtask_operator.engines.waiting_room import Explain, WaitingRoom
 
 RELEASE_DELAY = 0.2
@@ -40,30 +41,6 @@ _REPAIR_SECONDS = 30.0
 log = structlog.get_logger("longtask.admission")
 
 
-class Tenants(Protocol):
-    """What the loop asks about tenants and the time."""
-
-    def limits(self, tenant: str) -> Limits: ...  # noqa: D102
-    def user(self, uid: str) -> str: ...  # noqa: D102
-    def now(self) -> datetime: ...  # noqa: D102
-
-
-class NoLimits:
-    """Tenants without limits, in a time that stands still."""
-
-    def limits(self, tenant: str) -> Limits:
-        """Return no limits."""
-        return UNLIMITED
-
-    def user(self, uid: str) -> str:
-        """Return no person."""
-        return ""
-
-    def now(self) -> datetime:
-        """Return the same moment always."""
-        return datetime(2000, 1, 1, tzinfo=UTC)
-
-
 class AdmissionLoop:
     """Collects candidates and releases, plans, writes, and tells who was admitted or must wait."""
 
@@ -73,6 +50,9 @@ class AdmissionLoop:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._tenants: Tenants = tenants or NoLimits()
         self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
+        self._snapshots = Snapshots(self._tenants)
+        ledgers.riders.append(self._snapshots.shares)
+        self._holders: dict[str, Candidate | None] = {}  #: by ledger: for whom the last cycle kept what becomes free
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
         self._room = WaitingRoom(metrics, on_change, self._explainer)
         self._dirty: dict[str, None] = {}  #: ledgers to look at, in order
@@ -150,8 +130,9 @@ class AdmissionLoop:
         home = self.home(tenant)
         astray = [name for name in self._ledgers.names() if tenant in self._ledgers.ledger(name).tenants]
         for other in self._room.tenants():
-            if self.home(other) in (home, *astray) and self._room.look_at_all(other):
-                self._look_at(self.home(other))
+            ours = self.home(other)  # of whatever cohort: it may have been the one that the tenant has left
+            if (ours in (home, *astray) or cohort_of(ours)) and self._room.look_at_all(other):
+                self._look_at(ours)
         if any(name != home for name in astray):
             self._look_at(home)
 
@@ -251,34 +232,36 @@ class AdmissionLoop:
             if home != name:
                 released |= set(taken_over(self._ledgers.ledger(home).tenants, ledger.tenants, tenant))
         before = changed(ledger.tenants, added=added, released=released)
-        return changed(before, added=self._raised(before, work))
+        return changed(before, added=self._raised(name, before, work))
 
-    def _raised(self, entries: Entries, work: Work) -> list[tuple[str, LedgerEntry]]:
+    def _raised(self, name: str, entries: Entries, work: Work) -> list[tuple[str, LedgerEntry]]:
         """Return the raises that fit, one after the other."""
+        if not work.raises:
+            return []
         granted: list[tuple[str, LedgerEntry]] = []
+        room = self._snapshots.of(name, entries, ()).room.copy()
         for uid, wanted in work.raises.items():
             tenant = self._ledgers.tenant_of(uid) or ""
             current = entries.get(tenant, {}).get(uid)
-            held = changed(entries, added=granted).get(tenant, {})
             if current is None or current.attempt != wanted.entry.attempt or wanted.answer.done():
                 continue
-            if can_grow(current.held, wanted.entry.held, held.values(), self._tenants.limits(tenant)):
+            growth = growth_of(current.held, wanted.entry.held)
+            if room.fits(tenant, growth):
+                room.add(tenant, growth)
                 granted.append((tenant, wanted.entry))
         return granted
 
     def _plan(self, name: str, entries: Entries) -> list[Candidate]:
         """Return who may start now, taken out of their queues."""
-        free = MAX_ENTRIES - sum(len(held) for held in entries.values())
-        admitted: list[Candidate] = []
-        for tenant in self._members(name):
-            limits, queue = self._tenants.limits(tenant), self._room.of(tenant).queue
-            queue.set_max_priority(limits.max_priority)
-            held = entries.get(tenant, {})
-            snapshot = snapshot_of(limits, held, self._tenants.user, max_entries=len(held) + free)
-            chosen = plan_admissions(queue, snapshot, now=self._tenants.now())
-            free -= sum(candidate.entry.uid not in held for candidate in chosen)
-            admitted += chosen
-        return admitted
+        members = self._members(name)
+        snapshot = self._snapshots.of(name, entries, members)
+        queues = {tenant: self._room.of(tenant).queue for tenant in members}
+        for tenant, queue in queues.items():
+            queue.set_max_priority(snapshot.members[tenant].limits.max_priority)
+        before = self._holders.get(name)
+        plan = plan_admissions(queues, snapshot, now=self._tenants.now(), holder=before.entry.uid if before else "")
+        self._holders[name] = plan.holder
+        return list(plan.admitted)
 
     def _one_of_each_key(self, name: str, entries: Entries, admitted: list[Candidate]) -> list[Candidate]:
         """Leave out whose idempotency key another entry stands for: they decide anew, and others may take the room."""
@@ -332,19 +315,15 @@ class AdmissionLoop:
     def _explainer(self, tenant: str) -> Explain:
         """Return what says why a candidate of *tenant* waits, as things are now."""
         waiting, name = self._room.of(tenant), self.home(tenant)
-        ledger, snapshot = self._ledgers.ledger(name), self._snapshot(tenant)
+        ledger = self._ledgers.ledger(name)
+        snapshot = self._snapshots.of(name, ledger.tenants, [tenant])
+        scene = Scene(waiting.queue, snapshot, self._tenants.now(), self._holders.get(name))
 
         def explain(candidate: Candidate) -> HeldBack:
             position = waiting.position(candidate.entry.uid)
             if ledger.broken:
                 message = f"the ledger {name} cannot be read: {ledger.broken}"
                 return HeldBack(reason=QueueReason.BEHIND_OTHERS, message=message, position=position)
-            return why_waiting(candidate, waiting.queue, snapshot, now=self._tenants.now(), position=position)
+            return why_waiting(candidate, scene, position)
 
         return explain
-
-    def _snapshot(self, tenant: str) -> Snapshot:
-        tenants = self._ledgers.ledger(self.home(tenant)).tenants
-        held = tenants.get(tenant, {})
-        others = sum(len(entries) for entries in tenants.values()) - len(held)
-        return snapshot_of(self._tenants.limits(tenant), held, self._tenants.user, max_entries=MAX_ENTRIES - others)

@@ -20,12 +20,12 @@ from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import EventReason, QueueReason
 from longtask_operator.api.status import LongTaskStatus
-from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.checkpoints import is_acceptable
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import CreateJob, Decision
 from longtask_operator.core.observe import PodView
 from longtask_operator.core.reconcile import reconcile
+from longtask_operator.core.why_waiting import HeldBack
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
 from longtask_operator.engines.apply import Applier, Refused

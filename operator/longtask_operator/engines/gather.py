@@ -7,12 +7,12 @@ from datetime import datetime
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.status import Progress
-from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.checkpoints import Offer, is_acceptable
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.core.signs import Signs, recalled, with_signs
+from longtask_operator.core.why_waiting import HeldBack
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers

@@ -57,7 +57,7 @@ class QuotaStatus:
         if view is None:
             return
         now = self._quotas.now()
-        use = TenantUse(usage=usage, queued=queued, oldest=oldest, budgets=budgets)
+        use = TenantUse(usage=usage, limits=limits, queued=queued, oldest=oldest, budgets=budgets)
         wanted = quota_status(view.status, view.generation, use, now=now)
         if wanted != view.status:
             await self._write(view, wanted)

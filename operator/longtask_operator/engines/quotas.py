@@ -46,6 +46,10 @@ class Quotas:
         """Return the name of the ledger that the attempts of *tenant* belong to."""
         return ledger_name(tenant, self._limits.get(tenant, self._default).cohort)
 
+    def of_cohort(self, cohort: str) -> list[str]:
+        """Return the tenants whose quotas name *cohort*."""
+        return [tenant for tenant, limits in self._limits.items() if limits.cohort == cohort]
+
     def user(self, uid: str) -> str:
         """Return the person who created the task of *uid*, or an empty string."""
         return self._users.get(uid, "")

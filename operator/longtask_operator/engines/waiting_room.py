@@ -14,8 +14,8 @@ from datetime import datetime
 
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.queueing import Candidate, TenantQueue, moved_noticeably
+from longtask_operator.core.why_waiting import HeldBack
 
 #: Time between two looks at the places of those who wait, and how many are told of a new place each time.
 REFRESH_SECONDS, REFRESH_WRITES = 60.0, 300

@@ -12,11 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from longtask_operator.api.quantity import GIBIBYTE, MEBIBYTE
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import RESERVE_AFTER, HeldBack, plan_admissions, snapshot_of, why_waiting
+from longtask_operator.core.admission import RESERVE_AFTER, Snapshot, member_of, plan_admissions
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
 from longtask_operator.core.quota import Amounts, Limits, exceeds_max_size, fits, usage_of
 from longtask_operator.core.sizing import Size
+from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
 from tests.builders import SMALLEST, START, at
 
 MEDIUM, LARGE = Size(cpu=1000, memory=2 * GIBIBYTE), Size(cpu=4000, memory=8 * GIBIBYTE)
@@ -34,6 +35,10 @@ def live(*uids: str, size: Size = SMALLEST) -> dict[str, LedgerEntry]:
     return {uid: LedgerEntry(uid=uid, attempt=1, generation=1, size=size) for uid in uids}
 
 
+def snapshot_of(limits: Limits, entries: Any, user_of: Any = lambda uid: "", max_entries: int = 10_000) -> Snapshot:
+    return Snapshot(members={"team-a": member_of(limits, entries, user_of)}, max_entries=max_entries)
+
+
 class Tenant:
     """A queue, a ledger and limits, with one cycle done."""
 
@@ -45,16 +50,17 @@ class Tenant:
         self.snapshot = snapshot_of(
             Limits(**limits), entries or {}, lambda uid: (users or {}).get(uid, ""), max_entries=max_entries
         )
-        chosen = plan_admissions(self.queue, self.snapshot, now=self.now)
+        chosen = plan_admissions({"team-a": self.queue}, self.snapshot, now=self.now).admitted
         self.admitted = [candidate.entry.uid for candidate in chosen]
         merged = {**(entries or {}), **{candidate.entry.uid: candidate.entry for candidate in chosen}}
         known = {**(users or {}), **{candidate.entry.uid: candidate.user for candidate in chosen}}
-        self.after = snapshot_of(self.snapshot.limits, merged, lambda uid: known.get(uid, ""), max_entries=max_entries)
+        own = self.snapshot.members["team-a"].limits
+        self.after = snapshot_of(own, merged, lambda uid: known.get(uid, ""), max_entries=max_entries)
 
     def why(self, uid: str, position: int | None = None) -> HeldBack:
         candidate = self.queue.get(uid)
         assert candidate is not None, f"{uid} does not wait"
-        return why_waiting(candidate, self.queue, self.after, now=self.now, position=position)
+        return why_waiting(candidate, Scene(self.queue, self.after, self.now), position)
 
 
 def test_without_limits_everybody_starts_in_order() -> None:
@@ -218,7 +224,7 @@ class Admission(RuleBasedStateMachine):
     def cycle(self) -> None:
         before = usage_of(self.live.values())
         snapshot = snapshot_of(self.limits, self.live, lambda uid: self.users.get(uid, ""))
-        for candidate in plan_admissions(self.queue, snapshot, now=self.now):
+        for candidate in plan_admissions({"team-a": self.queue}, snapshot, now=self.now).admitted:
             uid = candidate.entry.uid
             assert self.waiting.pop(uid) is candidate
             assert not self.limits.on_hold
@@ -264,9 +270,9 @@ class Admission(RuleBasedStateMachine):
     def everyone_hears_why(self) -> None:
         snapshot = snapshot_of(self.limits, self.live, lambda uid: self.users.get(uid, ""))
         for candidate in self.waiting.values():
-            why = why_waiting(candidate, self.queue, snapshot, now=self.now)
+            why = why_waiting(candidate, Scene(self.queue, snapshot, self.now))
             assert why.message
-            if self.could_start(candidate, snapshot.usage) and not self.limits.on_hold:
+            if self.could_start(candidate, usage_of(self.live.values())) and not self.limits.on_hold:
                 assert why.reason in (QueueReason.RESERVED, QueueReason.BEHIND_OTHERS)
             if why.inadmissible:
                 size = candidate.entry.size
@@ -298,7 +304,7 @@ def test_no_large_task_starves_behind_small_ones_that_keep_coming() -> None:
         queue.put(waiting(f"small{minute}", queued_at=now))
         for uid in list(entries)[:1]:  # one ends a minute
             del entries[uid]
-        for candidate in plan_admissions(queue, snapshot_of(limits, entries), now=now):
+        for candidate in plan_admissions({"team-a": queue}, snapshot_of(limits, entries), now=now).admitted:
             entries[candidate.entry.uid] = candidate.entry
             started = started or candidate.entry.uid == "large"
         if started:

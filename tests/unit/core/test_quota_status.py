@@ -5,7 +5,7 @@ from typing import Any
 
 from longtask_operator.api.quantity import GIBIBYTE
 from longtask_operator.core.budgets import Budget, BudgetUse
-from longtask_operator.core.quota import Amounts
+from longtask_operator.core.quota import Amounts, Limits
 from longtask_operator.core.quota_status import TenantUse, quota_status
 from tests.builders import at, wire
 
@@ -43,3 +43,9 @@ def test_a_budget_is_written_when_its_percent_moves_and_not_with_each_second() -
 
 def test_without_budgets_nothing_is_said_of_them() -> None:
     assert "budgets" not in status(status({}, spent(1.0)))
+
+
+def test_it_says_what_is_borrowed_of_a_cohort() -> None:
+    use = TenantUse(usage=USE.usage, limits=Limits(cohort="research", concurrency=1, cpu=2000))
+    assert status({}, use)["borrowed"] == {"concurrency": 1, "cpu": "0", "memory": "0Gi"}
+    assert "borrowed" not in status({})

@@ -7,13 +7,13 @@ import pytest
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause, QueueReason
 from longtask_operator.api.status import Attempt, LongTaskStatus
-from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import Decision, DeleteTask, ReleaseEntry, StopPod
 from longtask_operator.core.ending import end_attempt
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.reconcile import LETTING_GO, reconcile
 from longtask_operator.core.sizing import Size
+from longtask_operator.core.why_waiting import HeldBack
 from tests.builders import (
     FINISHED,
     POLICY,

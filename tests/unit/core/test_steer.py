@@ -8,9 +8,9 @@ import pytest
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.status import LongTaskStatus, Progress
-from longtask_operator.core.admission import HeldBack
 from longtask_operator.core.decision import CreateJob, Decision, KeepEntry, StopJob, StopPod
 from longtask_operator.core.reconcile import reconcile
+from longtask_operator.core.why_waiting import HeldBack
 from tests.builders import (
     POLICY,
     a_job,

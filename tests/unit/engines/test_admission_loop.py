@@ -15,8 +15,9 @@ from longtask_operator.core.ledger_layout import Tenants, ledger_name
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import Size
-from longtask_operator.engines.admission_loop import BYTES_AT_ONCE_SECONDS, BYTES_PER_SECOND, AdmissionLoop, NoLimits
+from longtask_operator.engines.admission_loop import BYTES_AT_ONCE_SECONDS, BYTES_PER_SECOND, AdmissionLoop
 from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.snapshots import NoLimits
 from tests.builders import SMALLEST, START
 from tests.support.sim_api import SimApi
 from tests.support.sim_operator import METRICS, LogTrap, SimKube, VirtualLoop
@@ -37,6 +38,10 @@ class Bench:
         self.tenants: Any = None
         self.admission = self.call(lambda: AdmissionLoop(self.ledgers, METRICS, self.told.append))
         self.task = self.loop.create_task(self.admission.run())
+
+    def know(self, tenants: Any) -> None:
+        """Let the loop ask *tenants* from now on."""
+        self.tenants = self.admission._tenants = self.admission._snapshots._tenants = tenants
 
     def call(self, function: Any) -> Any:
         """Call *function* as if inside the loop, which does not go on meanwhile."""
@@ -298,8 +303,7 @@ class OneAtATime(NoLimits):
 
 @pytest.fixture
 def limited(bench: Bench) -> Bench:
-    bench.tenants = OneAtATime()
-    bench.admission._tenants = bench.tenants
+    bench.know(OneAtATime())
     return bench
 
 
@@ -384,9 +388,12 @@ class Cohorts(NoLimits):
     def limits(self, tenant: str) -> Limits:
         return Limits(cohort=self.cohorts.get(tenant, ""), concurrency=self.concurrency, cpu=self.cpu)
 
+    def of_cohort(self, cohort: str) -> list[str]:
+        return [tenant for tenant, of in self.cohorts.items() if of == cohort]
+
 
 def in_cohorts(bench: Bench, **cohorts: str) -> Cohorts:
-    bench.tenants = bench.admission._tenants = Cohorts(**{key.replace("_", "-"): of for key, of in cohorts.items()})
+    bench.know(Cohorts(**{key.replace("_", "-"): of for key, of in cohorts.items()}))
     return cast(Cohorts, bench.tenants)
 
 
@@ -397,6 +404,26 @@ def test_a_cohort_shares_one_ledger_and_its_writes(bench: Bench) -> None:
     bench.run()
     assert (bench.ledger("team-a", "research"), bench.ledger("team-b", "research")) == (["a 1"], ["b 1"])
     assert len(bench.api.writes) == 1
+
+
+def test_an_idle_member_lends_and_the_decayed_usage_survives_a_restart(bench: Bench) -> None:
+    in_cohorts(bench, team_a="research", team_b="research").concurrency = 1
+    for uid in "abc":
+        bench.submit(uid)
+    bench.run()
+    assert bench.ledger("team-a", "research") == ["a 1", "b 1"]
+    held_back = bench.admission.held_back("c")
+    assert held_back is not None
+    assert held_back.reason is QueueReason.COHORT_EXHAUSTED
+    bench.release("a")
+    bench.run(1)
+    assert bench.ledger("team-a", "research") == ["b 1", "c 1"]
+    key = bench.admission._snapshots.shares.key
+    carried = bench.ledgers.ledger(ledger_name("team-a", "research")).content.further[key]
+    bench.restart()
+    bench.load()  # as a leader does: when all riders are there
+    shares = bench.admission._snapshots.shares
+    assert shares.text(ledger_name("team-a", "research"), {}, {}) == carried
 
 
 def move(bench: Bench, tenant: str, cohort: str) -> None:
