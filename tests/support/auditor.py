@@ -52,6 +52,7 @@ class _World:
     exits: dict[tuple[str, int], int] = field(default_factory=dict)  #: exit code of each attempt's container
     ended: dict[tuple[str, int], Json] = field(default_factory=dict)  #: recorded ends
     gone: set[str] = field(default_factory=set)  #: uids of tasks that were deleted
+    refused: set[tuple[str, int]] = field(default_factory=set)  #: status.attempt while RefusedByCluster was said
 
     def ledger_of(self, uid: str) -> int | None:
         """Return the attempt that stands in a ledger for this task."""
@@ -170,6 +171,8 @@ class Auditor:
         self._check_terminal(change, before, after)
         self._check_numbers(change, uid, before, after)
         self._check_progress(change, before, after)
+        if (after.get("queue") or {}).get("reason") == "RefusedByCluster":
+            self._world.refused.add((uid, after.get("attempt") or 0))
         for attempt in after.get("attempts") or []:
             if attempt.get("completionTime"):
                 self._check_end(change, uid, attempt)
@@ -243,13 +246,17 @@ class Auditor:
             return
         ended = {number for owner, number in self._world.ended if owner == uid}
         for number in range(1, self._world.highest[uid] + 1):
-            if number not in ended:
+            if number not in ended and not self._was_refused(uid, number):
                 self._found("Unaccounted", 0, _key(task), f"attempt {number} had a Job, but its end is not recorded")
         total = sum((status.get("attemptTotals") or {}).values())
         if total != len(ended):
             self._found(
                 "Counts", 0, _key(task), f"attemptTotals add up to {total}, attempts that ended are {len(ended)}"
             )
+
+    def _was_refused(self, uid: str, number: int) -> bool:
+        """Whether the status said that the cluster refused this attempt's pod, and no pod of it ever was there."""
+        return (uid, number) in self._world.refused and not self._world.pods_of[uid, number]
 
     def _check_expected(self, key: str, wanted: Expected) -> None:
         uid = self._world.uid_of.get(f"LongTask/{key}")

@@ -18,6 +18,7 @@ from longtask_operator.core.duplicates import Rivals
 from longtask_operator.core.estimate import Pace
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.refusal import Refusal
 from longtask_operator.core.signs import Signs
 from longtask_operator.core.why_waiting import HeldBack
 
@@ -35,7 +36,8 @@ class Observed:
     cpu_seconds_used: float | None = None  #: as the current attempt's worker reported last
     mirror_due: bool = False  #: whether the progress may be written now for its own sake
     offered: Offer | None = None  #: checkpoint that the newest pod reported last
-    held_back: HeldBack | None = None  #: why admission or the cluster does not let it start
+    held_back: HeldBack | None = None  #: why admission does not let it start
+    refusal: Refusal | None = None  #: the last of the cluster, while nothing came after it
     rivals: Rivals | None = None  #: who shares its idempotency key
     pace: Pace | None = None  #: of the tenant, for whoever is held back
     waiting_since: datetime | None = None  #: since when it waits for admission

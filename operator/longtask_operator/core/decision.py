@@ -91,12 +91,20 @@ class ReleaseEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskWhyNoPod:
+    """Ask the API server why the Job has no pod; a refusal ends the decision."""
+
+    job: JobView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteTask:
     """Delete the LongTask: its TTL has passed."""
 
 
 Action = (
-    ConfirmGone
+    AskWhyNoPod
+    | ConfirmGone
     | ConfirmPod
     | CreateJob
     | KeepEntry

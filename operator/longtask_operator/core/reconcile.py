@@ -36,6 +36,7 @@ from longtask_operator.core.observe import PodView
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.queueing import Candidate, moved_noticeably
 from longtask_operator.core.redrive import begin_run
+from longtask_operator.core.refusals import wait_refused
 from longtask_operator.core.release import leftovers_of, release_children
 from longtask_operator.core.retention import expires_at, is_tracked
 from longtask_operator.core.sizing import Size
@@ -130,6 +131,8 @@ def _wait(
         if not_before and seen.now < said_from:
             return replace(waiting, again_at=earliest(said_from, deadline))
         return _releasing(seen, status, waiting, live)
+    if refused := wait_refused(seen, status, waiting):
+        return refused
     return _queue(seen, attempt, status, size, waiting)
 
 

@@ -18,6 +18,7 @@ from longtask_operator.core.liveness import judged_next
 from longtask_operator.core.node_loss import describe_loss, next_look
 from longtask_operator.core.open_attempt import began, describe, has_started, kept, with_attempt_and_size
 from longtask_operator.core.policy import Policy
+from longtask_operator.core.refusals import ask_why, give_up_refused, is_held_back
 from longtask_operator.core.start_limits import start_limit, wait_shown, word_of
 from longtask_operator.core.stopping import stop_attempt, stop_wanted
 
@@ -27,6 +28,8 @@ QUIET_START = timedelta(seconds=2)
 
 def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision | None:
     """Return what the open *attempt* asks for, or None where nothing of it exists and nothing may be started."""
+    if given_up := give_up_refused(seen, attempt, status):
+        return given_up
     end = _end_of(attempt)
     if end:
         recorded = describe(seen, attempt, status)
@@ -67,14 +70,10 @@ def _create(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> 
     deadline = record.deadline_of(status, spec)
     if entry is None or seen.tenant is None or spec.cancel or spec.suspend or (deadline and seen.now >= deadline):
         return None
-    if entry.generation != seen.task.metadata.generation or judge(seen.rivals):
+    if entry.generation != seen.task.metadata.generation or judge(seen.rivals) or is_held_back(seen):
         return None
     create = CreateJob(entry=entry, tenant=seen.tenant, run=status.run or 1, deadline=deadline)
-    if seen.held_back is None:
-        return Decision(first=(create,), again_at=deadline)
-    situation = lifecycle.waiting(seen.held_back.reason, seen.held_back.message)
-    status = lifecycle.with_situation(status, situation, generation=entry.generation, now=seen.now)
-    return Decision(first=(create,), status=status, again_at=deadline)
+    return Decision(first=(create,), again_at=deadline)
 
 
 def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision:
@@ -104,7 +103,8 @@ def _mirror_start(
 ) -> Decision:
     limit = start_limit(seen, attempt, policy.start_limits).at
     noticed, deadline = began(attempt) + QUIET_START, record.deadline_of(status, seen.task.spec)
-    limits = [moment for moment in (limit, deadline) if moment]
+    questions, ask_again = ask_why(seen, attempt)
+    limits = [moment for moment in (limit, deadline, ask_again) if moment]
     if seen.now < noticed:
         return Decision(first=kept(seen, attempt), again_at=min(noticed, *limits))
     why = wait_shown(status, next((pod.waiting for pod in attempt.pods if pod.waiting), ""))
@@ -114,4 +114,4 @@ def _mirror_start(
     status = status.model_copy(update={"next_attempt_time": None, "progress": None})
     situation = lifecycle.active(Phase.STARTING, reason, message)
     status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
-    return Decision(first=kept(seen, attempt), status=status, again_at=min(limits))
+    return Decision(first=(*kept(seen, attempt), *questions), status=status, again_at=min(limits))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 
 from longtask_operator.adapters.errors import (
     AlreadyExists,
+    ApiError,
     Conflict,
     Forbidden,
     Invalid,
@@ -27,6 +28,7 @@ from longtask_operator.core.checkpoints import resume_of
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import (
     Action,
+    AskWhyNoPod,
     ConfirmGone,
     ConfirmPod,
     CreateJob,
@@ -39,22 +41,27 @@ from longtask_operator.core.decision import (
     StopPod,
 )
 from longtask_operator.core.environment import AttemptFacts
-from longtask_operator.core.jobs import build_job
+from longtask_operator.core.jobs import build_job, job_name
+from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView, is_unchanged, observe_job, observe_pod
 from longtask_operator.core.patching import contains_null, merge_diff
+from longtask_operator.core.refusal import Refused, sentence_of
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Context
+from longtask_operator.engines.pacing import WriteBudget
 
+#: Each is a list of a namespace's Events; while many starts are slow at once, some are asked about later.
+_QUESTIONS_PER_SECOND = 5.0
 _STATUS_KEYS = frozenset(field.alias or name for name, field in LongTaskStatus.model_fields.items())
 log = structlog.get_logger("longtask.apply")
 
 
-class Refused(Exception):  # noqa: N818 - an answer of the cluster, not a fault
-    """The cluster does not take the attempt's Job; *message* says why."""
+class RefusedError(Exception):
+    """The cluster does not take the attempt's Job, or its pod; an answer, not a fault."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.message)
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,10 @@ class Applier:
     admission: AdmissionLoop
     ca_bundle: Callable[[], str]  #: CA of the report server, PEM, as new pods get it
     heard: Callable[[str], datetime | None]  #: when the pod of that uid reported last to this leader
+    questions: WriteBudget = field(default_factory=lambda: WriteBudget(_QUESTIONS_PER_SECOND))
 
     async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
-        """Carry out *actions* in order. Raises ApiError, and Refused where the cluster takes no Job."""
+        """Carry out *actions* in order. Raises ApiError, and RefusedError where the cluster takes no Job, or no pod."""
         for action in actions:
             await self._act(action, seen)
 
@@ -119,6 +127,8 @@ class Applier:
 
     async def _act(self, action: Action, seen: Observed | None) -> None:
         match action:
+            case AskWhyNoPod():
+                await self._ask_why_no_pod(action.job)
             case ConfirmGone() | ConfirmPod():
                 await self._confirm(action)
             case CreateJob() if seen:
@@ -170,6 +180,18 @@ class Applier:
         if found:
             raise Conflict(409, "Conflict", f"pod {found[0].name} of the attempt is there after all")
 
+    async def _ask_why_no_pod(self, job: JobView) -> None:
+        """Raise RefusedError with the API server's own sentence, if the Job's controller was refused a pod."""
+        if not self.questions.take():
+            return
+        path = resource_path("events.k8s.io/v1", "events", job.namespace)
+        chosen = {"fieldSelector": f"regarding.uid={job.uid},reason=FailedCreate"}
+        found = [event async for page in self.context.kube.list_pages(path, chosen) for event in page["items"]]
+        if found:
+            newest = max(found, key=lambda event: int(event["metadata"]["resourceVersion"]))
+            message = sentence_of(str(newest.get("note") or ""))
+            raise RefusedError(Refused(attempt=job.attempt, generation=job.generation, of_pod=True, message=message))
+
     async def _confirm_current(self, task: LongTask) -> None:
         """Raise Conflict if *task* changed since it was read: another operator may have accepted a newer checkpoint."""
         meta = task.metadata
@@ -214,19 +236,29 @@ class Applier:
                 resource_path("batch/v1", "jobs", seen.task.metadata.namespace), body
             )
         except AlreadyExists:
-            created = await self._adopt(seen.task, body["metadata"]["name"])
+            created = await self._adopt(seen.task, action.entry)
         except NoPermission:
             raise
-        except (Forbidden, Invalid, SpecError) as error:
-            raise Refused(error.message) from error
+        except SpecError as error:
+            raise _refused(action.entry, error.message) from error
+        except (Forbidden, Invalid) as error:
+            created = await self._adopt_despite(seen.task, action.entry, error)
         self._take_in_job(created)
 
-    async def _adopt(self, task: LongTask, name: str) -> Json:
-        """Return the Job of that name if this LongTask controls it: a name alone proves nothing. Raises Refused."""
+    async def _adopt_despite(self, task: LongTask, entry: LedgerEntry, error: ApiError) -> Json:
+        """Return the Job if it is there all the same: quotas and policies refuse before a name is found taken."""
+        try:
+            return await self._adopt(task, entry)
+        except NotFound:
+            raise _refused(entry, error.message) from error
+
+    async def _adopt(self, task: LongTask, entry: LedgerEntry) -> Json:
+        """Return the attempt's Job if this LongTask controls it: a name alone proves nothing. Raises RefusedError."""
+        name = job_name(task.metadata.name, task.metadata.uid, entry.attempt)
         found = await self.context.kube.get(resource_path("batch/v1", "jobs", task.metadata.namespace, name))
         view = observe_job(found)
         if view is None or not view.owner_uid == view.task_uid == task.metadata.uid:
-            raise Refused(f"Job {name} exists and belongs to somebody else; delete it or rename the task")
+            raise _refused(entry, f"Job {name} exists and belongs to somebody else; delete it or rename the task")
         log.info("job adopted", namespace=task.metadata.namespace, name=task.metadata.name, attempt=view.attempt)
         return found
 
@@ -259,3 +291,7 @@ class Applier:
     @staticmethod
     def _task_path(record: TaskRecord) -> str:
         return resource_path(API_VERSION, LONGTASK_PLURAL, record.namespace, record.name)
+
+
+def _refused(entry: LedgerEntry, message: str) -> RefusedError:
+    return RefusedError(Refused(attempt=entry.attempt, generation=entry.generation, of_pod=False, message=message))

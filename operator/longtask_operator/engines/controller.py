@@ -18,17 +18,18 @@ from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import LongTask
-from longtask_operator.api.reasons import EventReason, QueueReason
+from longtask_operator.api.reasons import EventReason
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.checkpoints import is_acceptable
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import CreateJob, Decision
 from longtask_operator.core.observe import PodView
 from longtask_operator.core.reconcile import reconcile
-from longtask_operator.core.why_waiting import HeldBack
+from longtask_operator.core.refusal import Refusal, Refused, next_refusal
+from longtask_operator.core.refusals import is_over
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
-from longtask_operator.engines.apply import Applier, Refused
+from longtask_operator.engines.apply import Applier, RefusedError
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.faults import FaultLog
@@ -38,19 +39,9 @@ from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.sight import Sight
 from longtask_operator.engines.workqueue import WorkQueue
 
-_FIRST_REFUSAL_WAIT, _LAST_REFUSAL_WAIT = 1.0, 60.0
 _DRAIN_SECONDS = 10.0
 _LONGEST_OUTAGE_WAIT = 10.0
 log = structlog.get_logger("longtask.controller")
-
-
-@dataclass(slots=True)
-class _Refusal:
-    """The cluster refused the Job of a task; not asked again before *retry_at* (loop time)."""
-
-    held_back: HeldBack
-    wait: float
-    retry_at: float
 
 
 @dataclass(slots=True)
@@ -59,7 +50,7 @@ class _Memory:
 
     waiting_since: datetime | None = None
     written: LastWrites = field(default_factory=LastWrites)
-    refusal: _Refusal | None = None
+    refusal: Refusal | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -147,54 +138,55 @@ class Controller:
                 self._memories.pop(record.uid, None)
 
     def _observe(self, record: TaskRecord, task: LongTask, memory: _Memory) -> Observed:
-        refusal = memory.refusal.held_back if memory.refusal else None
         return self.parts.gatherer.observe(
             record,
             task,
-            held_back=refusal or self.parts.admission.held_back(record.uid),
+            held_back=self.parts.admission.held_back(record.uid),
+            refusal=memory.refusal,
             waiting_since=memory.waiting_since,
             written=memory.written,
         )
 
     async def _carry_out(self, record: TaskRecord, seen: Observed, decision: Decision, memory: _Memory) -> None:
         """Apply *decision* in its order, then arrange for what comes next."""
-        await self._first(record, seen, decision, memory)
+        if not await self._first(record, seen, decision, memory):
+            self.queue.add(record.key)
+            return
         if decision.status is not None:
             await self._write(record, seen, decision.status, memory)
         await self.parts.applier.act(decision.then, seen)
         for notice in decision.notices:
             self.parts.events.post(record, notice.reason, notice.message, warning=notice.warning)
+        if memory.refusal and is_over(seen, decision.status):
+            memory.refusal = None
         self._await_admission(record, seen, decision, memory)
         self._come_back(record.key, seen, decision)
 
-    async def _first(self, record: TaskRecord, seen: Observed, decision: Decision, memory: _Memory) -> None:
-        """Carry out what precedes the status; a refused Job is asked for again later, and shown as a wait."""
-        loop_time, creates = asyncio.get_running_loop().time(), any(isinstance(a, CreateJob) for a in decision.first)
-        if creates and memory.refusal and loop_time < memory.refusal.retry_at:
-            self.queue.add_after(record.key, memory.refusal.retry_at - loop_time)
-            return
+    async def _first(self, record: TaskRecord, seen: Observed, decision: Decision, memory: _Memory) -> bool:
+        """Carry out what precedes the status; return whether the cluster took it. A refusal is decided upon anew."""
         try:
             await self.parts.applier.act(decision.first, seen)
-        except Refused as refusal:
-            self._remember_refusal(record, memory, refusal.message)
-            return
-        if creates:
+        except RefusedError as error:
+            self._remember_refusal(record, memory, error.refused)
+            return False
+        if any(isinstance(action, CreateJob) for action in decision.first):
             self._admitted(seen, memory)
+        return True
 
     def _admitted(self, seen: Observed, memory: _Memory) -> None:
         """Note that an attempt's Job stands."""
         if memory.waiting_since:
             self.context.metrics.waited((seen.now - memory.waiting_since).total_seconds())
-        memory.refusal = memory.waiting_since = None
+        memory.waiting_since = None
 
-    def _remember_refusal(self, record: TaskRecord, memory: _Memory, message: str) -> None:
-        wait = min(_LAST_REFUSAL_WAIT, memory.refusal.wait * 2 if memory.refusal else _FIRST_REFUSAL_WAIT)
-        held_back = HeldBack(reason=QueueReason.REFUSED_BY_CLUSTER, message=message[:900])
-        if memory.refusal is None:
-            self.parts.events.post(record, EventReason.REFUSED_BY_CLUSTER, message, warning=True)
-            log.warning("the cluster refused a Job; trying again", key=record.key, error=message, retry_in=wait)
-        memory.refusal = _Refusal(held_back=held_back, wait=wait, retry_at=asyncio.get_running_loop().time() + wait)
-        self.queue.add(record.key)
+    def _remember_refusal(self, record: TaskRecord, memory: _Memory, refused: Refused) -> None:
+        """Note a refusal for the next reconcile; people are told of the first in a row."""
+        clock = self.context.clock
+        memory.refusal = next_refusal(memory.refusal, refused, now=clock.now(), jitter=clock.jitter())
+        if memory.refusal.in_a_row == 1:
+            self.parts.events.post(record, EventReason.REFUSED_BY_CLUSTER, refused.message, warning=True)
+            what = "pod" if refused.of_pod else "Job"
+            log.warning(f"the cluster refused a {what}; trying again", key=record.key, error=refused.message)
 
     async def _write(self, record: TaskRecord, seen: Observed, status: LongTaskStatus, memory: _Memory) -> None:
         written = await self.parts.applier.write_status(record, status)

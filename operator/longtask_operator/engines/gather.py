@@ -11,6 +11,7 @@ from longtask_operator.core.checkpoints import Offer, is_acceptable
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
+from longtask_operator.core.refusal import Refusal
 from longtask_operator.core.signs import Signs, recalled, with_signs
 from longtask_operator.core.why_waiting import HeldBack
 from longtask_operator.engines.context import Context
@@ -52,6 +53,7 @@ class Gatherer:
         task: LongTask,
         *,
         held_back: HeldBack | None,
+        refusal: Refusal | None,
         waiting_since: datetime | None,
         written: LastWrites,
     ) -> Observed:
@@ -86,6 +88,7 @@ class Gatherer:
             mirror_due=worth and self._budget.take(),
             offered=offered,
             held_back=held_back,
+            refusal=refusal,
             rivals=self._keys.rivals_of(record) if record.claim else None,
             pace=self.paces.of(tenant) if held_back and tenant else None,
             waiting_since=waiting_since,

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.status import LongTaskStatus, Progress
 from longtask_operator.core.decision import CreateJob, Decision, KeepEntry, StopJob, StopPod
 from longtask_operator.core.reconcile import reconcile
-from longtask_operator.core.why_waiting import HeldBack
 from tests.builders import (
     POLICY,
     a_job,
@@ -50,12 +48,6 @@ class TestCreating:
         assert decision.first == (CreateJob(entry=an_entry(), tenant="team-a", run=1, deadline=at(60)),)
         assert (decision.status, decision.candidate, decision.again_at) == (None, None, at(60))
 
-    def test_a_refused_job_is_asked_for_again_and_shown_as_a_wait(self) -> None:
-        refused = HeldBack(reason=QueueReason.REFUSED_BY_CLUSTER, message="quota exceeded")
-        decision = decide(held_back=refused)
-        assert [type(action) for action in decision.first] == [CreateJob]
-        assert (written(decision).phase, written(decision).reason) == ("Queued", "RefusedByCluster")
-
     @pytest.mark.parametrize(
         ("spec", "there"),
         [
@@ -94,7 +86,7 @@ class TestStarting:
         assert (status.sizing.display, status.sizing.source) == ("250m/512Mi", "Smallest")
 
     def test_the_deadline_may_come_before_the_start_timeout(self) -> None:
-        decision = decide({"deadlineSeconds": 60, "startTimeoutSeconds": 90}, jobs=(a_job(),))
+        decision = decide({"deadlineSeconds": 60, "startTimeoutSeconds": 90}, jobs=(a_job(),), pods=(a_pod(),))
         assert decision.again_at == at(60)
 
     def test_an_attempt_that_does_not_start_is_stopped(self) -> None:

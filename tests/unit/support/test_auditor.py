@@ -195,6 +195,29 @@ PLANTS: dict[str, tuple[Callable[[], History], str]] = {
 }
 
 
+def refused(**queue: str) -> Change:
+    return task(phase="Queued", run=1, attempt=1, queue={"reason": "RefusedByCluster", **queue})
+
+
+def given_up(*, said: bool = True, with_pod: bool = False) -> History:
+    """Attempt 1 gets a Job and is never recorded as ended; attempt 2 completes."""
+    ends = {"attempts": [COMPLETED], "attemptTotals": {"completed": 1}}
+    told = {"running 1": [], "pod 1 over": [], "backoff": [refused()] if said else [], "succeeded": [succeeded(**ends)]}
+    if not with_pod:
+        told |= {"pod 1 runs": [], "pod 1 let go": []}
+    told["running 2"] = [running(2)]
+    return [one for step, known in clean().items() for one in told.get(step, [known])]
+
+
+def test_an_attempt_whose_pod_the_cluster_refused_needs_no_end() -> None:
+    assert audit(given_up()) == set()
+
+
+@pytest.mark.parametrize("there", [{"said": False}, {"with_pod": True}])
+def test_but_one_that_had_a_pod_or_was_not_said_to_be_refused_does(there: dict[str, bool]) -> None:
+    assert "Unaccounted" in audit(given_up(**there))
+
+
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_violation_is_found(plant: str) -> None:
     history, rule = PLANTS[plant]
