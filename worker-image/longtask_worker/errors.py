@@ -8,7 +8,7 @@ class PermanentError(Exception):
 
 
 class ResultError(PermanentError):
-    """The result cannot be handed over: not JSON, or too large to stand inline."""
+    """The result cannot be handed over: not JSON, or too large to stand inline and without an output."""
 
 
 class Cancelled(BaseException):
@@ -25,3 +25,31 @@ class Cancelled(BaseException):
 
 class UsageError(Exception):
     """The command line or the environment is wrong; the message says what to do."""
+
+
+class CheckpointError(PermanentError):
+    """A value cannot be saved as a checkpoint: not JSON, no such file, or a kind of file that cannot be kept."""
+
+
+class MissingExtraError(PermanentError):
+    """The image lacks a library that only some tasks need; the message says which extra to install."""
+
+
+class StorageError(Exception):
+    """A storage did not do what was asked: not reachable, not permitted, full. Trying again may help."""
+
+
+class TransferError(StorageError):
+    """The connection broke, or none came about."""
+
+
+class NotFoundError(StorageError):
+    """There is no such object."""
+
+
+class AlreadyExistsError(StorageError):
+    """An object of that name stands there already, and objects are never replaced."""
+
+
+class ChangedError(StorageError):
+    """The object is another one than when reading began."""
