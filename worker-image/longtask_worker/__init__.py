@@ -9,15 +9,24 @@
 
     run(main)
 
-Standard library only: any image can use it by copying one wheel.
+Standard library only: any image can use it by copying one wheel. S3 needs the extra `s3` (boto3).
 """
 
 from __future__ import annotations
 
 from longtask_worker.entrypoint import run
-from longtask_worker.errors import Cancelled, PermanentError, ResultError
+from longtask_worker.errors import Cancelled, CheckpointError, PermanentError, ResultError, StorageError
 from longtask_worker.outcome import Result
 from longtask_worker.task import Task
 
 __version__ = "0.1.0"
-__all__ = ["Cancelled", "PermanentError", "Result", "ResultError", "Task", "run"]
+__all__ = [
+    "Cancelled",
+    "CheckpointError",
+    "PermanentError",
+    "Result",
+    "ResultError",
+    "StorageError",
+    "Task",
+    "run",
+]

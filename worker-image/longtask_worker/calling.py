@@ -9,7 +9,7 @@ from typing import Any
 
 from longtask_worker import exit_codes
 from longtask_worker.errors import Cancelled, PermanentError, UsageError
-from longtask_worker.outcome import Outcome, succeeded
+from longtask_worker.outcome import Outcome
 from longtask_worker.stopping import CANCELLED, SUPERSEDED, TERMINATED
 from longtask_worker.task import Task
 
@@ -22,10 +22,13 @@ _STOPPED = {
 }
 
 
-def call(load: Callable[[], Main], task: Task) -> Outcome:
-    """Return how the function that *load* finds ended. Raises nothing; a traceback goes to stderr."""
+def call(load: Callable[[], Main], task: Task, hand_over: Callable[[object, Task], object]) -> Outcome:
+    """Return how the function that *load* finds ended; *hand_over* makes its result one that can be left inline.
+
+    Raises nothing; a traceback goes to stderr.
+    """
     try:
-        return succeeded(load()(task))
+        return Outcome(result=hand_over(load()(task), task))
     except Cancelled as stopped:
         return outcome_of_stop(stopped.reason)
     except KeyboardInterrupt:

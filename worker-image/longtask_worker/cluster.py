@@ -10,10 +10,14 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from longtask_worker import exit_codes
 from longtask_worker.calling import Main, call, outcome_of_stop
+from longtask_worker.checkpoints import Checkpoint
+from longtask_worker.checkpoints.book import Book
+from longtask_worker.checkpoints.layout import Reference
 from longtask_worker.environment import Info, parse_environment, parse_time
 from longtask_worker.errors import UsageError
 from longtask_worker.notes import note
@@ -21,6 +25,7 @@ from longtask_worker.outcome import Outcome, encode_outcome
 from longtask_worker.outcome_log import OutcomeLog
 from longtask_worker.progress import Progress
 from longtask_worker.reporter import Reporter
+from longtask_worker.results import hand_over
 from longtask_worker.sender import open_sender
 from longtask_worker.signals import stop_on_sigterm
 from longtask_worker.stopping import CANCELLED, SUPERSEDED, StopFlag
@@ -52,15 +57,18 @@ class _Attempt:
         self._progress = Progress()
         self._log = OutcomeLog(termination_path(env))
         self._sender = open_sender(env)
+        self._book = Book()
         self._task: Task | None = None
         self._successor_runs = False
 
     def run(self, load: Callable[[], Main], info: Info) -> int:
-        self._task = Task(info, self._progress, self.stop)
+        self._book = Book(info.resume)
+        self._task = Task(info, self._progress, self.stop, Checkpoint(info.checkpoint, self._book, self.stop))
         reporter = Reporter(self._sender, self._facts, self._heed) if self._sender else None
         if reporter:
+            self._task.checkpoint.on_saved = partial(self._tell, reporter)
             reporter.start()
-        code = self.leave(call(load, self._task))
+        code = self.leave(call(load, self._task, hand_over))
         if reporter:
             reporter.close()
         return code
@@ -70,14 +78,25 @@ class _Attempt:
         if outcome.message:
             note(outcome.message)
         try:
-            self._log.write(encode_outcome(outcome, self._progress.snapshot()))
+            self._log.write(encode_outcome(outcome, self._progress.snapshot(), self._last_checkpoint()))
         except OSError as error:
             note(f"the termination message cannot be written: {error}")
             return exit_codes.APPLICATION if outcome.result is not None else outcome.exit_code
         return outcome.exit_code
 
+    def _last_checkpoint(self) -> dict[str, object] | None:
+        """What a superseded attempt saved is of no interest any more."""
+        latest = self._book.latest
+        return latest.fields() if latest and not self.stop.superseded else None
+
+    def _tell(self, reporter: Reporter, _saved: Reference) -> None:
+        """A checkpoint that somebody asked for is reported at once."""
+        if self._task and (self._task.checkpoint.requested or self.stop.is_set()):
+            reporter.hurry()
+
     def _facts(self) -> dict[str, Any]:
         now = self._progress.snapshot()
+        saved = self._book.to_report() if not self.stop.superseded else None
         return {
             "done": now.done,
             "total": now.total,
@@ -86,6 +105,7 @@ class _Attempt:
             "message": now.message,
             "memoryBytes": memory_bytes(),
             "cpuSeconds": cpu_seconds(),
+            "checkpoint": saved.fields() if saved else None,
         }
 
     def _heed(self, answer: Answer) -> None:
@@ -94,6 +114,10 @@ class _Attempt:
             self._yield_to_successor()
         elif answer.cancel:
             self.stop.set(CANCELLED)
+        if answer.accepted_checkpoint:
+            self._book.accept(answer.accepted_checkpoint)
+        if answer.ok and self._task:
+            self._task.checkpoint.heed_request(answer.checkpoint_requested)
         if answer.deadline and self._task:
             with suppress(ValueError):
                 self._task.deadline = parse_time(answer.deadline)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from longtask_worker.checkpoints.layout import Reference
+from longtask_worker.checkpoints.place import Place, parse_place, parse_resume
 from longtask_worker.errors import UsageError
 
 
@@ -30,6 +32,10 @@ class Info:
     outputs: dict[str, str] = field(default_factory=dict)
     deadline: datetime | None = None
     traceparent: str | None = None
+    #: Where checkpoints are saved; None if the task keeps none.
+    checkpoint: Place | None = None
+    #: Accepted checkpoints to resume from, newest first; none at a fresh start.
+    resume: tuple[Reference, ...] = ()
 
 
 def in_cluster(env: Mapping[str, str]) -> bool:
@@ -39,18 +45,21 @@ def in_cluster(env: Mapping[str, str]) -> bool:
 
 def parse_environment(env: Mapping[str, str]) -> Info:
     """Return what *env* says of this attempt; UsageError names the variable that is malformed."""
+    uid, attempt = env.get("LONGTASK_UID", ""), _parse_int(env, "LONGTASK_ATTEMPT")
     return Info(
         name=env.get("LONGTASK_NAME", ""),
         namespace=env.get("LONGTASK_NAMESPACE", ""),
-        uid=env.get("LONGTASK_UID", ""),
+        uid=uid,
         tenant=env.get("LONGTASK_TENANT", ""),
         run=_parse_int(env, "LONGTASK_RUN"),
-        attempt=_parse_int(env, "LONGTASK_ATTEMPT"),
+        attempt=attempt,
         payload=_parse_object(env, "LONGTASK_PAYLOAD"),
         inputs=_parse_uris(env, "LONGTASK_INPUTS"),
         outputs=_parse_uris(env, "LONGTASK_OUTPUTS"),
         deadline=_parse_deadline(env),
         traceparent=env.get("TRACEPARENT") or None,
+        checkpoint=parse_place(env, uid, attempt),
+        resume=parse_resume(env),
     )
 
 

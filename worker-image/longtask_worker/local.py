@@ -6,16 +6,22 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from longtask_worker import exit_codes
 from longtask_worker.calling import Main, call
+from longtask_worker.checkpoints import Checkpoint
+from longtask_worker.checkpoints.book import Book
+from longtask_worker.checkpoints.layout import Reference
+from longtask_worker.checkpoints.local import LocalCheckpoints
 from longtask_worker.environment import Info
 from longtask_worker.errors import UsageError
 from longtask_worker.notes import note
 from longtask_worker.outcome import plain
 from longtask_worker.progress import Progress
+from longtask_worker.results import encode_large
 from longtask_worker.signals import stop_on_sigterm
 from longtask_worker.stopping import StopFlag
 from longtask_worker.task import Task
@@ -30,16 +36,23 @@ command line is the program's own. Exit codes: 0 done, 1 the task raised, 2 wron
 def run_locally(load: Callable[[], Main]) -> int:
     """Run the task that the command line describes, print its result on stdout and return the exit code."""
     try:
-        info, sys.argv[1:] = parse_arguments(sys.argv[0], sys.argv[1:])
+        info, folder, sys.argv[1:] = parse_arguments(sys.argv[0], sys.argv[1:])
+        kept = LocalCheckpoints(folder) if folder else None
+        info = kept.describe(info) if kept else info
     except UsageError as error:
         note(str(error))
         return exit_codes.USAGE
     stop, progress = StopFlag(), Progress()
     stop_on_sigterm(stop)
+    checkpoint = Checkpoint(info.checkpoint, book := Book(info.resume), stop)
+    if kept:
+        checkpoint.on_saved = partial(_accept, kept, book)
     view = TerminalView(progress)
     view.start()
-    outcome = call(load, Task(info, progress, stop))
+    outcome = call(load, Task(info, progress, stop, checkpoint), _hand_over)
     view.close()
+    if kept and outcome.exit_code == exit_codes.OK:
+        kept.finish()
     if outcome.message:
         note(outcome.message)
     if outcome.result is not None:
@@ -47,8 +60,21 @@ def run_locally(load: Callable[[], Main]) -> int:
     return outcome.exit_code
 
 
-def parse_arguments(program: str, argv: list[str]) -> tuple[Info, list[str]]:
-    """Return what the command line says of the task, and what follows `--`, which is the program's own.
+def _hand_over(result: object, task: Task) -> object:
+    """Show a result of any size, but refuse what a cluster would refuse."""
+    encode_large(result, task.outputs)
+    return result
+
+
+def _accept(kept: LocalCheckpoints, book: Book, reference: Reference) -> None:
+    """Be the operator: take the report, and answer."""
+    kept.accept(reference)
+    book.to_report()
+    book.accept(reference.uri)
+
+
+def parse_arguments(program: str, argv: list[str]) -> tuple[Info, Path | None, list[str]]:
+    """Return what the command line says of the task, its checkpoints' folder, and the program's own, after `--`.
 
     Exits with 2 and a usage message when it is wrong, with 0 after `--help`. UsageError names a file
     that cannot be used.
@@ -60,7 +86,7 @@ def parse_arguments(program: str, argv: list[str]) -> tuple[Info, list[str]]:
         inputs=dict(arguments.input),
         outputs=dict(arguments.output),
     )
-    return info, rest
+    return info, arguments.checkpoint, rest
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -74,7 +100,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
         description="Run a LongTask worker on this machine.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [--payload FILE] [--input NAME=URI] [--output NAME=URI] [-- ARGUMENTS]",
+        usage="%(prog)s [--payload FILE] [--input NAME=URI] [--output NAME=URI] [--checkpoint DIR] [-- ARGUMENTS]",
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", type=Path, help="save checkpoints here, and resume from the last one"
     )
     parser.add_argument("--payload", metavar="FILE", type=Path, help="JSON object that becomes task.payload")
     for option, what in (("--input", "reads"), ("--output", "writes")):

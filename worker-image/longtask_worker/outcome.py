@@ -57,23 +57,32 @@ class Outcome:
     permanent: bool = False
 
 
-def succeeded(result: object) -> Outcome:
-    """Return the outcome of a function that returned *result*; ResultError if that cannot be handed over."""
-    _result_fields(result)
-    return Outcome(result=result)
+def encode_outcome(outcome: Outcome, progress: Snapshot, checkpoint: dict[str, object] | None = None) -> bytes:
+    """Return the termination message: UTF-8 JSON of at most MAX_OUTCOME_BYTES.
 
-
-def encode_outcome(outcome: Outcome, progress: Snapshot) -> bytes:
-    """Return the termination message: UTF-8 JSON of at most MAX_OUTCOME_BYTES, its text cut to fit."""
+    *checkpoint* is the last complete one. Text is cut to fit. A checkpoint that does not fit beside a large
+    result is left out: a finished task has no use for it.
+    """
     fields: dict[str, Any] = {"longtask": 1, **_result_fields(outcome.result)}
     if outcome.permanent:
         fields["permanent"] = True
     counts = {"done": progress.done, "total": progress.total}
     fields.update((key, count) for key, count in counts.items() if count is not None)
+    if checkpoint and len(_compact({**fields, "checkpoint": checkpoint})) <= MAX_OUTCOME_BYTES:
+        fields["checkpoint"] = checkpoint
     if outcome.message:
         spare = MAX_OUTCOME_BYTES - len(_compact({**fields, "message": ""}))
-        fields["message"] = _cut(clean(outcome.message, MAX_MESSAGE), spare)
+        if spare > 0:
+            fields["message"] = _cut(clean(outcome.message, MAX_MESSAGE), spare)
     return _compact(fields)
+
+
+def encode_result(result: object) -> bytes:
+    """Return *result* as compact JSON; ResultError if it is not JSON."""
+    try:
+        return _compact(result)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResultError(f"the result is not JSON: {error}") from error
 
 
 def plain(result: object) -> object:
@@ -84,18 +93,7 @@ def plain(result: object) -> object:
 def _result_fields(result: object) -> dict[str, Any]:
     if result is None:
         return {}
-    if isinstance(result, Result):
-        return _reference(result)
-    try:
-        size = len(_compact(result))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ResultError(f"the result is not JSON: {error}") from error
-    if size > MAX_RESULT_BYTES:
-        raise ResultError(
-            f"the result is {size} bytes of JSON, {MAX_RESULT_BYTES} fit: write it to an output "
-            "and return Result(uri=..., sha256=..., size_bytes=...)"
-        )
-    return {"result": result}
+    return _reference(result) if isinstance(result, Result) else {"result": result}
 
 
 def _reference(result: Result) -> dict[str, Any]:

@@ -53,16 +53,22 @@ class Progress:
         self._now = (said, None)
 
     def track(
-        self, items: Iterable[T], *, total: int | None = None, unit: str | None = None, stage: str | None = None
+        self,
+        items: Iterable[T],
+        *,
+        total: int | None = None,
+        unit: str | None = None,
+        stage: str | None = None,
+        start: int = 0,
     ) -> Iterator[T]:
-        """Yield *items*, counting each as done when the next one is asked for."""
+        """Yield *items*, counting each as done when the next one is asked for; *start* were done before."""
         if total is None and isinstance(items, Sized):
-            total = len(items)
-        counter = _Counter()
+            total = start + len(items)
+        counter = _Counter(start)
         before = self._now[0]
         self._now = (Snapshot(total=as_count(total), unit=unit or before.unit, stage=stage or before.stage), counter)
         # The loop's target is the counter itself: cheaper than a statement of its own.
-        for counter.begun, item in enumerate(items, 1):
+        for counter.begun, item in enumerate(items, start + 1):
             yield item
         counter.open = 0
 
@@ -70,15 +76,16 @@ class Progress:
 class _Counter:
     """Items of one `track` loop; the last one begun is not done while the loop is open."""
 
-    __slots__ = ("begun", "open")
+    __slots__ = ("begun", "open", "start")
 
-    def __init__(self) -> None:
-        self.begun = 0
+    def __init__(self, start: int) -> None:
+        self.begun = start
+        self.start = start
         self.open = 1
 
     @property
     def done(self) -> int:
-        return max(self.begun - self.open, 0)
+        return max(self.begun - self.open, self.start)
 
 
 def as_count(value: object) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from longtask_worker.notes import note
-from longtask_worker.pacing import LONGEST_BACKOFF
+from longtask_worker.pacing import LONGEST_BACKOFF, MIN_INTERVAL
 from longtask_worker.sender import Sender
 from longtask_worker.wire import Answer
 
@@ -30,21 +30,30 @@ class Reporter:
         self._facts = facts
         self._on_answer = on_answer
         self._closing = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._report_until_closed, name="longtask-reporter", daemon=True)
 
     def start(self) -> None:
         """Begin with a first report at once."""
         self._thread.start()
 
+    def hurry(self) -> None:
+        """Send the next report now: somebody waits for what it says."""
+        self._wake.set()
+
     def close(self, timeout: float = LAST_REPORT_SECONDS) -> None:
         """Send the last report; return when it is answered or after *timeout* seconds."""
         self._closing.set()
+        self._wake.set()
         self._thread.join(timeout)
 
     def _report_until_closed(self) -> None:
-        wait = 0.0
-        while not self._closing.wait(wait):
+        while not self._closing.is_set():
             wait = self._report_once(TIMEOUT)
+            # However often somebody hurries: never more than one report in MIN_INTERVAL.
+            if not self._closing.wait(min(wait, MIN_INTERVAL)):
+                self._wake.wait(max(wait - MIN_INTERVAL, 0.0))
+            self._wake.clear()
         self._report_once(LAST_REPORT_SECONDS)
 
     def _report_once(self, timeout: float) -> float:

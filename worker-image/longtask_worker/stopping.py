@@ -16,11 +16,13 @@ class StopFlag:
     It holds no lock: a signal handler may run while its own thread holds one.
     """
 
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "superseded")
 
     def __init__(self) -> None:
         #: Why the work was asked to stop; None while it was not.
         self.reason: str | None = None
+        #: A newer attempt exists, whatever the first reason was: publish nothing any more.
+        self.superseded = False
 
     def is_set(self) -> bool:
         """Say whether the work was asked to stop."""
@@ -28,5 +30,7 @@ class StopFlag:
 
     def set(self, reason: str) -> None:
         """Ask the work to stop because of *reason*."""
+        if reason == SUPERSEDED:
+            self.superseded = True
         if self.reason is None:
             self.reason = reason

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
+from longtask_worker.checkpoints import Checkpoint
+from longtask_worker.checkpoints.book import Book
 from longtask_worker.environment import Info
 from longtask_worker.errors import Cancelled
 from longtask_worker.progress import Progress
-from longtask_worker.stopping import StopFlag
+from longtask_worker.stopping import SUPERSEDED, StopFlag
 
 T = TypeVar("T")
 
@@ -17,10 +19,18 @@ T = TypeVar("T")
 class Task:
     """One attempt, as its function sees it. `run` makes it; tests may make their own from an Info."""
 
-    def __init__(self, info: Info, progress: Progress | None = None, stop: StopFlag | None = None) -> None:
+    def __init__(
+        self,
+        info: Info,
+        progress: Progress | None = None,
+        stop: StopFlag | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         self._info = info
         self._progress = progress or Progress()
         self._stop = stop or StopFlag()
+        #: Saves what the next attempt goes on from, and loads it.
+        self.checkpoint = checkpoint or Checkpoint(info.checkpoint, Book(info.resume), self._stop)
         #: When this run must be finished, or None. Follows the operator while the task runs.
         self.deadline: datetime | None = info.deadline
 
@@ -55,6 +65,11 @@ class Task:
         return self._info.attempt
 
     @property
+    def resumed(self) -> bool:
+        """True if an earlier attempt left an accepted checkpoint for this one to load."""
+        return bool(self._info.resume)
+
+    @property
     def payload(self) -> dict[str, Any]:
         """The JSON object in `spec.payload`, empty if there is none."""
         return self._info.payload
@@ -84,11 +99,25 @@ class Task:
         if self._stop.reason is not None:
             raise Cancelled(self._stop.reason)
 
+    def raise_if_superseded(self) -> None:
+        """Raise Cancelled if a newer attempt runs. Call it right before you publish something that it publishes too."""
+        if self._stop.superseded:
+            raise Cancelled(SUPERSEDED)
+
     def track(
-        self, iterable: Iterable[T], *, total: int | None = None, unit: str | None = None, stage: str | None = None
+        self,
+        iterable: Iterable[T],
+        *,
+        total: int | None = None,
+        unit: str | None = None,
+        stage: str | None = None,
+        start: int = 0,
     ) -> Iterator[T]:
-        """Yield the items of *iterable* and count them as progress; *total* defaults to its length."""
-        return self._progress.track(iterable, total=total, unit=unit, stage=stage)
+        """Yield the items of *iterable* and count them as progress, on top of *start* that were done before.
+
+        *total* counts those too; it defaults to *start* and the length of *iterable*.
+        """
+        return self._progress.track(iterable, total=total, unit=unit, stage=stage, start=start)
 
     def report(
         self,

@@ -24,6 +24,10 @@ class Answer:
     stop: bool = False
     #: RFC 3339, as the operator wrote it.
     deadline: str | None = None
+    #: Save a checkpoint now, as before a suspend.
+    checkpoint_requested: bool = False
+    #: URI of the newest checkpoint of this attempt that stands in the status.
+    accepted_checkpoint: str | None = None
     #: Seconds until the next report.
     interval: float | None = None
     #: Seconds that the operator wants to be left alone.
@@ -57,6 +61,8 @@ def parse_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer
         status=status,
         cancel=fields.get("cancel") is True,
         deadline=deadline if isinstance(deadline, str) else None,
+        checkpoint_requested=fields.get("checkpointRequested") is True,
+        accepted_checkpoint=_uri(fields.get("checkpoint")),
         interval=_seconds(fields.get("nextReportSeconds")),
     )
 
@@ -72,6 +78,11 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _uri(value: object) -> str | None:
+    uri = value.get("uri") if isinstance(value, dict) else None
+    return uri if isinstance(uri, str) else None
 
 
 def _seconds(value: object) -> float | None:

@@ -12,11 +12,12 @@ from longtask_worker.calling import call, load_function, outcome_of_stop
 from longtask_worker.environment import Info
 from longtask_worker.errors import Cancelled, PermanentError, UsageError
 from longtask_worker.outcome import Outcome
+from longtask_worker.results import hand_over
 from longtask_worker.task import Task
 
 
 def outcome_of(function: Callable[[Task], Any]) -> Outcome:
-    return call(lambda: function, Task(Info()))
+    return call(lambda: function, Task(Info()), hand_over)
 
 
 def raising(error: BaseException) -> Callable[[Task], Any]:
@@ -97,11 +98,11 @@ def test_an_unknown_reason_counts_as_cancelled() -> None:
 def test_a_wrong_target_is_a_usage_error(target: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         load_function(target)
-    assert call(lambda: load_function(target), Task(Info())).exit_code == 2
+    assert call(lambda: load_function(target), Task(Info()), hand_over).exit_code == 2
 
 
 def test_a_module_that_cannot_be_imported_is_the_programs_error() -> None:
-    outcome = call(lambda: load_function("no_such_module:main"), Task(Info()))
+    outcome = call(lambda: load_function("no_such_module:main"), Task(Info()), hand_over)
     assert (outcome.exit_code, outcome.permanent) == (1, False)
     assert "no_such_module" in str(outcome.message)
 

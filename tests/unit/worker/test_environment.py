@@ -80,3 +80,50 @@ def test_times_are_aware(text: str) -> None:
 )
 def test_the_operator_is_known_by_the_uid(env: dict[str, str], expected: bool) -> None:
     assert in_cluster(env) is expected
+
+
+CHECKPOINTS = {
+    **FULL,
+    "LONGTASK_CHECKPOINT_URI": "s3://b/ckpt/u-1/7/",
+    "LONGTASK_CHECKPOINT_INTERVAL": "5",
+    "LONGTASK_CHECKPOINT_KEEP": "3",
+    "LONGTASK_RESUME_URI": "s3://b/ckpt/u-1/6/2/manifest.json",
+    "LONGTASK_RESUME_SHA256": "a" * 64,
+    "LONGTASK_RESUME_OLDER": json.dumps([{"uri": "s3://b/ckpt/u-1/5/1/manifest.json", "sha256": "b" * 64}]),
+}
+
+
+def test_what_the_operator_says_of_checkpoints() -> None:
+    info = parse_environment(CHECKPOINTS)
+    assert info.checkpoint is not None
+    assert (info.checkpoint.prefix.uri, info.checkpoint.interval, info.checkpoint.keep) == ("s3://b/ckpt/u-1/7/", 5, 3)
+    assert [reference.uri[-20:] for reference in info.resume] == [
+        "u-1/6/2/manifest.json"[-20:],
+        "u-1/5/1/manifest.json"[-20:],
+    ]
+    assert [reference.sha256[0] for reference in info.resume] == ["a", "b"]
+
+
+def test_a_fresh_start_has_nothing_to_resume_from() -> None:
+    assert parse_environment(FULL).checkpoint is None
+    assert parse_environment(FULL).resume == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("LONGTASK_CHECKPOINT_URI", "s3://b/ckpt/u-1/6/"),
+        ("LONGTASK_CHECKPOINT_URI", "s3://b/ckpt/u-2/7/"),
+        ("LONGTASK_CHECKPOINT_INTERVAL", "0"),
+        ("LONGTASK_CHECKPOINT_INTERVAL", "nan"),
+        ("LONGTASK_CHECKPOINT_KEEP", "many"),
+        ("LONGTASK_RESUME_SHA256", ""),
+        ("LONGTASK_RESUME_SHA256", "A" * 64),
+        ("LONGTASK_RESUME_OLDER", "["),
+        ("LONGTASK_RESUME_OLDER", "{}"),
+        ("LONGTASK_RESUME_OLDER", '["s3://b"]'),
+    ],
+)
+def test_a_malformed_word_about_checkpoints_is_named(key: str, value: str) -> None:
+    with pytest.raises(UsageError, match=key):
+        parse_environment({**CHECKPOINTS, key: value})

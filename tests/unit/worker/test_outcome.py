@@ -14,8 +14,8 @@ from longtask_worker.outcome import (
     Outcome,
     Result,
     encode_outcome,
+    encode_result,
     plain,
-    succeeded,
 )
 from longtask_worker.progress import MAX_COUNT, Snapshot
 
@@ -29,6 +29,10 @@ def decoded(outcome: Outcome, progress: Snapshot = NOTHING) -> dict[str, Any]:
     return fields
 
 
+def done(result: object) -> Outcome:
+    return Outcome(result=result)
+
+
 def of_size(size: int, character: str) -> dict[str, str]:
     """A result whose compact JSON has *size* bytes: padded with the character, filled up with x."""
     spare, width = size - len('{"v":""}'), len(json.dumps(character, ensure_ascii=False).encode()) - 2
@@ -37,26 +41,24 @@ def of_size(size: int, character: str) -> dict[str, str]:
 
 def test_result_and_last_progress() -> None:
     expected = {"longtask": 1, "result": {"rows": 3}, "done": 3, "total": 3}
-    assert decoded(succeeded({"rows": 3}), Snapshot(done=3, total=3, unit="rows")) == expected
+    assert decoded(done({"rows": 3}), Snapshot(done=3, total=3, unit="rows")) == expected
 
 
 def test_no_result_is_no_key() -> None:
-    assert decoded(succeeded(None)) == {"longtask": 1}
+    assert decoded(done(None)) == {"longtask": 1}
 
 
 @pytest.mark.parametrize("result", [0, False, "", [], {}, [1, {"a": None}]])
 def test_any_json_is_a_result(result: object) -> None:
-    assert decoded(succeeded(result))["result"] == result
+    assert decoded(done(result))["result"] == result
 
 
 @pytest.mark.parametrize("character", ["x", "é", "日", "😀", '"', "\x01"])
-def test_the_largest_result_fits_and_one_byte_more_does_not(character: str) -> None:
+def test_the_largest_result_fits(character: str) -> None:
     largest = of_size(MAX_RESULT_BYTES, character)
     full = Snapshot(done=MAX_COUNT, total=MAX_COUNT)
     outcome = Outcome(result=largest, message=character * 9999, permanent=True)
     assert decoded(outcome, full)["result"] == largest
-    with pytest.raises(ResultError, match="3073 bytes"):
-        succeeded(of_size(MAX_RESULT_BYTES + 1, character))
 
 
 @pytest.mark.parametrize("character", ["x", "é", "日", "😀", '"', "\x01", "\\"])
@@ -89,7 +91,7 @@ def test_failure_for_good() -> None:
 )
 def test_what_is_not_json_is_refused_for_good(result: object) -> None:
     with pytest.raises(ResultError, match="not JSON"):
-        succeeded(result)
+        encode_result(result)
     assert issubclass(ResultError, PermanentError)
 
 
@@ -97,13 +99,13 @@ def test_a_result_that_holds_itself_is_refused() -> None:
     endless: list[object] = []
     endless.append(endless)
     with pytest.raises(ResultError, match="not JSON"):
-        succeeded(endless)
+        encode_result(endless)
 
 
 def test_a_large_result_goes_by_uri() -> None:
     result = Result(uri="s3://b/out/r.json", sha256="ab" * 32, size_bytes=9)
     named = {"uri": "s3://b/out/r.json", "sha256": "ab" * 32, "sizeBytes": 9}
-    assert decoded(succeeded(result)) == {"longtask": 1, **named}
+    assert decoded(done(result)) == {"longtask": 1, **named}
     assert plain(result) == named
     assert plain({"a": 1}) == {"a": 1}
 
@@ -127,4 +129,26 @@ def test_a_wrong_reference_is_refused(fields: dict[str, Any]) -> None:
 
 
 def test_the_longest_reference_fits() -> None:
-    assert decoded(succeeded(Result(uri="s3://" + "x" * 2000, sha256="0" * 64)))["sha256"] == "0" * 64
+    assert decoded(done(Result(uri="s3://" + "x" * 2000, sha256="0" * 64)))["sha256"] == "0" * 64
+
+
+CHECKPOINT = {"uri": "s3://b/u/1/2/manifest.json", "sha256": "0" * 64, "sizeBytes": 5}
+
+
+def test_the_last_checkpoint_stands_beside_any_end() -> None:
+    for outcome in (done({"rows": 3}), Outcome(exit_code=143, message="x" * 9999), Outcome(permanent=True)):
+        fields = json.loads(encode_outcome(outcome, NOTHING, CHECKPOINT))
+        assert fields["checkpoint"] == CHECKPOINT
+        assert ("message" in fields) == bool(outcome.message)
+
+
+def test_text_is_dropped_before_a_checkpoint_and_a_checkpoint_before_a_result() -> None:
+    long = {**CHECKPOINT, "uri": "s3://" + "x" * 800}
+    raw = encode_outcome(Outcome(result=of_size(3000, "x"), message="m" * 1024), NOTHING, long)
+    fields = json.loads(raw)
+    assert fields["checkpoint"] == long
+    assert len(fields["message"]) < 200
+    assert len(raw) <= MAX_OUTCOME_BYTES
+    longer = {**CHECKPOINT, "uri": "s3://" + "x" * 2000}
+    fields = json.loads(encode_outcome(done(of_size(MAX_RESULT_BYTES, "x")), NOTHING, longer))
+    assert set(fields) == {"longtask", "result"}

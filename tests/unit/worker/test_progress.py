@@ -67,6 +67,21 @@ def test_the_innermost_loop_is_shown_and_a_new_loop_starts_from_zero() -> None:
     assert progress.snapshot() == Snapshot(done=0, total=2, unit="files")
 
 
+def test_a_resumed_loop_counts_on_from_where_it_was() -> None:
+    progress = Progress()
+    items = progress.track(range(3), start=7)
+    assert next(items) == 0
+    assert progress.snapshot() == Snapshot(done=7, total=10)
+    list(items)
+    assert progress.snapshot().done == 10
+
+
+def test_a_resumed_loop_without_items_is_where_it_was() -> None:
+    progress = Progress()
+    list(progress.track([], start=7))
+    assert progress.snapshot().done == 7
+
+
 def test_said_total_unit_and_stage_stay_but_a_message_does_not() -> None:
     progress = Progress()
     say(progress, 1, 10, unit="lines", stage="parsing", message="hello")

@@ -29,6 +29,13 @@ def test_a_full_answer() -> None:
     assert parse_answer(200, {}, body) == expected
 
 
+def test_an_answer_about_checkpoints() -> None:
+    answer = parse_answer(200, {}, b'{"checkpointRequested":true,"checkpoint":{"uri":"s3://b/c"}}')
+    assert (answer.checkpoint_requested, answer.accepted_checkpoint) == (True, "s3://b/c")
+    for body in (b'{"checkpointRequested":1,"checkpoint":{"uri":5}}', b'{"checkpoint":"s3://b/c"}'):
+        assert parse_answer(200, {}, body) == Answer(status=200)
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"null", b"[]", b"{", b"\xff", b'{"cancel":"true","deadline":5,"nextReportSeconds":"x"}', b"[" * 9999]
 )
