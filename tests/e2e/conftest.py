@@ -23,6 +23,7 @@ ORDER = (
     "test_quota",
     "test_retries",
     "test_dead_letters",
+    "test_worker_resumes",
     "test_sizing",
     "test_operator_down",
     "test_take_over",

@@ -20,7 +20,7 @@ from longtask_operator.api.longtask import parse_longtask
 from tests.integration.worker_support import WORKER
 
 EXAMPLES = WORKER / "examples"
-NAMES = ["wordcount", "csvstats", "thumbnails", "keepall", "shell-progress"]
+NAMES = ["wordcount", "csvstats", "thumbnails", "keepall", "resumable", "shell-progress"]
 
 
 def manifest(name: str) -> dict[str, Any]:
