@@ -49,6 +49,19 @@ class Settings(BaseSettings):
         "250m=512Mi,1Gi,2Gi;500m=1Gi,2Gi,3Gi,4Gi;1=2Gi,3Gi,4Gi,5Gi,6Gi,7Gi,8Gi;2=4Gi,5Gi,6Gi,7Gi,8Gi;4=8Gi",
         description="Legal sizes: cpu=memory,memory;cpu=memory.",
     )
+    history_days: int = Field(
+        30,
+        description="Days for which it counts what attempts needed, for the first size of tasks that ask for none. "
+        "0: it does not count.",
+        ge=0,
+        le=365,
+    )
+    history_quantile_percent: int = Field(
+        90, description="So many percent of the attempts of a kind that succeeded had enough.", ge=1, le=100
+    )
+    history_headroom_percent: int = Field(
+        25, description="Memory beyond what that many had needed at their peak.", ge=0, le=400
+    )
     tenants_unlabelled: Literal["Own", "Refuse"] = Field(
         "Own",
         description="Tenant of a namespace without the label longtask.dev/tenant: the namespace's own name, or none.",

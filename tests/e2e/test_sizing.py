@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from longtask_operator.api.quantity import MEBIBYTE, parse_memory
 from tests.e2e.stage import Stage
 from tests.support.live import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 NewStage = Callable[..., Stage]
+EXAMPLES = "longtask/examples:0.1.0"
 QUICK = {"backoff": {"initialSeconds": 1, "factor": 1}}
 
 
@@ -79,3 +81,19 @@ def test_a_size_above_the_largest_of_the_tenant_waits_and_says_so(new_stage: New
     stage.set_quota(maxSize=None)
     status = stage.tasks.until_finished("large")
     assert (status["phase"], status["attempt"]) == ("Succeeded", 2)
+
+
+def test_a_task_begins_with_what_its_kind_needed_before(new_stage: NewStage) -> None:
+    stage = new_stage("past")
+    spec = {"image": EXAMPLES, "command": ["python", "-m", "keepall"], "retry": QUICK}
+    stage.tasks.create("first", **spec, payload={"megabytes": 700, "seconds": 12})
+    status = stage.tasks.until_finished("first", 120)
+    assert sizes(status) == [("250m", "512Mi", "OutOfMemory"), ("250m", "1Gi", "Completed")]
+    peak = parse_memory(status["attempts"][1]["peakMemory"])
+    assert 600 * MEBIBYTE < peak < 800 * MEBIBYTE
+    stage.tasks.create("second", **spec, payload={"megabytes": 700, "seconds": 0})
+    status = stage.tasks.until_finished("second", 120)
+    assert sizes(status) == [("250m", "1Gi", "Completed")]
+    assert status["sizing"]["source"] == "History"
+    assert "512Mi ran out of memory for this kind last" in status["sizing"]["message"]
+    assert stage.audit() == []

@@ -23,6 +23,7 @@ from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.namespaces import observe_namespace
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.names import API_VERSION
+from longtask_operator.core.history import HistoryRule
 from longtask_operator.core.observe import observe_job, observe_pod
 from longtask_operator.core.quota import UNLIMITED
 from longtask_operator.engines.admission_loop import AdmissionLoop
@@ -39,6 +40,7 @@ from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.sight import Sight
+from longtask_operator.engines.sizer import Sizer
 from longtask_operator.engines.wiring import Wiring
 from longtask_operator.engines.workqueue import WorkQueue
 from tests.builders import JOB_POLICY, POLICY, START
@@ -242,6 +244,8 @@ class SimOperator:
             events=events,
             sight=sight,
         )
+        sizer = Sizer(context, quotas, HistoryRule())
+        parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
         controller = Controller(context=context, queue=queue, parts=parts)
         self.wiring = Wiring(context, queue, departures, book, controller.forget)
         self.wiring.attach()

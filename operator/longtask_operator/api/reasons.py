@@ -107,4 +107,5 @@ class SizeSource(StrEnum):
 
     REQUESTED = "Requested"
     SMALLEST = "Smallest"
+    HISTORY = "History"
     OUT_OF_MEMORY = "OutOfMemory"

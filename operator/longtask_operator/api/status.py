@@ -38,7 +38,7 @@ class Sizing(Model):
     memory: str = Field(description="Memory of the attempt.", max_length=20)
     display: str = Field(description="Both, for the SIZE column.", max_length=41)
     source: str = Field(
-        description="Where the size comes from: Requested, Smallest or OutOfMemory.",
+        description="Where the size comes from: Requested, Smallest, History or OutOfMemory.",
         max_length=63,
     )
     message: str | None = Field(None, description="The same in a sentence.", max_length=1024)
@@ -106,6 +106,9 @@ class Attempt(Model):
     node_name: str | None = Field(None, description="Node of its pod.", max_length=253)
     cpu: str | None = Field(None, description="CPU it was given.", max_length=20)
     memory: str | None = Field(None, description="Memory it was given.", max_length=20)
+    peak_memory: str | None = Field(
+        None, description="The most memory that its worker reported. Absent where it reported none.", max_length=20
+    )
     start_time: Time | None = Field(None, description="When the task container started.")
     completion_time: Time | None = Field(None, description="When it ended.")
     resumed_from: str | None = Field(

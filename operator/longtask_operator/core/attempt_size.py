@@ -1,5 +1,6 @@
 """Which size the next attempt gets, and why: what was asked for, or what a run needed before.
 
+Without a request it is what attempts of the same kind needed before, else the smallest.
 A size that was needed once is kept: `status.sizing` says it, and the attempt that ran out of memory
 last. It is given up when `spec.resources` asks for something else than it did then.
 """
@@ -7,7 +8,7 @@ last. It is given up when `spec.resources` asks for something else than it did t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import LongTask, Resources
@@ -22,7 +23,7 @@ _MESSAGES: Mapping[SizeSource, str] = {
     SizeSource.SMALLEST: "no size was asked for; this is the smallest",
 }
 #: Sizes that a task keeps until its spec asks for something else.
-_KEPT = (SizeSource.OUT_OF_MEMORY,)
+_KEPT = (SizeSource.OUT_OF_MEMORY, SizeSource.HISTORY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +35,26 @@ class SizeChoice:
     message: str
 
 
-def choose_size(resources: Resources | None, status: LongTaskStatus, ladder: Ladder) -> SizeChoice:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """What is known of the need of a task that asks for no memory: bytes, where that is from, why, and a bound."""
+
+    memory: int
+    source: SizeSource
+    message: str
+    most: Ceiling = field(default_factory=Ceiling)  #: no size beyond it is suggested
+
+
+def choose_size(
+    resources: Resources | None, status: LongTaskStatus, ladder: Ladder, suggestion: Suggestion | None = None
+) -> SizeChoice:
     """Return the size of the attempt that starts next.
 
     Raises:
         SpecError: if what is asked for is not on the ladder or contradicts itself.
     """
     _check_ceiling(resources, ladder)
-    start, kept = _start(resources, ladder), _kept(resources, status, ladder)
+    start, kept = _start(resources, ladder, suggestion), _kept(resources, status, ladder)
     return kept if kept and kept.size.memory > start.size.memory else start
 
 
@@ -55,17 +68,19 @@ def choice_after_oom(size: Size, number: int, resources: Resources | None, ladde
     return SizeChoice(size=grown, source=SizeSource.OUT_OF_MEMORY, message=message) if grown else None
 
 
-def sizing_at_start(size: Size, task: LongTask, status: LongTaskStatus, ladder: Ladder) -> Sizing:
+def sizing_at_start(
+    size: Size, task: LongTask, status: LongTaskStatus, ladder: Ladder, suggestion: Suggestion | None = None
+) -> Sizing:
     """Return what the status says of an attempt that was admitted with *size*; what was said of it before stays."""
     said, requested = status.sizing, requested_text(task.spec.resources)
     if said and said.display == size.display and said.requested in (None, requested):
         return said
     try:
-        choice = choose_size(task.spec.resources, status, ladder)
+        choice = choose_size(task.spec.resources, status, ladder, suggestion)
     except SpecError:
         choice = None
     if choice is None or choice.size != size:
-        source = SizeSource.REQUESTED if _asks(task.spec.resources) else SizeSource.SMALLEST
+        source = _source_of(size, task.spec.resources, ladder)
         choice = SizeChoice(size=size, source=source, message="as decided when the attempt was admitted")
     return sizing_of(choice, task.spec.resources)
 
@@ -99,12 +114,34 @@ def size_of_attempt(attempt: Attempt | None) -> Size | None:
     return Size(cpu=parse_cpu(attempt.cpu), memory=parse_memory(attempt.memory))
 
 
-def _start(resources: Resources | None, ladder: Ladder) -> SizeChoice:
-    size = next((rung for rung in rungs_of(resources, ladder) if ceiling_of(resources).allows(rung)), None)
-    if size is None:
+def _start(resources: Resources | None, ladder: Ladder, suggestion: Suggestion | None) -> SizeChoice:
+    allowed = [rung for rung in rungs_of(resources, ladder) if ceiling_of(resources).allows(rung)]
+    if not allowed:
         raise SpecError("spec.resources", "maxCpu and maxMemory leave no size; raise one of them or leave it out")
+    if suggestion and (size := _suggested(suggestion, resources, allowed)):
+        return SizeChoice(size=size, source=suggestion.source, message=suggestion.message)
+    size = allowed[0]
     source = SizeSource.REQUESTED if _asks(resources) else SizeSource.SMALLEST
     return SizeChoice(size=size, source=source, message=_MESSAGES[source])
+
+
+def _suggested(suggestion: Suggestion, resources: Resources | None, allowed: list[Size]) -> Size | None:
+    """Return the cheapest of the *allowed* rungs that has the suggested memory, else the largest within its bound."""
+    if resources and resources.memory is not None:
+        return None
+    within = tuple(rung for rung in allowed if suggestion.most.allows(rung))
+    return _fitted(Size(cpu=0, memory=suggestion.memory), within, Ceiling())
+
+
+def _source_of(size: Size, resources: Resources | None, ladder: Ladder) -> SizeSource:
+    """Return where an admitted size comes from of which nothing else is known any more."""
+    if resources and resources.memory is not None:
+        return SizeSource.REQUESTED
+    try:
+        start = _start(resources, ladder, None)
+    except SpecError:
+        return SizeSource.REQUESTED
+    return start.source if start.size.memory >= size.memory else SizeSource.HISTORY
 
 
 def _asks(resources: Resources | None) -> bool:

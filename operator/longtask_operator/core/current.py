@@ -13,6 +13,7 @@ from datetime import datetime
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause
 from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
+from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.checkpoints import Offer
 from longtask_operator.core.duplicates import Rivals
 from longtask_operator.core.estimate import Pace
@@ -33,6 +34,8 @@ class Observed:
     jobs: tuple[JobView, ...]  #: controlled by this very LongTask
     pods: tuple[PodView, ...]
     progress: Progress | None = None  #: from the latest report of the current attempt's pod
+    suggestion: Suggestion | None = None  #: of a size to begin with, for a task that asks for none
+    peak_memory: int | None = None  #: the most bytes that the current attempt's worker reported
     cpu_seconds_used: float | None = None  #: as the current attempt's worker reported last
     mirror_due: bool = False  #: whether the progress may be written now for its own sake
     offered: Offer | None = None  #: checkpoint that the newest pod reported last

@@ -13,6 +13,7 @@ from longtask_operator.core.checkpoints import accept, last_word
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.growth import why_it_cannot_grow
+from longtask_operator.core.history import in_mebibytes
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.progress import final_progress
 from longtask_operator.core.retry import Action, GiveUp, RetryAt, action_of, decide_ignored, decide_retry
@@ -25,6 +26,8 @@ def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: A
     Pods and the ledger are let go of by the next reconcile, which finds the end recorded.
     """
     action = action_of(end.cause, end.exit_code, seen.task.spec.retry)
+    if seen.peak_memory and any(pod.attempt == attempt.number for pod in seen.pods):
+        attempt = attempt.model_copy(update={"peak_memory": in_mebibytes(seen.peak_memory)})
     status = record.with_end(status, attempt, end, now=seen.now, ignored=action == "Ignore")
     status = with_usage(status, find_attempt(status, attempt.number) or attempt, seen.cpu_seconds_used)
     status = status.model_copy(update={"progress": _last_progress(seen, status, end)})

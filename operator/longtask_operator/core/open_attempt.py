@@ -40,7 +40,7 @@ def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) ->
 def with_attempt_and_size(seen: Observed, status: LongTaskStatus, recorded: Attempt, ladder: Ladder) -> LongTaskStatus:
     """Return *status* with *recorded* put in, and the attempt's size where it is known."""
     size = size_of_attempt(recorded)
-    sizing = sizing_at_start(size, seen.task, status, ladder) if size else status.sizing
+    sizing = sizing_at_start(size, seen.task, status, ladder, seen.suggestion) if size else status.sizing
     return record.with_attempt(status, recorded).model_copy(update={"sizing": sizing})
 
 

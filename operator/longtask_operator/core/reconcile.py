@@ -227,7 +227,7 @@ def _admissible(seen: Observed, status: LongTaskStatus, policy: Policy) -> Size:
     if not seen.task.spec.image:
         raise SpecError("spec.image", "is needed: the container image to run")
     check_environment(seen.task)
-    return choose_size(seen.task.spec.resources, status, policy.ladder).size
+    return choose_size(seen.task.spec.resources, status, policy.ladder, seen.suggestion).size
 
 
 def _settled(seen: Observed, status: LongTaskStatus, leftovers: tuple[Action, ...]) -> Decision:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.status import Progress
+from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.checkpoints import Offer, is_acceptable
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.observe import JobView, PodView, judged_at
@@ -33,6 +35,9 @@ class Gatherer:
         self._keys, self._sight = keys, sight
         self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
         self.paces = Paces(ledgers)
+        #: Told a task that is to run, its tenant and the time; returns what to begin it with.
+        self.suggest: Callable[[LongTask, str, datetime], Suggestion | None] = lambda task, tenant, now: None
+        self.learn: Callable[[Iterable[TaskRecord]], None] = lambda records: None  #: told the tasks that are there
         self._waits = PodWaits(context.caches.pods, context.clock.now)
 
     def children(self, record: TaskRecord) -> tuple[tuple[JobView, ...], tuple[PodView, ...]]:
@@ -79,6 +84,8 @@ class Gatherer:
             jobs=jobs,
             pods=pods,
             progress=progress,
+            suggestion=self.suggest(task, tenant, now) if tenant else None,
+            peak_memory=self._peak_memory(pods),
             cpu_seconds_used=cpu_seconds,
             signs=signs,
             heard=self.received(pods),
@@ -96,9 +103,10 @@ class Gatherer:
             jitter=self._context.clock.jitter(),
         )
 
-    def read_paces(self) -> None:
-        """Learn from finished tasks how long attempts take."""
+    def read_past(self) -> None:
+        """Learn from finished tasks how long attempts take, and how much memory."""
         self.paces.read(self._context.caches.tasks)
+        self.learn(self._context.caches.tasks)
 
     def received(self, pods: tuple[PodView, ...]) -> datetime | None:
         """Return when the newest attempt's last report came, or None."""
@@ -121,6 +129,10 @@ class Gatherer:
             return None, None
         report, received = latest
         return build_progress(report, received, pod.running_since, now), report.cpu_seconds
+
+    def _peak_memory(self, pods: tuple[PodView, ...]) -> int | None:
+        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        return self._book.peak_memory(pod.uid) if pod else None
 
     def _offered(self, pods: tuple[PodView, ...]) -> Offer | None:
         """Return the checkpoint that the newest attempt's pod reported last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from longtask_operator.adapters.errors import ApiError
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.informer import Informer
+from longtask_operator.core.history import HistoryRule
 from longtask_operator.core.quota import Limits, default_limits
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
@@ -28,6 +30,7 @@ from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.reporting import Reporting
 from longtask_operator.engines.sight import Sight
+from longtask_operator.engines.sizer import Sizer
 from longtask_operator.engines.spending import Spendings
 from longtask_operator.engines.wiring import Wiring
 from longtask_operator.engines.workqueue import WorkQueue
@@ -88,8 +91,8 @@ class Leader:
                 log.warning("not everything could be read; trying again", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
         self._controller.parts.departures.sweep()
-        self._controller.parts.gatherer.read_paces()
         self._controller.parts.sight.watches()
+        self._controller.parts.gatherer.read_past()
         self._wiring.enqueue_all()
 
 
@@ -118,6 +121,8 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
         events=events,
         sight=sight,
     )
+    sizer = Sizer(context, quotas, _history_rule(settings))
+    parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
     parts.announcer.on_attempt_end = parts.gatherer.paces.attempt_ended
     controller = Controller(context=context, queue=queue, parts=parts)
     wiring = Wiring(context, queue, departures, book, controller.forget)
@@ -130,3 +135,12 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
 
 def _default_limits(settings: Settings) -> Limits:
     return default_limits(settings.default_concurrency, settings.default_cpu, settings.default_memory)
+
+
+def _history_rule(settings: Settings) -> HistoryRule:
+    return HistoryRule(
+        enabled=settings.history_days > 0,
+        quantile_percent=settings.history_quantile_percent,
+        headroom_percent=settings.history_headroom_percent,
+        window=timedelta(days=settings.history_days),
+    )

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import Resources
+from longtask_operator.api.reasons import SizeSource
 from longtask_operator.api.status import Attempt, LongTaskStatus, Sizing
 from longtask_operator.core.attempt_size import (
+    Suggestion,
     choice_after_oom,
     choose_size,
     requested_text,
@@ -17,6 +19,7 @@ from longtask_operator.core.attempt_size import (
     sizing_at_start,
     sizing_of,
 )
+from longtask_operator.core.growth import Ceiling
 from longtask_operator.core.sizing import Size
 from tests.builders import LADDER, SMALLEST, a_longtask, wire
 
@@ -146,6 +149,51 @@ class TestAfterMemoryRanOut:
 
 def asks_memory(text: str) -> int:
     return int(text[:-2]) * (GI if text.endswith("Gi") else 1024**2)
+
+
+def suggests(mebibytes: int, **most: int) -> Suggestion:
+    return Suggestion(
+        memory=mebibytes * 1024**2, source=SizeSource.HISTORY, message="it needed that", most=Ceiling(**most)
+    )
+
+
+class TestSuggested:
+    @pytest.mark.parametrize(
+        ("values", "suggestion", "display", "source"),
+        [
+            ({}, suggests(100), "250m/512Mi", "History"),
+            ({}, suggests(513), "250m/1Gi", "History"),
+            ({}, suggests(2049), "500m/3Gi", "History"),
+            ({"cpu": "1"}, suggests(2049), "1/3Gi", "History"),
+            ({"memory": "512Mi"}, suggests(4000), "250m/512Mi", "Requested"),
+            ({"maxMemory": "1Gi"}, suggests(4000), "250m/1Gi", "History"),
+            ({"maxCpu": "250m"}, suggests(4000), "250m/2Gi", "History"),
+            ({}, suggests(99_999), "1/8Gi", "History"),
+            ({}, suggests(4000, memory=GI), "250m/1Gi", "History"),
+            ({}, suggests(4000, cpu=100), "250m/512Mi", "Smallest"),
+        ],
+    )
+    def test_what_is_known_is_where_a_task_begins(
+        self, values: dict[str, str], suggestion: Suggestion, display: str, source: str
+    ) -> None:
+        choice = choose_size(asks(**values), NEW, LADDER, suggestion)
+        assert (choice.size.display, str(choice.source)) == (display, source)
+
+    def test_a_size_that_was_needed_stays_though_less_is_known_now(self) -> None:
+        status = a_status(an_attempt(1, "2Gi", "Disruption"), sizing=grown("2Gi", source="History"))
+        assert choose_size(None, status, LADDER, suggests(100)).size.display == "250m/2Gi"
+        assert choose_size(None, status, LADDER).size.display == "250m/2Gi"
+        assert choose_size(None, status, LADDER, suggests(2049)).size.display == "500m/3Gi"
+
+    def test_it_is_said_at_the_start(self) -> None:
+        task = a_longtask()
+        sizing = sizing_at_start(Size(cpu=250, memory=GI), task, task.status, LADDER, suggests(600))
+        assert (sizing.source, sizing.message) == ("History", "it needed that")
+
+    def test_what_nobody_remembers_is_still_called_history(self) -> None:
+        task = a_longtask()
+        sizing = sizing_at_start(Size(cpu=250, memory=GI), task, task.status, LADDER, suggests(3000))
+        assert (sizing.source, sizing.message) == ("History", "as decided when the attempt was admitted")
 
 
 class TestShown:

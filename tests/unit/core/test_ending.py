@@ -11,7 +11,7 @@ from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.ending import end_attempt
 from longtask_operator.core.outcome import Outcome
-from tests.builders import POLICY, a_longtask, at, seen, wire
+from tests.builders import POLICY, a_longtask, a_pod, at, seen, wire
 
 ATTEMPT = Attempt(number=1, run=1, generation=1, job_name="wordcount-7c9d4f-1", start_time=wire(1))
 
@@ -38,6 +38,20 @@ def test_an_end_charges_what_the_attempt_used() -> None:
     decision = end_attempt(observed, sized, observed.task.status, end, POLICY)
     assert decision.status is not None
     assert decision.status.usage == TaskUsage(cpu_seconds=7, memory_gib_seconds=14, cpu_seconds_used=4)
+
+
+@pytest.mark.parametrize(("of_pod", "said"), [(1, "701Mi"), (2, None)])
+def test_the_peak_that_the_worker_of_the_attempt_reported_is_kept(of_pod: int, said: str | None) -> None:
+    observed = seen(
+        a_longtask(status={"run": 1, "runStartTime": wire(0)}),
+        peak_memory=700 * 1024**2 + 1,
+        pods=(a_pod(attempt=of_pod),),
+    )
+    end = AttemptEnd(cause=Cause.COMPLETED, finished=at(8))
+    decision = end_attempt(observed, ATTEMPT, observed.task.status, end, POLICY)
+    assert decision.status is not None
+    assert decision.status.attempts is not None
+    assert decision.status.attempts[-1].peak_memory == said
 
 
 def test_a_completed_attempt_ends_the_task_with_its_result() -> None:

@@ -1,0 +1,78 @@
+"""What the past suggests as the operator sees it: learned from the cache, before and after a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.api.quantity import MEBIBYTE
+from longtask_operator.core.history import HistoryRule
+from longtask_operator.core.quota import Limits
+from longtask_operator.engines.context import Context, new_caches
+from longtask_operator.engines.quotas import Quotas
+from longtask_operator.engines.sizer import Sizer
+from tests.builders import FINISHED, a_longtask, a_longtask_body, at, wire
+
+ENDED = {"number": 1, "run": 1, "generation": 1, "memory": "512Mi", "cpu": "250m", "completionTime": wire(5)}
+
+
+class Setup:
+    def __init__(self) -> None:
+        nothing: Any = None
+        self.caches = new_caches()
+        self.context = Context(
+            kube=nothing,
+            caches=self.caches,
+            metrics=nothing,
+            clock=nothing,
+            policy=nothing,
+            job_policy=nothing,
+            unlabelled="Own",
+            progress_interval=10,
+        )
+        self.sizer = self.restarted()
+
+    def restarted(self) -> Sizer:
+        return Sizer(self.context, Quotas(self.context, Limits(max_memory=1024 * MEBIBYTE)), HistoryRule())
+
+    def put(self, version: int, **status: Any) -> None:
+        body = a_longtask_body(status={"tenant": "team-a", "run": 1} | status, resourceVersion=str(version))
+        self.caches.tasks.put(observe_task(body))
+
+    def memory(self, sizer: Sizer | None = None, **spec: Any) -> int | None:
+        found = (sizer or self.sizer).suggest(a_longtask(spec), "team-a", at(10))
+        assert found is None or found.most.memory == 1024 * MEBIBYTE
+        return found.memory // MEBIBYTE if found else None
+
+
+def test_a_success_teaches_the_next_task() -> None:
+    setup = Setup()
+    setup.put(1, phase="Running")
+    assert setup.memory() is None
+    setup.put(2, **FINISHED | {"attempts": [ENDED | {"cause": "Completed", "peakMemory": "800Mi"}]})
+    assert setup.memory() == 1000
+
+
+def test_an_attempt_out_of_memory_teaches_before_its_task_ends() -> None:
+    setup = Setup()
+    setup.put(1, phase="Running")
+    setup.put(2, phase="Backoff", attempts=[ENDED | {"cause": "OutOfMemory"}])
+    assert setup.memory() == 512
+
+
+def test_a_restart_learns_from_the_tasks_that_are_there() -> None:
+    setup = Setup()
+    setup.put(2, **FINISHED | {"attempts": [ENDED | {"cause": "Completed", "peakMemory": "800Mi"}]})
+    sizer = setup.restarted()
+    assert setup.memory(sizer) is None
+    sizer.read(setup.caches.tasks)
+    assert setup.memory(sizer) == 1000
+
+
+def test_memory_that_was_asked_for_needs_no_suggestion() -> None:
+    setup = Setup()
+    setup.put(1, phase="Running")
+    setup.put(2, **FINISHED | {"attempts": [ENDED | {"cause": "Completed", "peakMemory": "800Mi"}]})
+    assert setup.memory(resources={"memory": "512Mi"}) is None
+    assert setup.memory(resources={"cpu": "1"}) == 1000
+    assert setup.sizer.suggest(a_longtask(status={"phase": "Succeeded"}), "team-a", at(10)) is None
