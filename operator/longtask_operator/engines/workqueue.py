@@ -1,7 +1,7 @@
 """A queue of keys: a key waits once however often it was added, and is worked on by one worker at a time.
 
 The rules are those of client-go's workqueue: a key added while it is being processed is
-processed again afterwards; delays keep the earliest time.
+processed again afterwards; delays keep the earliest time. Namespaces take turns.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections import deque
+
+from longtask_operator.engines.turns import Turns
 
 _FIRST_RETRY, _LAST_RETRY = 0.05, 60.0
 
@@ -18,7 +19,7 @@ class WorkQueue:
     """Keys ready to be worked on, and keys with a time. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._ready: deque[str] = deque()
+        self._ready = Turns()
         self._dirty: set[str] = set()
         self._processing: set[str] = set()
         self._due: dict[str, float] = {}
@@ -38,7 +39,7 @@ class WorkQueue:
             return
         self._dirty.add(key)
         if key not in self._processing:
-            self._ready.append(key)
+            self._ready.put(key)
             self._arrived.set()
 
     def add_after(self, key: str, seconds: float) -> None:
@@ -82,7 +83,7 @@ class WorkQueue:
             await self._arrived.wait()
         if self._closed:
             return None
-        key = self._ready.popleft()
+        key = self._ready.take()
         self._dirty.discard(key)
         self._processing.add(key)
         return key
@@ -91,7 +92,7 @@ class WorkQueue:
         """End the processing of *key*; if it was added meanwhile it is ready again."""
         self._processing.discard(key)
         if key in self._dirty:
-            self._ready.append(key)
+            self._ready.put(key)
             self._arrived.set()
 
     def _set_timer(self) -> None:

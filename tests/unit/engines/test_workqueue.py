@@ -53,6 +53,12 @@ def bench() -> Iterator[Bench]:
         bench.loop.close()
 
 
+def test_namespaces_take_turns(bench: Bench) -> None:
+    for key in ("flood/1", "flood/2", "flood/3", "quiet/1"):
+        bench.queue.add(key)
+    assert [bench.take(), bench.take(), bench.take()] == ["flood/1", "quiet/1", "flood/2"]
+
+
 def test_keys_come_in_the_order_of_their_first_add_and_once(bench: Bench) -> None:
     for key in "abab":
         bench.queue.add(key)
