@@ -36,6 +36,7 @@ from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.leader import Leader
 from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
@@ -226,6 +227,7 @@ class SimOperator:
         """Put the engines together as `build_leader` does, without the report server."""
         context, events = self.context, EventPoster(kube, "simulation")
         queue, self.ledgers, book = WorkQueue(), Ledgers(kube, "longtask-system"), ReportBook()
+        self.book, self.directory = book, CachedPods(context, self.ledgers)
         quotas = Quotas(context, UNLIMITED)
         keys = Keys(context, self.ledgers, queue.add)
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
@@ -235,7 +237,7 @@ class SimOperator:
         applier = Applier(context, admission, lambda: "CA", book.heard)
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
-            gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20), keys, sight),
+            gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20, self._loop.time), keys, sight),
             applier=applier,
             admission=admission,
             announcer=Announcer(context.metrics, events),
@@ -249,6 +251,7 @@ class SimOperator:
         controller = Controller(context=context, queue=queue, parts=parts)
         self.wiring = Wiring(context, queue, departures, book, controller.forget)
         self.wiring.attach()
+        book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
         nothing: Any = _NoReports()
         return Leader(controller, self.ledgers, self.wiring, nothing, nothing, workers=2)
 
