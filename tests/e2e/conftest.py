@@ -25,6 +25,7 @@ ORDER = (
     "test_dead_letters",
     "test_worker_resumes",
     "test_sizing",
+    "test_checkpoints",
     "test_operator_down",
     "test_take_over",
     "test_node_loss",
