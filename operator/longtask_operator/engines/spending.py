@@ -50,7 +50,7 @@ class Spendings:
 
     def take_in(self, name: str, text: str) -> None:
         """Take note of what ledger *name* carries; of a tenant that moved, the newest word counts."""
-        for block in filter(None, ("\n" + text).split(f"\n{_TENANT}")):
+        for block in ("\n" + text).split(f"\n{_TENANT}")[1:]:
             tenant, _, rest = block.partition("\n")
             try:
                 spending = parse_spending(rest)

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from longtask_operator.core.budgets import Budget
 from longtask_operator.core.ledger import LedgerEntry
@@ -87,6 +88,12 @@ def test_of_a_tenant_that_moved_to_a_cohort_the_newest_word_counts(order: int) -
 def test_what_cannot_be_read_is_counted_anew() -> None:
     setup = Setup((LONE, "tenant team-a\nnonsense"))
     assert setup.hours == 0.0
+
+
+def test_a_ledger_that_carries_nothing_is_not_one_that_cannot_be_read() -> None:
+    with capture_logs() as logs:
+        Setup((LONE, ""))
+    assert logs == []
 
 
 def test_who_has_no_budget_costs_nothing() -> None:
