@@ -111,13 +111,17 @@ class Stage:
     def ledger_name(self) -> str:
         return f"longtask-ledger-tenant-{self.namespace}"
 
-    def audit(self, expected: Mapping[str, Expected] | None = None) -> list[Violation]:
-        """Replay all that happened here and return what was broken; *expected* by the task's name."""
+    def audit(self, expected: Mapping[str, Expected] | None = None, cohort: str = "") -> list[Violation]:
+        """Replay all that happened here and return what was broken; *expected* by the task's name.
+
+        The ledger of *cohort* is read too; all of its members must have ended what they ran.
+        """
         await_(lambda: f"an empty ledger, not {self.ledger()!r}", lambda: not self.ledger().strip(), 30)
         await_("pods let go of", lambda: not self.held_pods(), 30)
         wanted = {f"{self.namespace}/{name}": end for name, end in (expected or {}).items()}
         history = read_history(self.cluster.etcd_endpoint, since=self.since, namespaces=[self.namespace, NAMESPACE])
-        ours = [c for c in history if c.namespace == self.namespace or c.name == self.ledger_name]
+        ledgers = {self.ledger_name, f"longtask-ledger-cohort-{cohort}"}
+        ours = [c for c in history if c.namespace == self.namespace or c.name in ledgers]
         assert any(c.kind == "Job" for c in ours), "the history holds no Job: the audit would be empty"
         return Auditor().replay(ours).finish(wanted)
 

@@ -41,8 +41,8 @@ def test_a_member_borrows_what_another_leaves_and_gives_it_back_when_it_ends(new
         started[name] = borrower.tasks.until_finished(name)["startTime"]
     assert started["mine"] <= started["d"]
     await_("an empty ledger", lambda: not any("." not in key for key in cohort_ledger(borrower, cohort)), 30)
-    assert borrower.audit() == []
-    assert lender.audit() == []
+    assert borrower.audit(cohort=cohort) == []
+    assert lender.audit(cohort=cohort) == []
 
 
 def test_a_tenant_that_joins_or_leaves_takes_its_attempts_along(new_stage: NewStage) -> None:
@@ -61,4 +61,4 @@ def test_a_tenant_that_joins_or_leaves_takes_its_attempts_along(new_stage: NewSt
     for name in ("long", "next"):
         finished = stage.tasks.until_finished(name)
         assert (finished["phase"], finished["attempt"]) == ("Succeeded", 1)
-    assert stage.audit() == []
+    assert stage.audit(cohort=cohort) == []
