@@ -104,8 +104,9 @@ class Stage:
 
     async def _knows_quota(self, name: str) -> None:
         """Wait until the operator took the new quota in: until then the default one holds."""
+        path = f"{GROUP}/tenantquotas/{name}"
         async with asyncio.timeout(30):
-            while not (await self.ground.api.request("GET", f"{GROUP}/tenantquotas/{name}")).get("status"):  # noqa: ASYNC110
+            while (await self.ground.api.request("GET", path))["status"].get("observedGeneration", -1) < 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def start_afresh(self, scenario: Scenario) -> None:
