@@ -26,9 +26,9 @@ def task(**status: Any) -> Change:
     return change("LongTask", NAME, body)
 
 
-def ledger(*lines: tuple[str, int]) -> Change:
+def ledger(*lines: tuple[str, int], name: str = LEDGER) -> Change:
     text = "".join(f"{uid} {attempt} 1 250 512\n" for uid, attempt in lines)
-    return change("ConfigMap", LEDGER, {"metadata": {"name": LEDGER}, "data": {"attempts": text}}, "longtask-system")
+    return change("ConfigMap", name, {"metadata": {"name": name}, "data": {"attempts": text}}, "longtask-system")
 
 
 def job(attempt: int, uid: str = UID) -> Change:
@@ -150,6 +150,14 @@ def test_a_clean_history_has_no_violation() -> None:
 def test_a_redriven_run_may_change_what_was_terminal() -> None:
     again = task(phase="Queued", run=2, attempt=2, attempts=[FAILED_ONCE, COMPLETED], attemptTotals={"x": 2})
     assert audit([*clean().values(), again]) == {"Unfinished"}
+
+
+def test_an_attempt_may_move_to_the_ledger_of_a_cohort() -> None:
+    cohort = "longtask-ledger-cohort-research"
+    moves = after("running 2", ledger((UID, 2), name=cohort), ledger())()
+    assert audit([*moves, ledger(name=cohort)]) == set()
+    out_before_in = after("running 2", ledger(), ledger((UID, 2), name=cohort))()
+    assert audit([*out_before_in, ledger(name=cohort)]) == {"EarlyRelease"}
 
 
 PLANTS: dict[str, tuple[Callable[[], History], str]] = {
