@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,8 +138,8 @@ def ensure_images(
 
 
 def install_chart(target: Target, progress: Progress, digests: Mapping[str, str], *settings: str) -> None:
-    """Install or upgrade the chart and wait until the operator is ready. Raises StackError."""
-    progress.expect(1)
+    """Install or upgrade the chart and wait until the operator is ready and tasks are taken. Raises StackError."""
+    progress.expect(2)
     helm = Path(sys.executable).with_name("helm")
     command = [str(helm), "upgrade", "--install", RELEASE, str(ROOT / "charts" / "longtask")]
     command += ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s"]
@@ -151,6 +152,23 @@ def install_chart(target: Target, progress: Progress, digests: Mapping[str, str]
         command += ["--set", setting]
     with progress.step("Helm chart longtask"):
         _run(command)
+    with progress.step("API server takes tasks"):
+        _await_new_kind(target)
+
+
+def _await_new_kind(target: Target, seconds: float = 120) -> None:
+    """Wait while the API server answers 503: its mutating policies look for new kinds once a minute."""
+    probe = {"apiVersion": "longtask.dev/v1alpha1", "kind": "LongTask", "metadata": {"name": "probe"}}
+    body = json.dumps({**probe, "spec": {"image": "longtask/worker"}})
+    command = [*kubectl_command(target), "create", "--dry-run=server", "--namespace", NAMESPACE, "-f", "-"]
+    end = time.monotonic() + seconds
+    while True:
+        done = subprocess.run(command, input=body, text=True, capture_output=True, check=False)
+        if "ServiceUnavailable" not in done.stderr and "Kind=LongTask not found" not in done.stderr:
+            return
+        if time.monotonic() > end:
+            raise StackError(f"the API server takes no LongTask, {seconds:.0f} s after the installation: {done.stderr}")
+        time.sleep(1)
 
 
 def source_digest(image: Image) -> str:

@@ -52,15 +52,19 @@ def create() -> str:
     return str(call("POST", TASKS, body)["metadata"]["name"])
 
 
-def create_patiently(seconds: float = 15) -> str:
-    """Return the name of the task; a permission a second old, or an API server just started, gets some time."""
-    end = time.monotonic() + seconds
+def create_patiently() -> str:
+    """Return the name of the task; a permission a second old, or an API server just started, gets some time.
+
+    503 gets more than a minute: mutating policies look for new kinds once a minute, and refuse them until then.
+    """
+    began = time.monotonic()
     while True:
         try:
             return create()
         except OSError as error:  # an HTTPError is one, too
-            passing = getattr(error, "code", 0) in (0, 403, 429, 500, 502, 503, 504)
-            if not passing or time.monotonic() > end:
+            code = getattr(error, "code", 0)
+            patience = 75 if code == 503 else 15 if code in (0, 403, 429, 500, 502, 504) else 0
+            if time.monotonic() > began + patience:
                 raise
             print(f"not created yet: {error}", flush=True)
         time.sleep(1)
