@@ -54,6 +54,8 @@ def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus,
         return _requested(Cause.SUSPENDED)
     if given_up := _given_up(seen, attempt):
         return given_up
+    if replaced := _replaced(attempt):
+        return replaced
     if has_started(attempt):
         return _lifeless(seen, attempt)
     limit = start_limit(seen, attempt, policy.start_limits)
@@ -67,6 +69,15 @@ def _given_up(seen: Observed, attempt: CurrentAttempt) -> Stop | None:
         return None
     said = f"node {pods[0].node} did not answer any more; the pod was given up (retry.onNodeLoss: Replace)"
     return Stop(cause=Cause.LOST, said=said, first=(ConfirmPod(pod=pods[0]),))
+
+
+def _replaced(attempt: CurrentAttempt) -> Stop | None:
+    """Return the stop of an attempt whose pod is gone without a word while its Job started over: that is not ours."""
+    known, pods = attempt.recorded, attempt.pods
+    if known is None or known.pod_uid is None or not pods or any(pod.uid == known.pod_uid for pod in pods):
+        return None
+    said = f"pod {known.pod_name} is gone without a word, and its Job made another one"
+    return Stop(cause=Cause.LOST, said=said, first=(ConfirmPod(pod=pods[0], alone=True),))
 
 
 def _lifeless(seen: Observed, attempt: CurrentAttempt) -> Stop | None:

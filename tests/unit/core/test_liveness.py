@@ -139,7 +139,6 @@ UNJUDGED: list[Any] = [
     pytest.param({"pods": (a_running_pod(node_lost_at=at(50)),)}, id="its-node-is-lost"),
     pytest.param({"pods": (a_running_pod(deleted_at=at(1030), grace_seconds=30),)}, id="it-is-being-deleted"),
     pytest.param({"pods": (a_running_pod(running_since=at(990)),)}, id="it-just-started"),
-    pytest.param({"pods": (a_running_pod(uid="another"),)}, id="the-signs-are-of-another-pod"),
 ]
 
 
@@ -149,6 +148,11 @@ def test_nobody_is_ended_while_there_is_a_reason_to_doubt(changes: dict[str, Any
     decision = reconcile(running(HEARTBEAT | PROGRESS, 1000, found, **changes), POLICY)
     assert cause_of(decision) is None
     assert decision.then == ()
+
+
+def test_signs_of_another_pod_say_nothing() -> None:
+    other = replace(signs(10, progress=5), pod_uid="another")
+    assert cause_of(reconcile(running(HEARTBEAT | PROGRESS, 1000, other), POLICY)) is None
 
 
 def test_an_end_that_is_seen_is_its_own_cause() -> None:

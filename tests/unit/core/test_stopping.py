@@ -12,14 +12,18 @@ from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import LongTaskStatus, Progress
 from longtask_operator.core.checkpoints import Offer
-from longtask_operator.core.decision import Decision, StopJob, StopPod
+from longtask_operator.core.decision import ConfirmPod, Decision, StopJob, StopPod
 from longtask_operator.core.reconcile import reconcile
 from longtask_operator.core.stop_waits import StopWaits, wants_checkpoint
 from tests.builders import POLICY, UID, a_job, a_longtask, a_running_pod, an_ended_pod, an_entry, at, seen, wire
 
 ATTEMPT = {"number": 1, "run": 1, "generation": 1, "jobName": "wordcount-7c9d4f-1", "cpu": "250m", "memory": "512Mi"}
 BEGUN: dict[str, Any] = {"run": 1, "attempt": 0, "tenant": "team-a", "runStartTime": wire(0)}
-STARTED = {**BEGUN, "attempt": 1, "attempts": [{**ATTEMPT, "podUid": "pod-1", "startTime": wire(1)}]}
+STARTED = {
+    **BEGUN,
+    "attempt": 1,
+    "attempts": [{**ATTEMPT, "podName": "wordcount-7c9d4f-1-x", "podUid": "pod-1", "startTime": wire(1)}],
+}
 CHECKPOINT = {"checkpoint": {"uri": "s3://bucket/ckpt/"}}
 SHA = "ab" * 32
 PROGRESS = Progress(done=4)
@@ -224,3 +228,25 @@ def test_progress_of_an_older_attempt_does_not_pass_for_that_of_the_one_being_st
     there = running(jobs=(a_job(attempt=2),), pods=(a_running_pod(attempt=2),), progress=None)
     decision = decide({"suspend": True}, status, entry=an_entry(attempt=2), **there)
     assert (written(decision).progress, decision.then) == (None, (StopJob(job=a_job(attempt=2)),))
+
+
+class TestReplacedPod:
+    """The recorded pod vanished without a word, and the Job's controller made another one for the same attempt."""
+
+    OTHER = a_running_pod(uid="pod-2", name="wordcount-7c9d4f-1-other")
+
+    def test_the_attempt_is_lost_and_its_job_is_stopped(self) -> None:
+        decision = decide(None, STARTED, jobs=(a_job(),), pods=(self.OTHER,))
+        assert decision.first == (ConfirmPod(pod=self.OTHER, alone=True),)
+        assert decision.then == STOP
+        attempt = (written(decision).attempts or [])[-1]
+        assert (attempt.cause, attempt.completion_time) == ("Lost", None)
+        assert attempt.message == "pod wordcount-7c9d4f-1-x is gone without a word, and its Job made another one"
+
+    def test_a_second_pod_beside_the_recorded_one_is_another_matter(self) -> None:
+        decision = decide(None, STARTED, jobs=(a_job(),), pods=(self.OTHER, a_running_pod()))
+        assert (written(decision).phase, decision.then) == ("Running", ())
+
+    def test_a_replacement_that_ended_by_itself_decides(self) -> None:
+        ended = an_ended_pod(0, uid="pod-2")
+        assert written(decide(None, STARTED, jobs=(a_job(),), pods=(ended,))).phase == "Succeeded"
