@@ -12,39 +12,21 @@ import pytest
 from tests.e2e.stage import Detached, Stage, run_detached
 from tests.support.live import Client
 
-#: The installed operator first, then those that put local ones in its place; the verbs used are counted last.
-ORDER = (
-    "test_auditor",
-    "test_lifecycle",
-    "test_inputs",
-    "test_disturbed",
-    "test_liveness",
-    "test_deletion",
-    "test_quota",
-    "test_retries",
-    "test_dead_letters",
-    "test_worker_resumes",
-    "test_sizing",
-    "test_checkpoints",
-    "test_operator_down",
-    "test_take_over",
-    "test_node_loss",
-    "test_outages",
-    "test_chaos",
-)
-LAST = "test_rbac"
+#: All others first, on the installed operator; then one that stops the node, those that put local operators in the
+#: installed one's place, and at last the one that counts the verbs that were used.
+LATER = ("test_node_loss", "test_operator_down", "test_take_over", "test_outages", "test_chaos", "test_rbac")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the modules of this folder by ORDER; the places of all other tests stay."""
+    """Put the modules of LATER last, in its order; the places of tests elsewhere stay."""
     ours = [index for index, item in enumerate(items) if item.path.parent == Path(__file__).parent]
     ordered = sorted((items[index] for index in ours), key=lambda item: _rank(item.path.stem))
     for index, item in zip(ours, ordered, strict=True):
         items[index] = item
 
 
-def _rank(module: str) -> tuple[bool, int]:
-    return module == LAST, ORDER.index(module) if module in ORDER else len(ORDER)
+def _rank(module: str) -> int:
+    return LATER.index(module) + 1 if module in LATER else 0
 
 
 @pytest.fixture(scope="session")

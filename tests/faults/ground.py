@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from devcluster import api as devcluster
-from tests.faults.api import Api
+from tests.faults.api import Api, ApiFault
 from tests.faults.kubelet import Kubelet
 from tests.faults.operators import ForkServer
 from tests.faults.proxy import FaultProxy
@@ -94,6 +94,7 @@ async def stand(folder: Path | None = None) -> AsyncIterator[Ground]:
             proxy = FaultProxy(cluster.api_url, api.ssl_context)
             ground = Ground(cluster, api, Kubelet(api, NODE), proxy, forks, kept)
             install_chart(ground)
+            await await_kind(api)
             try:
                 async with asyncio.TaskGroup() as group:  # whatever of it fails ends the run
                     background = [group.create_task(forks.listen()), group.create_task(ground.kubelet.run())]
@@ -114,6 +115,21 @@ def install_chart(ground: Ground) -> None:
     rendered = subprocess.run([*command, "--kube-version", "1.36.3"], capture_output=True, text=True, check=True)
     documents = [document for document in yaml.safe_load_all(rendered.stdout) if document and _is_wanted(document)]
     ground.kubectl("apply", "--server-side", "-n", NAMESPACE, "-f", "-", input=yaml.safe_dump_all(documents))
+
+
+async def await_kind(api: Api) -> None:
+    """Wait until the API server takes LongTasks: its mutating policies look for new kinds once a minute."""
+    body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "LongTask", "metadata": {"name": "probe"}}
+    path = "/apis/longtask.dev/v1alpha1/namespaces/default/longtasks?dryRun=All"
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                await api.request("POST", path, {**body, "spec": {"image": "registry.example/task:1"}})
+                return
+            except ApiFault as fault:
+                if fault.code != 503:
+                    raise
+            await asyncio.sleep(0.5)
 
 
 def _is_wanted(document: dict[str, Any]) -> bool:
