@@ -170,6 +170,8 @@ def test_everything_in_the_schema_is_bounded() -> None:
         ("tenants.unlabelled", "own"),
         ("ladder", {"quarter": ["1Gi"]}),
         ("ladder", {"250m": []}),
+        ("ladder", {"0": ["1Gi"]}),
+        ("ladder", {"250m": ["0Mi"]}),
         ("ladder", {"250m": ["1G i"]}),
         ("log.level", "TRACE"),
         ("lease.durationSeconds", 1),

@@ -44,7 +44,7 @@ def parse_ladder(text: str) -> Ladder:
     """Return the rungs of `cpu=memory,memory;cpu=memory`, sorted.
 
     Raises:
-        ValueError: if the text names no rung or is malformed.
+        ValueError: if the text names no rung, is malformed, or has a rung of 0: that would be no limit at all.
     """
     rungs = []
     for part in filter(None, (piece.strip() for piece in text.split(";"))):
@@ -56,6 +56,8 @@ def parse_ladder(text: str) -> Ladder:
         ]
     if not rungs:
         raise ValueError("ladder: at least one rung is needed")
+    if any(not (rung.cpu and rung.memory) for rung in rungs):
+        raise ValueError("ladder: a rung needs more than 0 CPU and more than 0 memory")
     return tuple(sorted(set(rungs)))
 
 

@@ -19,7 +19,7 @@ class TestLadder:
             Size(cpu=1000, memory=2 * GI),
         )
 
-    @pytest.mark.parametrize("text", ["", ";", "1", "1=", "1=2Gi,", "one=2Gi"])
+    @pytest.mark.parametrize("text", ["", ";", "1", "1=", "1=2Gi,", "one=2Gi", "0=1Gi", "1=0Mi", "1=2Gi;0m=1Gi"])
     def test_a_malformed_ladder_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"ladder|quantity"):
             parse_ladder(text)
