@@ -118,14 +118,15 @@ def install_chart(ground: Ground) -> None:
 
 
 async def await_kind(api: Api) -> None:
-    """Wait until the API server takes LongTasks: its mutating policies look for new kinds once a minute."""
+    """Wait until LongTasks are taken, and by the policies: the mutating ones look for new kinds once a minute."""
     body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "LongTask", "metadata": {"name": "probe"}}
     path = "/apis/longtask.dev/v1alpha1/namespaces/default/longtasks?dryRun=All"
     async with asyncio.timeout(120):
         while True:
             try:
-                await api.request("POST", path, {**body, "spec": {"image": "registry.example/task:1"}})
-                return
+                answer = await api.request("POST", path, {**body, "spec": {"image": "registry.example/task:1"}})
+                if "longtask.dev/created-by" in (answer["metadata"].get("annotations") or {}):
+                    return
             except ApiFault as fault:
                 if fault.code != 503:
                     raise
