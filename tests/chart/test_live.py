@@ -67,7 +67,14 @@ def release(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iter
 
 
 def apply(cluster: ControlPlane, *items: dict[str, Any]) -> None:
-    cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(items))
+    """Apply *items*, again and again while the API server's policies do not know the kind yet: a minute at most."""
+    end = time.monotonic() + 75
+    while True:
+        done = cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(items), check=False)
+        if done.returncode == 0:
+            return
+        assert "Kind=LongTask not found" in done.stderr and time.monotonic() < end, done.stderr  # noqa: PT018
+        time.sleep(1)
 
 
 def a_task(name: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def _at_work(api: Api) -> bool:
     forged = a_longtask("probe", api.namespace)
     forged["metadata"]["annotations"] = {"longtask.dev/created-by": "nobody"}
     named = api.create(forged, "--dry-run=server", "-o", "json")
-    return all(answer.returncode for answer in answers) and "nobody" not in named.stdout
+    return all(answer.returncode for answer in answers) and not named.returncode and "nobody" not in named.stdout
 
 
 def _ground(namespace: str) -> list[dict[str, Any]]:
