@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -319,6 +321,26 @@ class Story(RuleBasedStateMachine):
 
 
 S = TypeVar("S", bound=Story)
+
+
+def story_settings(stories: int) -> settings:
+    """Return the settings of random stories: so many of them, or with the thorough profile 7,500 longer ones."""
+    thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+    return settings(
+        max_examples=int(os.environ.get("EX", "7500")) if thorough else stories,
+        stateful_step_count=60 if thorough else 40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+        report_multiple_bugs=False,
+        phases=[phase for phase in Phase if phase is not Phase.explain],
+    )
+
+
+def settle(story: Story) -> None:
+    """Let the operator answer until it waits."""
+    while story.answer_all():
+        pass
 
 
 def tell(story: Callable[[S], None], kind: type[S] = Story) -> None:  # type: ignore[assignment]

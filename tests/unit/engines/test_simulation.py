@@ -7,29 +7,10 @@ Stories that once went wrong are told again, each as a test of its own.
 
 from __future__ import annotations
 
-import os
+from tests.support.sim_story import Story, settle, story_settings, tell
 
-from hypothesis import HealthCheck, Phase, settings
-
-from tests.support.sim_story import Story, tell
-
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 TestStory = Story.TestCase
-TestStory.settings = settings(
-    max_examples=int(os.environ.get("EX", "7500")) if THOROUGH else 90,
-    stateful_step_count=60 if THOROUGH else 40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=False,
-    report_multiple_bugs=False,
-    phases=[phase for phase in Phase if phase is not Phase.explain],
-)
-
-
-def settle(story: Story) -> None:
-    """Let the operator answer until it waits."""
-    while story.answer_all():
-        pass
+TestStory.settings = story_settings(90)
 
 
 def wait_for(story: Story, text: str) -> int:

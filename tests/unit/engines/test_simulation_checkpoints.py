@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 
 from tests.support.sim_checkpoints import SAVES, CheckpointStory, tell_saving
+from tests.support.sim_story import settle, story_settings
 
 #: Timers that may fire before what is awaited.
 PATIENCE = 300
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 TestCheckpointStory = CheckpointStory.TestCase
-TestCheckpointStory.settings = settings(
-    max_examples=int(os.environ.get("EX", "7500")) if THOROUGH else 40,
-    stateful_step_count=60 if THOROUGH else 40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=False,
-    report_multiple_bugs=False,
-    phases=[phase for phase in Phase if phase is not Phase.explain],
-)
-
-
-def settle(story: CheckpointStory) -> None:
-    while story.answer_all():
-        pass
+TestCheckpointStory.settings = story_settings(40)
 
 
 def wait_for_acceptance(story: CheckpointStory, count: int) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from tests.support.sim_api import Json
-from tests.support.sim_story import NAMES, Story, index, tell
+from tests.support.sim_story import NAMES, Story, index, settle, story_settings, tell
 from tests.support.sim_world import ENDS
 
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 KEY: dict[str, Any] = {"idempotencyKey": "order-4711"}
 KEYED: list[dict[str, Any]] = [
     KEY,
@@ -46,20 +43,7 @@ class KeyStory(Story):
 
 
 TestKeyStory = KeyStory.TestCase
-TestKeyStory.settings = settings(
-    max_examples=int(os.environ.get("EX", "7500")) if THOROUGH else 90,
-    stateful_step_count=60 if THOROUGH else 40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=False,
-    report_multiple_bugs=False,
-    phases=[phase for phase in Phase if phase is not Phase.explain],
-)
-
-
-def settle(story: Story) -> None:
-    while story.answer_all():
-        pass
+TestKeyStory.settings = story_settings(90)
 
 
 def named(story: Story, name: str) -> Json:
