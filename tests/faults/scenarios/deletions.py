@@ -1,0 +1,47 @@
+"""LongTasks that are deleted, whatever they are doing."""
+
+from __future__ import annotations
+
+from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, fails
+from tests.faults.play import Play
+from tests.faults.registry import SLOW, scenario
+
+
+@scenario(quota={"concurrency": {"nominal": 1}})
+async def delete_queued(play: Play) -> None:
+    """Deleted while it waits for the quota that another task holds."""
+    await play.submit("a", WORKS)
+    await play.until("a", "Running")
+    await play.submit("b", SUCCEEDS)
+    await play.until("b", "Queued")
+    await play.delete("b")
+    await play.gone("b")
+    play.tell("a")
+    await play.finished("a")
+
+
+@scenario()
+async def delete_starting(play: Play) -> None:
+    """Deleted while its pod cannot start."""
+    await play.submit("a", NEVER_STARTS)
+    await play.until("a", "Starting")
+    await play.delete("a")
+    await play.gone("a")
+
+
+@scenario()
+async def delete_running(play: Play) -> None:
+    """Deleted while it runs."""
+    await play.submit("a", WORKS)
+    await play.until("a", "Running")
+    await play.delete("a")
+    await play.gone("a")
+
+
+@scenario()
+async def delete_backoff(play: Play) -> None:
+    """Deleted between two attempts."""
+    await play.submit("a", fails(), retry={"backoff": SLOW})
+    await play.until("a", "Backoff")
+    await play.delete("a")
+    await play.gone("a")
