@@ -70,9 +70,9 @@ def _after_failure(
         situation = lifecycle.waiting(QueueReason.SUSPENDED, "spec.suspend is true")
         status = lifecycle.with_situation(status, situation, generation=generation, now=seen.now)
         return Decision(status=status, again_at=seen.now)
-    said = f"attempt {attempt.number} ended by {end.cause}: {end.message}".rstrip(": ")
     if isinstance(answer, GiveUp):
-        situation = lifecycle.failed(end.cause, f"{said}; {answer.message}", dead_lettered=answer.out_of_budget)
+        said = f"{record.describe_end(find_attempt(status, attempt.number) or attempt)}; {answer.message}"
+        situation = lifecycle.failed(end.cause, said, dead_lettered=answer.out_of_budget)
         status = status.model_copy(update={"dead_lettered": answer.out_of_budget})
         return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
     status = status.model_copy(update={"next_attempt_time": format_time(answer.not_before)})

@@ -115,16 +115,6 @@ def usage_of(entries: Iterable[LedgerEntry]) -> Amounts:
     )
 
 
-def fits(size: Size, usage: Amounts, limits: Limits) -> bool:
-    """Whether one more attempt of *size* stays within *limits*."""
-    after = usage.plus(size)
-    return (
-        _within(after.concurrency, limits.concurrency)
-        and _within(after.cpu, limits.cpu)
-        and _within(after.memory, limits.memory)
-    )
-
-
 def never_fits(size: Size, limits: Limits) -> str:
     """Return why an attempt of *size* could not start even alone, or an empty string."""
     if limits.concurrency == 0:

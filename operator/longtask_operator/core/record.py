@@ -77,12 +77,14 @@ def deadline_of(status: LongTaskStatus, spec: LongTaskSpec) -> datetime | None:
 
 def describe_backoff(status: LongTaskStatus) -> str:
     """Return how the newest attempt ended and when the next one starts: the same words whenever it is asked."""
-    newest = status.attempts[-1] if status.attempts else None
     following = f"the next attempt starts at {status.next_attempt_time}"
-    if newest is None or newest.cause is None:
-        return following
-    said = f"attempt {newest.number} ended by {newest.cause}: {newest.message or ''}".rstrip(": ")
-    return f"{said}; {following}"
+    newest = status.attempts[-1] if status.attempts else None
+    return f"{describe_end(newest)}; {following}" if newest and newest.cause else following
+
+
+def describe_end(attempt: Attempt) -> str:
+    """Return how *attempt*, which has ended and is in the record, came to its end."""
+    return f"attempt {attempt.number} ended by {attempt.cause}: {attempt.message or ''}".rstrip(": ")
 
 
 def counts_by_cause(status: LongTaskStatus) -> dict[Cause, int]:

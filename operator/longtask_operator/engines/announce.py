@@ -18,6 +18,7 @@ from longtask_operator.api.reasons import Cause, EventReason
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import parse_optional_time
 from longtask_operator.core.observe import JobView
+from longtask_operator.core.record import describe_end
 from longtask_operator.core.transitions import (
     AttemptEnded,
     AttemptStarted,
@@ -89,8 +90,7 @@ class Announcer:
             message=attempt.message,
         )
         if cause not in (Cause.COMPLETED, Cause.CANCELLED, Cause.SUSPENDED):
-            message = f"attempt {attempt.number} ended by {cause}: {attempt.message or 'no more is known'}"
-            self._events.post(task, EventReason.ATTEMPT_FAILED, message, warning=True)
+            self._events.post(task, EventReason.ATTEMPT_FAILED, describe_end(attempt), warning=True)
 
     def _finished(self, task: TaskRecord, status: LongTaskStatus, phase: Phase) -> None:
         started, ended = parse_optional_time(status.start_time), parse_optional_time(status.completion_time)

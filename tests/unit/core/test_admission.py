@@ -15,7 +15,7 @@ from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import RESERVE_AFTER, Snapshot, member_of, plan_admissions
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
-from longtask_operator.core.quota import Amounts, Limits, exceeds_max_size, fits, usage_of
+from longtask_operator.core.quota import Amounts, Limits, exceeds_max_size, usage_of
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
 from tests.builders import SMALLEST, START, at
@@ -29,6 +29,13 @@ def waiting(uid: str, *, priority: int = 0, queued_at: datetime = START, **entry
     return Candidate(
         key=f"team-a/{uid}", tenant="team-a", priority=priority, queued_at=queued_at, entry=line, user=user
     )
+
+
+def fits(size: Size, usage: Amounts, limits: Limits) -> bool:
+    """The rule in the model's own words: one more attempt of *size* stays within *limits*."""
+    after = usage.plus(size)
+    of_each = ((after.concurrency, limits.concurrency), (after.cpu, limits.cpu), (after.memory, limits.memory))
+    return all(limit is None or amount <= limit for amount, limit in of_each)
 
 
 def live(*uids: str, size: Size = SMALLEST) -> dict[str, LedgerEntry]:

@@ -16,7 +16,6 @@ from longtask_operator.core.quota import (
     default_limits,
     describe_shortage,
     exceeds_max_size,
-    fits,
     limits_of,
     never_fits,
     usage_of,
@@ -81,9 +80,8 @@ def test_the_default_limits_what_it_names() -> None:
         (Limits(memory=3 * GIBIBYTE // 2 - 1), False),
     ],
 )
-def test_an_attempt_fits_up_to_the_limit_of_each_resource(limit: Limits, fitting: bool) -> None:
+def test_a_shortage_is_told_beyond_the_limit_of_each_resource(limit: Limits, fitting: bool) -> None:
     usage = Amounts(concurrency=2, cpu=500, memory=GIBIBYTE)
-    assert fits(SMALL, usage, limit) is fitting
     assert (describe_shortage("team-a", SMALL, usage, limit) == "") is fitting
 
 

@@ -78,7 +78,7 @@ STOPPED = {"startTime": wire(3), "completionTime": wire(9), "cause": "Suspended"
             status("Running", STARTED),
             status("Failed", {**FAILED, "message": None}, message="all is lost"),
             [
-                "Warning AttemptFailed: attempt 1 ended by Application: no more is known",
+                "Warning AttemptFailed: attempt 1 ended by Application",
                 "Warning Failed: all is lost",
             ],
             id="last-failure",
