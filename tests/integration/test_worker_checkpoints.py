@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.checkpoint_support import UID, Ledger, attempt_environment
-from tests.integration.worker_support import ReportServer, end, start_worker
+from tests.integration.worker_support import Received, Reply, ReportServer, end, start_worker
 from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.integration
@@ -111,24 +112,51 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     server.close()
 
 
-def test_a_killed_worker_is_resumed_and_repeats_at_most_one_interval(scene: Scene) -> None:
-    process = scene.start()
-    scene.until_accepted(3)
-    process.kill()
-    end(process)
+def test_a_worker_killed_at_any_time_repeats_at_most_one_interval(scene: Scene) -> None:
+    """Counted in units of work, for each of four attempts that die at different times after an accepted save."""
+    interval, pace, kills = 1.0, 0.01, (0.05, 0.45, 0.75, 0.97)
+    for number, delay in enumerate(kills, 1):
+        scene.ledger.attempt = number
+        before = scene.ledger.accepted[:1]
+        process = scene.start(interval=interval, pace=pace)
+        scene.until(lambda before=before: scene.ledger.accepted[:1] != before)  # type: ignore[misc]
+        time.sleep(delay)
+        process.kill()
+        end(process)
+    scene.ledger.attempt = last = len(kills) + 1
     done = max(scene.work())
-    scene.ledger.attempt = 2
     code, _, err = end(scene.start(total=done + 20))
     assert code == 0, err
     result = scene.message()["result"]
     assert (result["n"], result["resumed"]) == (done + 20, True)
-    assert result["from"] == f"{scene.base}{UID}/1/" + result["from"].split("/")[-2] + "/manifest.json"
+    assert result["from"] == f"{scene.base}{UID}/{last - 1}/" + result["from"].split("/")[-2] + "/manifest.json"
     work = scene.work()
     assert sorted(set(work)) == list(range(1, done + 21)), "something was left out"
-    repeated = len(work) - len(set(work))
-    # One interval of 0.05 s at 0.01 s each, and what passed until the report of it was taken.
-    assert 0 <= repeated == done - result["began"]
-    assert repeated < done
+    repeated = [before - after + 1 for before, after in itertools.pairwise(work) if after <= before]
+    assert len(repeated) <= len(kills)
+    assert max(repeated) <= interval / pace, f"more than one interval was done again: {repeated}"
+
+
+def test_a_checkpoint_is_reported_at_once_but_no_more_often_than_the_operator_bears(scene: Scene) -> None:
+    """With ten thousand workers each is to report every 200 s, and may name a checkpoint every 33 s; here a tenth."""
+    answer = scene.ledger.answer
+    times: list[tuple[float, str]] = []
+
+    def slow(received: Received) -> Reply:
+        times.append((time.monotonic(), (received.body.get("checkpoint") or {}).get("uri", "")))
+        reply = answer(received)
+        return replace(reply, fields={**reply.fields, "nextReportSeconds": 20})
+
+    scene.server.answer = slow
+    process = scene.start(SAVE_AND_IDLE, saves=600)
+    scene.server.wait_for(lambda reports: len(reports) >= 3)
+    process.send_signal(signal.SIGTERM)
+    end(process)
+    (start, _), (first, named), (second, newer) = times[:3]
+    assert named != newer
+    assert "" not in (named, newer)
+    assert first - start < 1.0, "the first one does not wait for its turn"
+    assert 20 / 6 - 0.1 <= second - first < 8.0, "the next one keeps its distance"
 
 
 def test_older_ones_are_pruned_after_the_echo_and_dead_attempts_cleaned_up(scene: Scene) -> None:

@@ -90,8 +90,10 @@ class _Attempt:
         return latest.fields() if latest and not self.stop.superseded else None
 
     def _tell(self, reporter: Reporter, _saved: Reference) -> None:
-        """A checkpoint that somebody asked for is reported at once."""
+        """Report a checkpoint at once: until then a crash costs the work since the one before."""
         if self._task and (self._task.checkpoint.requested or self.stop.is_set()):
+            reporter.answer_request()
+        else:
             reporter.hurry()
 
     def _facts(self) -> dict[str, Any]:

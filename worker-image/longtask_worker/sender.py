@@ -37,6 +37,10 @@ class Sender:
         """Return the seconds until the next report."""
         return self._pace.wait(random.random())
 
+    def gap(self) -> float:
+        """Return the least seconds between two reports that do not wait for their turn."""
+        return self._pace.gap()
+
     def _post(self, body: bytes, timeout: float) -> Answer | None:
         try:
             answer = self._channel.post(body, timeout)

@@ -20,22 +20,23 @@ STRIDE = 10
 
 
 def main(task: Task) -> dict[str, Any]:
-    """Return how many lines and words there are, the most frequent, and at which line this attempt began."""
-    state = task.checkpoint.load(default={"position": None, "lines": 0, "words": {}})
+    """Return how many lines and words there are, the most frequent, and at which line each attempt began."""
+    state = task.checkpoint.load(default={"position": None, "lines": 0, "words": {}, "begins": {}})
     words, began = Counter(state["words"]), state["lines"]
+    begins = {**state["begins"], str(task.attempt): began}
     print(f"begins at line {began}", flush=True)
     with Lines(task.inputs["corpus"], state["position"]) as lines:
         for number, line in enumerate(lines, began + 1):
             words.update(word.decode() for word in WORD.findall(line.lower()))
             time.sleep(float(task.payload.get("secondsPerLine", 0)))
             task.report(lines.offset, lines.size, unit="bytes", message=f"line {number}")
-            state = {"position": lines.position, "lines": number, "words": words}
+            state = {"position": lines.position, "lines": number, "words": words, "begins": begins}
             task.checkpoint.save_if_due(state)
             if number % STRIDE == 0:
                 print(f"line {number}", flush=True)
             task.raise_if_cancelled()
     top = sorted(words.items(), key=lambda entry: (-entry[1], entry[0]))[: int(task.payload.get("top", 10))]
-    return {"began": began, "lines": state["lines"], "words": words.total(), "topWords": dict(top)}
+    return {"begins": begins, "lines": state["lines"], "words": words.total(), "topWords": dict(top)}
 
 
 if __name__ == "__main__":

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from longtask_worker.checkpoints.schedule import RETRY_SECONDS, Schedule
 
 
-def test_it_is_due_at_each_interval() -> None:
-    schedule = Schedule(60, now=1000)
-    assert not schedule.due(1059)
-    assert schedule.due(1060)
+@pytest.mark.parametrize(("interval", "early"), [(60, 1.0), (10, 1.0), (2, 0.2), (1, 0.1)])
+def test_it_is_due_shortly_before_each_interval_is_over(interval: float, early: float) -> None:
+    schedule = Schedule(interval, now=1000)
+    assert not schedule.due(1000 + interval - early - 0.01)
+    assert schedule.due(1000 + interval - early + 0.01)
     schedule.saved(schedule.begin(), now=1075)
-    assert not schedule.due(1134)
-    assert schedule.due(1135)
+    assert not schedule.due(1075 + interval - early - 0.01)
+    assert schedule.due(1075 + interval - early + 0.01)
 
 
 def test_a_failed_save_is_tried_again_soon_but_not_at_once() -> None:
