@@ -169,9 +169,10 @@ def test_older_ones_are_pruned_after_the_echo_and_dead_attempts_cleaned_up(scene
     assert len(left) >= 5, "nothing may go before something is accepted"
     scene.ledger.silent = False
     scene.ledger.attempt = 2
-    second = scene.start(SAVE_AND_IDLE, saves=60)
-    # Two accepted, and one that may be: its echo could have been lost.
-    scene.until(lambda: 2 <= len(scene.objects()) <= 3)
+    second = scene.start(interval=0.5)
+    scene.until_accepted(6)
+    # Two accepted, one that may be as its echo could have been lost, and the one that was just saved.
+    scene.until(lambda: len(scene.objects()) <= 4)
     second.send_signal(signal.SIGTERM)
     end(second)
     assert not [name for name in scene.objects() if name.startswith(f"{UID}/1/")]
