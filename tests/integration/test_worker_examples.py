@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -20,7 +24,7 @@ from longtask_operator.api.longtask import parse_longtask
 from tests.integration.worker_support import WORKER
 
 EXAMPLES = WORKER / "examples"
-NAMES = ["wordcount", "csvstats", "thumbnails", "keepall", "resumable", "shell-progress"]
+NAMES = ["wordcount", "csvstats", "thumbnails", "keepall", "resumable", "repack", "parquetsum", "shell-progress"]
 
 
 def manifest(name: str) -> dict[str, Any]:
@@ -100,6 +104,64 @@ def test_thumbnails_are_made(tmp_path: Path) -> None:
     assert [path.name for path in made] == ["00000.png", "00001.png", "00002.png"]
     assert result["bytes"] == sum(path.stat().st_size for path in made)
     assert (result["pictures"], result["verified"]) == (3, True)
+
+
+def test_repack_keeps_every_row(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,name\n1,Ada\n2,Grace\n")
+    arguments = ["--input", f"table={tmp_path / 't.csv'}", "--output", f"lines={tmp_path / 'out'}/"]
+    result = run_example("repack", tmp_path, {}, *arguments, "--checkpoint", str(tmp_path / "state"))
+    assert result == {"rows": 2, "list": (tmp_path / "out" / "local" / "parts-1.json").as_uri()}
+    (part,) = (tmp_path / "out" / "local").glob("part-*.gz")
+    rows = [json.loads(line) for line in gzip.decompress(part.read_bytes()).splitlines()]
+    assert rows == [{"id": "1", "name": "Ada"}, {"id": "2", "name": "Grace"}]
+
+
+def test_parquetsum_adds_up_each_region(tmp_path: Path) -> None:
+    table = pa.table({"region": ["north", "south", "north"], "amount": [1, 20, 300]})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)
+    arguments = ["--input", f"table={tmp_path / 't.parquet'}", "--checkpoint", str(tmp_path / "state")]
+    result = run_example("parquetsum", tmp_path, {}, *arguments)
+    assert result == {"rows": 3, "read": 3, "sums": {"north": 301, "south": 20}}
+
+
+def test_resumable_counts_words(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("the cat\nThe dog\n")
+    arguments = ["--input", f"corpus={tmp_path / 'corpus.txt'}", "--checkpoint", str(tmp_path / "state")]
+    result = run_example("resumable", tmp_path, {"top": 1}, *arguments)
+    assert result == {"begins": {"1": 0}, "lines": 2, "words": 4, "topWords": {"the": 2}}
+
+
+STREAMS_PAGE = (WORKER.parent / "docs" / "how-to" / "streams.md").read_text()
+
+
+def run_page(number: int, temp: Path, *arguments: str) -> dict[str, Any]:
+    """Run a program of the page on streams and return its result."""
+    program = re.findall(r"^```python\n(.*?)^```", STREAMS_PAGE, re.DOTALL | re.MULTILINE)[number]
+    (temp / "program.py").write_text(program)
+    command = [sys.executable, str(temp / "program.py"), *arguments, "--checkpoint", str(temp / "state")]
+    env = {**os.environ, "PYTHONPATH": str(WORKER)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_the_programs_of_the_page_on_streams_run(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("id,amount\n1,20\n2,22\n")
+    assert run_page(0, tmp_path, "--input", f"orders={tmp_path / 'orders.csv'}") == {"sum": 42}
+    (tmp_path / "log").write_text("fine\nERROR one\nfine\nERROR two\n")
+    arguments = ["--input", f"log={tmp_path / 'log'}", "--output", f"errors={tmp_path / 'errors'}/"]
+    listed = Path(run_page(1, tmp_path, *arguments)["list"].removeprefix("file://"))
+    (part,) = json.loads(listed.read_text())["parts"]
+    assert gzip.decompress((listed.parent / part).read_bytes()) == b"ERROR one\nERROR two\n"
+
+
+@pytest.mark.parametrize("name", ["Lines", "Rows", "RowGroups", "Parts"])
+def test_the_reference_names_an_example_that_uses_it(name: str) -> None:
+    text = (WORKER.parent / "docs" / "reference" / "worker.md").read_text()
+    (section,) = re.findall(rf"^### `{name}\(.*?(?=^##)", text, re.DOTALL | re.MULTILINE)
+    (example,) = re.findall(r"worker-image/examples/([a-z]+)/README.md", section)
+    assert f"import {name}\n" in (EXAMPLES / example / f"{example}.py").read_text()
 
 
 def test_shell_progress_writes_its_lines(tmp_path: Path) -> None:

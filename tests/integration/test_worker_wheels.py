@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
+
+import pytest
 
 from tests.integration.worker_support import WORKER
 
@@ -27,7 +31,19 @@ def test_the_worker_image_gets_all_it_needs(tmp_path: Path) -> None:
         names = wheel.namelist()
         metadata = wheel.read(next(name for name in names if name.endswith("METADATA"))).decode()
     assert {"longtask_worker/__init__.py", "longtask_worker/py.typed"} <= set(names)
-    assert "Requires-Dist" not in metadata  # standard library only
+    needs = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
+    assert needs == [line for line in needs if "extra == " in line], "standard library only, the rest is asked for"
+    assert {"Provides-Extra: s3", "Provides-Extra: parquet"} <= set(metadata.splitlines())
+
+
+@pytest.mark.parametrize("folder", ["", "parquetsum"])
+def test_an_image_of_examples_installs_what_is_locked_and_no_more(folder: str) -> None:
+    place = WORKER / "examples" / folder
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (place / "requirements.lock").read_text(), re.MULTILINE))
+    own = tomllib.loads((place / "pyproject.toml").read_text())["project"]["name"]
+    (installed,) = re.findall(r"-m pip install (.*?)(?:\n\n| &&)", (place / "Dockerfile").read_text(), re.DOTALL)
+    words = installed.replace("\\\n", " ").split("/opt/")[-1].split()[1:]
+    assert set(words) == {own, *locked}
 
 
 def test_a_wheel_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:

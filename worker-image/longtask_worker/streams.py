@@ -136,6 +136,14 @@ class Rows:
         """End the transfer."""
         self._lines.close()
 
+    def __enter__(self) -> Rows:
+        """Close it at the end of the block."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """End the transfer."""
+        self.close()
+
     def _reader(self) -> Iterator[list[str]]:
         # The reader takes just the lines that a row needs, so the position behind them is that of the next row.
         return csv.reader((line.decode(self._encoding) for line in self._lines), **self._options)

@@ -87,3 +87,12 @@ def test_a_row_with_a_field_too_few_is_no_row(tmp_path: Path) -> None:
 def test_an_empty_table_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("")
     assert list(Rows((tmp_path / "t.csv").as_uri())) == []
+
+
+@pytest.mark.parametrize("kind", [Lines, Rows])
+def test_a_block_closes_it(tmp_path: Path, kind: type[Lines] | type[Rows]) -> None:
+    (tmp_path / "t.csv").write_text("a\n1\n2\n")
+    with kind((tmp_path / "t.csv").as_uri()) as stream:
+        assert next(stream) in (b"a\n", {"a": "1"})
+    with pytest.raises(ValueError, match="closed"):
+        next(stream)

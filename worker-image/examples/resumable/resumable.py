@@ -7,6 +7,7 @@ counted twice, none is left out.
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections import Counter
 from typing import Any
@@ -24,7 +25,7 @@ def main(task: Task) -> dict[str, Any]:
     state = task.checkpoint.load(default={"position": None, "lines": 0, "words": {}, "begins": {}})
     words, began = Counter(state["words"]), state["lines"]
     begins = {**state["begins"], str(task.attempt): began}
-    print(f"begins at line {began}", flush=True)
+    print(f"begins at line {began}", file=sys.stderr)
     with Lines(task.inputs["corpus"], state["position"]) as lines:
         for number, line in enumerate(lines, began + 1):
             words.update(word.decode() for word in WORD.findall(line.lower()))
@@ -33,7 +34,7 @@ def main(task: Task) -> dict[str, Any]:
             state = {"position": lines.position, "lines": number, "words": words, "begins": begins}
             task.checkpoint.save_if_due(state)
             if number % STRIDE == 0:
-                print(f"line {number}", flush=True)
+                print(f"line {number}", file=sys.stderr)
             task.raise_if_cancelled()
     top = sorted(words.items(), key=lambda entry: (-entry[1], entry[0]))[: int(task.payload.get("top", 10))]
     return {"begins": begins, "lines": state["lines"], "words": words.total(), "topWords": dict(top)}
