@@ -21,7 +21,11 @@ NAMESPACE = "longtask-system"
 #: Every optional part switched on, so that all templates render.
 EVERYTHING: dict[str, Any] = {
     "image": {"pullSecrets": ["registry"]},
-    "metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}},
+    "metrics": {
+        "serviceMonitor": {"enabled": True},
+        "podMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True},
+    },
     "networkPolicy": {"enabled": True},
     "podDisruptionBudget": {"enabled": True},
     "topologySpreadConstraints": [

@@ -13,7 +13,7 @@ import pytest
 from tests.chart.rendering import EVERYTHING, binary, render
 
 #: Kinds of the Prometheus operator; their schemas are not part of Kubernetes.
-FOREIGN = "ServiceMonitor,PodMonitor"
+FOREIGN = "ServiceMonitor,PodMonitor,PrometheusRule"
 
 
 def schema_folder(version: str, target: Path) -> Path:

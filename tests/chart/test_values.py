@@ -53,6 +53,8 @@ OTHER: dict[str, Any] = {
     "metrics.podMonitor.interval": "17s",
     "metrics.podMonitor.scrapeTimeout": "7s",
     "metrics.podMonitor.labels": {"release": "prometheus"},
+    "metrics.prometheusRule.labels": {"release": "prometheus"},
+    "metrics.prometheusRule.runbookBaseUrl": "https://docs.example/alerts",
     "log.level": "DEBUG",
     "log.format": "console",
     "resources": {"limits": {"memory": "1Gi"}},

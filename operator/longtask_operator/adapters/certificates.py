@@ -42,6 +42,7 @@ class ServingCertificate:
         self, kube: Kube, *, namespace: str, host: str, days: int, now: Callable[[], datetime] = _utc_now
     ) -> None:
         self._kube, self._host, self._days, self._now = kube, host, days, now
+        self.on_use: Callable[[datetime], None] = lambda end: None  #: told when the certificate in use ends
         self._collection = resource_path("v1", "secrets", namespace)
         self._keyring: Keyring | None = None
         self.context = _server_context()
@@ -123,6 +124,7 @@ class ServingCertificate:
             file.flush()
             self.context.load_cert_chain(file.name)
         self._keyring = keyring
+        self.on_use(keyring.serving.certificate.not_valid_after_utc)
 
 
 def _server_context() -> ssl.SSLContext:

@@ -35,9 +35,7 @@ class Metrics:
         self.tasks = gauge("tasks", "LongTasks by tenant and phase.", "tenant", "phase")
         self.dead_letters = gauge("dead_letters", "Tasks that failed because a budget ran out.", "tenant")
         self.stuck = gauge("stuck", "Tasks whose attempt is silent or makes no progress.", "tenant")
-        self.deadline_at_risk = gauge(
-            "deadline_at_risk", "Tasks whose projected end is after their deadline.", "tenant"
-        )
+        self.deadline_at_risk = gauge("deadline_at_risk", "Tasks that would end after their deadline.", "tenant")
         self._queue_wait = histogram(
             "queue_wait_seconds", "From the begin of a run, or the end of its backoff, to admission."
         )
@@ -45,7 +43,7 @@ class Metrics:
         self._run = histogram("run_seconds", "From the first start of a run to its end.", "outcome")
         self._submitted = counter("submitted", "LongTasks seen for the first time.", "tenant", "type")
         self._admitted = counter("admitted", "Attempts admitted.", "tenant")
-        self._held_back = counter("held_back", "Attempts that admission held back, by reason.", "tenant", "reason")
+        self._held_back = counter("held_back", "Attempts held back, or refused, by reason.", "tenant", "reason")
         self._queue_depth = gauge("queue_depth", "Tasks that wait for admission.", "tenant")
         self._queue_oldest = gauge(
             "queue_oldest_seconds", "Age of the run that has waited longest for admission.", "tenant"
@@ -73,6 +71,9 @@ class Metrics:
             "reconcile_seconds", "Time of one reconcile, writes included.", buckets=_TO_SECONDS
         )
         self._reconcile_errors = counter("reconcile_errors", "Reconciles that failed and are tried again.")
+        self.certificate_end = gauge(
+            "report_certificate_expiration_timestamp_seconds", "When it ends; 0: there is none."
+        )
         self.cache_age = gauge("cache_age_seconds", "Age of the oldest cache's last word from the API server.")
         self.leader = gauge("leader", "1 on the replica that leads.")
         gauge("build_info", "1, labelled with the version.", "version").labels(version).set(1)
@@ -102,7 +103,7 @@ class Metrics:
         self._queue_wait.observe(max(0.0, seconds))
 
     def held_back(self, tenant: str, reason: str) -> None:
-        """Count an attempt that admission holds back for a new reason."""
+        """Count an attempt that admission holds back for a new reason, or that the cluster refuses."""
         self._held_back.labels(self.tenant(tenant), reason).inc()
 
     def queued(self, tenant: str, depth: int, oldest_seconds: float) -> None:

@@ -18,7 +18,7 @@ from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import LongTask
-from longtask_operator.api.reasons import EventReason
+from longtask_operator.api.reasons import EventReason, QueueReason
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.checkpoints import is_acceptable
 from longtask_operator.core.current import Observed
@@ -168,6 +168,7 @@ class Controller:
             await self.parts.applier.act(decision.first, seen)
         except RefusedError as error:
             self._remember_refusal(record, memory, error.refused)
+            self.context.metrics.held_back(seen.tenant or "", QueueReason.REFUSED_BY_CLUSTER)
             return False
         if any(isinstance(action, CreateJob) for action in decision.first):
             self._admitted(seen, memory)

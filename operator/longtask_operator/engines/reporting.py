@@ -36,6 +36,7 @@ class Reporting:
             host=settings.report_host,
             days=settings.report_certificate_days,
         )
+        self.certificate.on_use = lambda end: context.metrics.certificate_end.set(end.timestamp())
         self._server = ReportServer(
             port=settings.report_port,
             directory=directory,
