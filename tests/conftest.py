@@ -111,7 +111,7 @@ def cluster() -> Iterator[TestCluster]:
 
 
 #: Short intervals, so that tests need not wait for what is coarse by default.
-CHART_SETTINGS = ("progress.intervalSeconds=1", "terminationGraceSeconds=5")
+CHART_SETTINGS = ("progress.intervalSeconds=1", "terminationGraceSeconds=5", "kueue.enabled=true")
 
 
 @pytest.fixture(scope="session")

@@ -209,6 +209,7 @@ def _policy(settings: Settings) -> Policy:
             checkpoint=timedelta(seconds=settings.checkpoint_wait_seconds),
             cancel=timedelta(seconds=settings.cancel_wait_seconds),
         ),
+        kueue=settings.kueue,
     )
 
 

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
         description="Tenant of a namespace without the label longtask.dev/tenant: the namespace's own name, or none.",
     )
 
+    kueue: bool = Field(False, description="Whether tasks with spec.queueName are handed to Kueue.")
     default_concurrency: int = Field(
         5, description="Attempts at the same time of a tenant without a TenantQuota.", ge=0, le=10_000
     )

@@ -28,6 +28,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "networkPolicy": {"enabled": True},
     "podDisruptionBudget": {"enabled": True},
+    "kueue": {"enabled": True},
     "topologySpreadConstraints": [
         {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
     ],

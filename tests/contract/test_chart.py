@@ -41,6 +41,7 @@ VALUE_OF = {
     "history_quantile_percent": "sizing.history.quantilePercent",
     "history_headroom_percent": "sizing.history.headroomPercent",
     "tenants_unlabelled": "tenants.unlabelled",
+    "kueue": "kueue.enabled",
     "default_concurrency": "defaultTenantQuota.concurrency",
     "default_cpu": "defaultTenantQuota.cpu",
     "default_memory": "defaultTenantQuota.memory",
@@ -117,7 +118,9 @@ def vars_of(rule: Ge | Gt | Le) -> list[Any]:
 @pytest.mark.parametrize("field", VALUE_OF)
 def test_the_value_reaches_its_setting(field: str) -> None:
     path = tuple(VALUE_OF[field].split("."))
-    assert str(value_at(path)) == environment()[f"{ENV_PREFIX}{field.upper()}"]
+    value = value_at(path)
+    written = str(value).lower() if isinstance(value, bool) else str(value)
+    assert written == environment()[f"{ENV_PREFIX}{field.upper()}"]
 
 
 def test_crds_of_the_chart_are_the_generated_ones() -> None:

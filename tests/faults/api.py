@@ -40,12 +40,13 @@ class Api:
         if self._session:
             await self._session.close()
 
-    async def request(self, method: str, path: str, body: Any = None, **query: str) -> Json:
-        """Return the answer's object; a PATCH is a merge patch. Raises ApiFault."""
+    async def request(self, method: str, path: str, body: Any = None, *, user: str = "", **query: str) -> Json:
+        """Return the answer's object; a PATCH is a merge patch. *user* is impersonated. Raises ApiFault."""
         assert self._session is not None
         form = MERGE if method == "PATCH" else "application/json"
         data = None if body is None else json.dumps(body)
-        arguments = {"data": data, "params": query, "headers": {"Content-Type": form}}
+        headers = {"Content-Type": form, **({"Impersonate-User": user} if user else {})}
+        arguments = {"data": data, "params": query, "headers": headers}
         try:
             async with self._session.request(method, self._server + path, **arguments) as answer:  # type: ignore[arg-type]
                 text = await answer.read()

@@ -29,6 +29,7 @@ from tests.support.operator_process import NAMESPACE, ROOT
 
 HELM = Path(sys.executable).with_name("helm")
 NODE = "faults-node"
+KUEUE = "system:serviceaccount:kueue-system:kueue-controller-manager"
 _LEFT_OUT = {"Deployment", "PodDisruptionBudget", "NetworkPolicy"}
 
 
@@ -109,10 +110,12 @@ async def stand(folder: Path | None = None) -> AsyncIterator[Ground]:
 def install_chart(ground: Ground) -> None:
     """Apply what the chart consists of, the operator's own workload aside."""
     ground.kubectl("create", "namespace", NAMESPACE)
+    ground.kubectl("create", "clusterrolebinding", "kueue", "--clusterrole=edit", f"--user={KUEUE}")
     ground.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     ground.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     command = [str(HELM), "template", "longtask", str(ROOT / "charts" / "longtask"), "--namespace", NAMESPACE]
-    rendered = subprocess.run([*command, "--kube-version", "1.36.3"], capture_output=True, text=True, check=True)
+    command += ["--set", "kueue.enabled=true", "--kube-version", "1.36.3"]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True)
     documents = [document for document in yaml.safe_load_all(rendered.stdout) if document and _is_wanted(document)]
     ground.kubectl("apply", "--server-side", "-n", NAMESPACE, "-f", "-", input=yaml.safe_dump_all(documents))
 

@@ -106,6 +106,7 @@ class Replica:
             "LONGTASK_OPERATOR_REPORT_PORT": str(report_port),
             "LONGTASK_OPERATOR_REPORT_HOST": "127.0.0.1",
             "LONGTASK_OPERATOR_TERMINATION_GRACE_SECONDS": "1",
+            "LONGTASK_OPERATOR_KUEUE": "true",
             **LEASE,
             **{f"LONGTASK_OPERATOR_{name.upper()}": value for name, value in self.settings.items()},
         }

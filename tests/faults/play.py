@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults.api import ApiFault, Json
-from tests.faults.ground import Ground
+from tests.faults.ground import KUEUE, Ground
 from tests.faults.kubelet import SUCCEEDS, Act
 from tests.faults.proxy import Write
 from tests.support.auditor import LEDGER_PREFIX, ledger_text
@@ -140,6 +140,20 @@ class Play:
         for job in await self.jobs(name):
             path = f"/apis/batch/v1/namespaces/{self.namespace}/jobs/{job['metadata']['name']}"
             await self.ground.api.delete(path, propagationPolicy="Background")
+
+    async def kueue(self, name: str, *, attempt: int, suspend: bool) -> None:
+        """Admit the Job of an attempt as Kueue does, or take it back; waits until the operator shows it as held."""
+        if not suspend:
+            held = {"reason": "BehindOthers"}.items()
+            await self.until(
+                name,
+                check=lambda status: status.get("attempt") == attempt and held <= (status.get("queue") or {}).items(),
+            )
+        label = f"longtask.dev/task={name}{self.suffix},longtask.dev/attempt={attempt}"
+        path = f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
+        (job,) = await self.ground.api.items(path, labelSelector=label)
+        change = {"spec": {"suspend": suspend}}
+        await self.ground.api.request("PATCH", f"{path}/{job['metadata']['name']}", change, user=KUEUE)
 
     async def quota(self, **spec: Any) -> None:
         """Merge *spec* into the tenant's quota."""

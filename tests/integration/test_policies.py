@@ -242,6 +242,23 @@ class TestServiceAccounts:
         return api.create(task, "--dry-run=server").returncode == 0
 
 
+class TestKueue:
+    @pytest.fixture
+    def allowed(self, api: Api) -> Iterator[None]:
+        task = a_longtask("queued", api.namespace, queueName="gpu.queue-1")
+        for settings, works in (["kueue.enabled=true"], True), ([], False):
+            documents = {"apiVersion": "v1", "kind": "List", "items": rendered_policies(*settings)}
+            api.run("apply", "-f", "-", document=documents, check=True)
+            api.until(f"accepted: {works}", lambda w=works: (api.create(task, "--dry-run=server").returncode == 0) is w)
+            if works:
+                yield
+
+    def test_a_queue_has_the_name_of_a_local_queue(self, api: Api, allowed: None) -> None:
+        for name in ("Gpu", "gpu_queue", "-gpu", "gpu.", "team/gpu"):
+            answer = api.create(a_longtask("queued", api.namespace, queueName=name), "--dry-run=server")
+            assert refused(answer, "spec.queueName cannot be the name of a LocalQueue; write for example gpu-queue")
+
+
 def test_a_second_installation_works_like_the_first(control_plane: ControlPlane) -> None:
     """With the values in a ConfigMap named by paramKind an API server refused every task after the first removal.
 

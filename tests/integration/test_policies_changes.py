@@ -31,7 +31,7 @@ CREATED_BY = "longtask.dev/created-by"
 
 @pytest.fixture(scope="module")
 def api(control_plane: ControlPlane) -> Iterator[Api]:
-    with installed(control_plane, "policies-changes") as api:
+    with installed(control_plane, "policies-changes", "kueue.enabled=true") as api:
         yield api
 
 
@@ -63,6 +63,7 @@ FROZEN: dict[str, Any] = {
     "serviceAccountName": "default",
     "nodeSelector": {"disk": "ssd"},
     "tolerations": [{"key": "disk", "operator": "Exists"}],
+    "queueName": "gpu-queue",
 }
 FIXED = {"idempotencyKey": "order-4711"}
 SENTENCE = "frozen until the task is Finished; take the change back, cancel the task first, or create another LongTask"

@@ -30,7 +30,7 @@ LABELS = {"longtask.dev/task": "t", "longtask.dev/attempt": "1"}
 
 @pytest.fixture(scope="module")
 def api(control_plane: ControlPlane) -> Iterator[Api]:
-    with installed(control_plane, "policies-guard") as api:
+    with installed(control_plane, "policies-guard", "kueue.enabled=true") as api:
         yield api
 
 
@@ -110,6 +110,49 @@ class TestJobs:
             api.patch(job, {"metadata": {"labels": {"team": "a"}, "annotations": {"x/y": "z"}}}, user=ALICE)
         )
         assert accepted(api.patch(job, {"metadata": {"finalizers": ["foregroundDeletion"]}}, "--dry-run=server"))
+
+
+KUEUE = "system:serviceaccount:kueue-system:kueue-controller-manager"
+
+
+class TestKueue:
+    """What Kueue does to a Job that was handed to it, with the rights that its own chart gives it."""
+
+    @pytest.fixture
+    def job(self, api: Api) -> Iterator[str]:
+        api.run("-n", api.namespace, "delete", "job", "queued", "--ignore-not-found", check=True)
+        labels = {**LABELS, "kueue.x-k8s.io/queue-name": "gpu-queue"}
+        assert accepted(api.create(a_job("queued", api.namespace, labels, LABELS), user=OPERATOR))
+        yield "job/queued"
+        api.run("-n", api.namespace, "delete", "job", "queued", "--wait=false", check=True)
+
+    def test_it_lets_a_job_go_with_its_place_and_takes_it_back(self, api: Api, job: str) -> None:
+        placed = {"metadata": {"labels": {"kueue.x-k8s.io/podset": "main"}}, "spec": {"nodeSelector": {"gpu": "a"}}}
+
+        assert accepted(api.patch(job, {"spec": {"suspend": False, "template": placed}}, user=KUEUE))
+        assert accepted(api.patch(job, {"spec": {"suspend": True}}, user=KUEUE))
+
+    def test_nobody_else_does(self, api: Api, job: str) -> None:
+        for user in (ALICE, "", "system:serviceaccount:kueue-system:default"):
+            assert refused(
+                api.patch(job, {"spec": {"suspend": False}}, user=user), "only the LongTask operator changes"
+            )
+
+    def test_nobody_moves_it_to_another_queue(self, api: Api, job: str) -> None:
+        for queue in ("other", None):
+            patch = {"metadata": {"labels": {"kueue.x-k8s.io/queue-name": queue}}}
+            assert refused(api.patch(job, patch, user=ALICE), "only the LongTask operator changes the spec, labels")
+
+    def test_it_changes_no_size_no_label_of_ours_and_no_job_that_was_not_handed_over(self, api: Api, job: str) -> None:
+        size = {"cpu": "4", "memory": "8Gi"}
+        container = {**a_pod_spec()["containers"][0], "resources": {"requests": size, "limits": size}}
+        ours = {"metadata": {"labels": {"longtask.dev/attempt": "2"}}}
+        for patch in ({"spec": {"template": {"spec": {"containers": [container]}}}}, ours):
+            assert refused(api.patch(job, patch, user=KUEUE), "only the LongTask operator changes the spec, labels")
+        api.run("-n", api.namespace, "delete", "job", "plain", "--ignore-not-found", check=True)
+        assert accepted(api.create(a_job("plain", api.namespace, LABELS, LABELS), user=OPERATOR))
+        assert refused(api.patch("job/plain", {"spec": {"suspend": False}}, user=KUEUE), "only the LongTask operator")
+        api.run("-n", api.namespace, "delete", "job", "plain", "--wait=false", check=True)
 
 
 class TestPods:

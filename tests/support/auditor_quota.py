@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tests.support.auditor import ATTEMPT, LEDGER_PREFIX, UID, Violation, is_live, ledger_text
 from tests.support.auditor_history import Change
 
-TENANT = "longtask.dev/tenant"
+TENANT, QUEUE = "longtask.dev/tenant", "kueue.x-k8s.io/queue-name"
 _UNLIMITED = 10**9
 Attempt = tuple[str, int]
 
@@ -33,6 +33,7 @@ class QuotaAuditor:
     _pods: dict[str, tuple[Attempt, bool]] = field(default_factory=dict)  #: namespace/name -> attempt, whether it lives
     _seen_over: set[Attempt] = field(default_factory=set)
     _tenants: dict[str, str] = field(default_factory=dict)  #: task uid -> tenant
+    _of_kueue: set[Attempt] = field(default_factory=set)  #: admitted by Kueue: no quota of ours counts them
 
     def replay(self, changes: Iterable[Change]) -> QuotaAuditor:
         takers = {"Job": self._job, "Pod": self._pod, "ConfigMap": self._ledger, "TenantQuota": self._quota}
@@ -69,6 +70,9 @@ class QuotaAuditor:
         if UID not in labels:
             return
         attempt = (labels[UID], int(labels[ATTEMPT]))
+        if QUEUE in labels:
+            self._of_kueue.add(attempt)
+            return
         new = key not in self._jobs
         self._jobs[key] = (labels.get(TENANT, ""), attempt)
         conditions = (change.body.get("status") or {}).get("conditions") or []
@@ -86,6 +90,8 @@ class QuotaAuditor:
         if UID not in labels:
             return
         attempt, alive = (labels[UID], int(labels[ATTEMPT])), is_live(change.body)
+        if attempt in self._of_kueue:
+            return
         self._pods[key] = (attempt, alive)
         if not alive:
             self._seen_over.add(attempt)

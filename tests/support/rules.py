@@ -180,6 +180,7 @@ def _ground(namespace: str) -> list[dict[str, Any]]:
     ]
     assign = [{"apiGroups": ["longtask.dev"], "resources": ["tenantquotas"], "verbs": ["assign"]}]
     users = [ALICE, ASSIGNER, OPERATOR, "system:serviceaccount:kube-system:job-controller", "system:node:n1"]
+    users += [f"system:serviceaccount:kueue-system:{name}" for name in ("kueue-controller-manager", "default")]
     return [
         *[{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": n}} for n in (namespace, OPERATOR_NAMESPACE)],
         *_role("longtask-test-writer", rules, users),

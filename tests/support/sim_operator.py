@@ -9,7 +9,7 @@ import asyncio
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -198,7 +198,7 @@ class SimOperator:
             caches=new_caches(),
             metrics=METRICS,
             clock=Clock(now=loop.now, jitter=lambda: 0.5),
-            policy=POLICY,
+            policy=replace(POLICY, kueue=True),
             job_policy=JOB_POLICY,
             unlabelled="Own",
             progress_interval=10,

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.sim_api import Broken, Json, is_finished
 from tests.support.sim_operator import KINDS, LogTrap, Pending, SimOperator, VirtualLoop
-from tests.support.sim_world import ENDS, World, is_terminal
+from tests.support.sim_world import ENDS, World, is_over, is_terminal
 
 NAMES = ("a", "b", "c")
 SPECS: list[dict[str, Any]] = [
@@ -29,6 +29,8 @@ SPECS: list[dict[str, Any]] = [
     {"idempotencyKey": "k"},
     {"idempotencyKey": "k", "priority": 3},
     {"idempotencyKey": "k", "args": ["other"]},
+    {"queueName": "gpu-queue"},
+    {"queueName": "gpu-queue", "idempotencyKey": "k"},
 ]
 EDITS: list[dict[str, Any]] = [
     {"cancel": True},
@@ -45,6 +47,7 @@ EDITS: list[dict[str, Any]] = [
 ]
 MISCHIEF = [
     "apply", "delete task", "delete job", "orphan job", "delete pod", "force-delete pod", "pod vanishes", "second pod",
+    "kueue takes back",
 ]  # fmt: skip
 index = st.integers(min_value=0, max_value=50)
 
@@ -254,8 +257,10 @@ class Story(RuleBasedStateMachine):
             self.world.force_delete(pod)
         elif kind == "pod vanishes" and pod:
             self.world.vanish(pod)
-        elif kind == "second pod" and job and "status" not in job and self.world.pods_of(job):
+        elif kind == "second pod" and job and not is_over(job) and self.world.pods_of(job):
             self.world.create_pod(job, duplicate=True)
+        elif kind == "kueue takes back" and job:
+            self.world.kueue_takes_back(job)
 
     # Invariants.
 

@@ -59,6 +59,7 @@ class World:
     claims: dict[str, tuple[str, str]] = field(default_factory=dict)  #: key and image of each task that has a key
     strays: set[tuple[str, int]] = field(default_factory=set)  #: attempts whose Job came after their task had gone
     jobs_seen: set[str] = field(default_factory=set)  #: uids of Jobs that had their pod
+    jobs_resumed: set[str] = field(default_factory=set)  #: of those, uids of Jobs that may make another one
 
     def __post_init__(self) -> None:
         self.api = SimApi(now=self.clock, on_status=self._check_status, on_job=self._check_job)
@@ -77,14 +78,22 @@ class World:
         uid, name = job["metadata"]["uid"], job["metadata"]["name"]
         if self.api.find("longtasks", job["metadata"]["ownerReferences"][0]["uid"]) is None:
             yield f"gc {name}", partial(self.api.delete, job, "jobs")
-        if "status" in job:
+        if is_over(job):
             ttl = timedelta(seconds=job["spec"]["ttlSecondsAfterFinished"])
             if self.clock() > parse_time(job["status"]["finishedAt"]) + ttl:
                 yield f"ttl {name}", partial(self.api.delete, job, "jobs")
             return
         pods = self.pods_of(job)
+        if job["spec"].get("suspend"):
+            living = [pod for pod in pods if not is_terminal(pod) and "deletionTimestamp" not in pod["metadata"]]
+            for pod in living:
+                yield f"suspend {name}", partial(self.api.delete, pod, "pods")
+            yield f"kueue admits {name}", partial(self.kueue_admits, job)
+            return
         if uid not in self.jobs_seen:
             yield f"create pod of {name}", partial(self.create_pod, job)
+        elif uid in self.jobs_resumed and all(is_terminal(pod) for pod in pods):
+            yield f"create pod of {name} again", partial(self.create_pod, job, duplicate=True)
         elif not pods or all(is_terminal(pod) for pod in pods):
             good = any((pod["status"] or {}).get("phase") == "Succeeded" for pod in pods)
             yield f"finish {name}", partial(self.finish_job, job, "Complete" if good else "Failed")
@@ -121,9 +130,22 @@ class World:
             if any(owner["uid"] == job["metadata"]["uid"] for owner in pod["metadata"].get("ownerReferences") or [])
         ]
 
+    def kueue_admits(self, job: Json) -> None:
+        """Let a suspended Job go; its controller begins with it."""
+        if job["metadata"]["uid"] in self.jobs_seen:
+            self.jobs_resumed.add(job["metadata"]["uid"])
+        spec = {**job["spec"], "suspend": False}
+        self.api.put("jobs", {**job, "spec": spec, "status": {"startTime": format_time(self.clock())}})
+
+    def kueue_takes_back(self, job: Json) -> None:
+        """Suspend a Job that was let go."""
+        if "suspend" in job["spec"] and not is_over(job):
+            self.api.put("jobs", {**job, "spec": {**job["spec"], "suspend": True}, "status": {}})
+
     def create_pod(self, job: Json, *, duplicate: bool = False) -> None:
         """Create a pod from the Job's template, as the Job controller does."""
         self.jobs_seen.add(job["metadata"]["uid"])
+        self.jobs_resumed.discard(job["metadata"]["uid"])
         template, number = copy_of(job["spec"]["template"]), len(self.containers)
         meta = template["metadata"] | {
             "name": f"{job['metadata']['name']}-{number:05d}",
@@ -296,6 +318,11 @@ def is_outcome(task: Json) -> bool:
     """Return whether the task ended otherwise than by its own cancel or deadline while it waited for another."""
     admitted = next((c for c in task["status"].get("conditions") or [] if c["type"] == "Admitted"), {})
     return is_finished(task) and admitted.get("reason") not in ("Duplicate", "KeyConflict")
+
+
+def is_over(job: Json) -> bool:
+    """Return whether the Job is Complete or Failed."""
+    return "finishedAt" in job.get("status", {})
 
 
 def is_terminal(pod: Json) -> bool:

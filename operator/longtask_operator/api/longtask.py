@@ -124,6 +124,7 @@ class RetryLimits(Model):
     disruption: int | None = Field(
         None, description="Attempts that the cluster ended: eviction, drain, node pressure. Default 20.", ge=0, le=1000
     )
+    preempted: int | None = Field(None, description="Attempts that gave way to others. Default 20.", ge=0, le=1000)
 
 
 class Backoff(Model):
@@ -347,6 +348,14 @@ class LongTaskSpec(Model):
     )
     tolerations: list[Toleration] | None = Field(
         None, description="Taints that the pod tolerates.", max_length=16, json_schema_extra=ATOMIC
+    )
+    queue_name: str | None = Field(
+        None,
+        description="A LocalQueue of Kueue in the task's namespace, where the chart allows it. Kueue then decides when "
+        "each attempt starts, not the tenant's quota.",
+        min_length=1,
+        max_length=63,
+        pattern=DNS_SUBDOMAIN,
     )
 
 

@@ -27,6 +27,9 @@ LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "longtask"
 
+#: On Jobs: the LocalQueue in which Kueue queues them. Kueue's name, not ours.
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+
 # Annotations.
 ANNOTATION_CREATED_BY = f"{GROUP}/created-by"  #: on LongTasks, written by the API server
 ANNOTATION_TRACEPARENT = f"{GROUP}/traceparent"  #: on LongTasks, by the submitter

@@ -75,6 +75,7 @@ class Cause(StrEnum):
     NEVER_STARTED = "NeverStarted"
     LOST = "Lost"
     DISRUPTION = "Disruption"
+    PREEMPTED = "Preempted"
 
     DEADLINE = "Deadline"
     CANCELLED = "Cancelled"

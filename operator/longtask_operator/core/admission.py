@@ -4,6 +4,8 @@ Tenants take turns: those who do not borrow first, then by the least share of de
 the place of whoever is their first. Inside a tenant the first in order that fits starts. A task at the head that does
 not fit lets smaller ones pass, but only for RESERVE_AFTER: then what becomes free is kept for it, in its tenant, and
 where the whole cohort is short of room nobody else borrows until it has started.
+
+Those whom Kueue admits take no part in this: of a TenantQuota only stopPolicy and maxSize keep them from Kueue.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 from longtask_operator.core.fair_share import NOTHING, Use, share_of
 from longtask_operator.core.ledger import MAX_ENTRIES, Entries
@@ -75,7 +77,8 @@ def member_of(
     decayed: Use = NOTHING,
 ) -> Member:
     """Return a member; *user_of* names the person behind a task's uid, or says an empty string."""
-    running = Counter(user_of(uid) for uid in entries) if limits.per_user is not None else Counter[str]()
+    counted = [uid for uid, entry in entries.items() if not entry.handed_over] if limits.per_user is not None else []
+    running = Counter(user_of(uid) for uid in counted)
     usage = usage or usage_of(entries.values())
     return Member(limits=limits, entries=entries, usage=usage, running=running, decayed=decayed)
 
@@ -97,7 +100,8 @@ def head_of(queue: TenantQueue, tenant: str, limits: Limits, room: Room, users: 
     """Return the first in order that could ever start and that no limit of its person holds back."""
     return queue.first(
         lambda line: (
-            room.could_fit(tenant, demand_of(line.held))
+            not line.handed_over
+            and room.could_fit(tenant, demand_of(line.held))
             and not exceeds_max_size(line.size, limits)
             and can_hold(line.user, users, limits)
         )
@@ -146,6 +150,7 @@ class _Cycle:
     def run(self) -> Plan:
         """Admit until nobody fits any more."""
         self._admit_anew()
+        self._hand_over()
         if self.holder and self._takes(self.holder):
             self._admit(self.holder)
             self.holder = None
@@ -164,9 +169,21 @@ class _Cycle:
             queue, entries = self.queues[tenant], self.members[tenant].entries
             few, many = (queue.uids(), entries) if len(queue) < len(entries) else (list(entries), queue)
             for candidate in [queue.get(uid) for uid in few if uid in many]:
-                if candidate:
+                if candidate and (candidate.entry.handed_over or not entries[candidate.entry.uid].handed_over):
                     queue.remove(candidate.entry.uid)
                     self.admitted.append(candidate)
+
+    def _hand_over(self) -> None:
+        """Take out those whom Kueue admits, but for what is too large, on hold, or too much for the ledger."""
+        for tenant in self.active:
+            while self.slots > 0 and (chosen := self.queues[tenant].first(partial(self._goes_to_kueue, tenant))):
+                self.queues[tenant].remove(chosen.entry.uid)
+                self.slots -= 1
+                self.admitted.append(chosen)
+
+    def _goes_to_kueue(self, tenant: str, line: Line) -> bool:
+        limits = self.members[tenant].limits
+        return line.handed_over and not limits.on_hold and not exceeds_max_size(line.size, limits)
 
     def _turn(self, tenant: str) -> _Turn | None:
         """Return who of *tenant* is the next that fits, with what decides whose turn it is; None if there is nobody."""
@@ -190,6 +207,7 @@ class _Cycle:
         limits, demand = self.members[tenant].limits, demand_of(line.held)
         return (
             self.slots > 0
+            and not line.handed_over
             and self.room.fits(tenant, demand)
             and not exceeds_max_size(line.size, limits)
             and can_hold(line.user, self.users[tenant], limits)
@@ -197,10 +215,9 @@ class _Cycle:
         )
 
     def _takes(self, candidate: Candidate) -> bool:
-        entry = candidate.entry
-        if self.queues[candidate.tenant].get(entry.uid) is not candidate:
+        if self.queues[candidate.tenant].get(candidate.entry.uid) is not candidate:
             return False
-        return self._takes_line(candidate.tenant, Line(entry.size, entry.held, candidate.user))
+        return self._takes_line(candidate.tenant, Line.of(candidate))
 
     def _admit(self, candidate: Candidate) -> None:
         self.queues[candidate.tenant].remove(candidate.entry.uid)
@@ -240,7 +257,7 @@ class _Cycle:
         """Return the holder of the last plan, if what it waited for has not changed."""
         for tenant in self.active if uid else ():
             candidate = self.queues[tenant].get(uid)
-            if candidate and not self._is_stopped(tenant):
+            if candidate and not candidate.entry.handed_over and not self._is_stopped(tenant):
                 limits, entry = self.members[tenant].limits, candidate.entry
                 blocked = exceeds_max_size(entry.size, limits)
                 if blocked or not can_hold(candidate.user, self.users[tenant], limits):

@@ -99,7 +99,7 @@ def _refused(pod: PodView) -> AttemptEnd:
 
 
 def _cause_of_exit(pod: PodView, ended: Ended, outcome: Outcome | None, stop: Cause | None) -> Cause:
-    if ended.exit_code == 0 and (stop is None or outcome or _ended_before_deletion(pod, ended)):
+    if ended.exit_code == 0 and (stop is None or outcome or ended_before_deletion(pod, ended)):
         return Cause.COMPLETED
     if outcome and outcome.permanent:
         return Cause.PERMANENT
@@ -113,13 +113,13 @@ def _cause_of_exit(pod: PodView, ended: Ended, outcome: Outcome | None, stop: Ca
         return Cause.NEVER_STARTED
     if pod.disruption or pod.reason == "Evicted":
         return Cause.DISRUPTION
-    if pod.deleted_at and not _ended_before_deletion(pod, ended):
+    if pod.deleted_at and not ended_before_deletion(pod, ended):
         return Cause.DISRUPTION
     return Cause.APPLICATION
 
 
-def _ended_before_deletion(pod: PodView, ended: Ended) -> bool:
-    """Whether the container had ended when the pod's deletion began; times on the wire have whole seconds."""
+def ended_before_deletion(pod: PodView, ended: Ended) -> bool:
+    """Return whether the container had ended when the pod's deletion began; times on the wire have whole seconds."""
     if pod.deleted_at is None or ended.finished is None:
         return pod.deleted_at is None
     return ended.finished < pod.deleted_at - timedelta(seconds=pod.grace_seconds)

@@ -48,6 +48,16 @@ class ConfirmPod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmSuspended:
+    """Ask the API server whether the Job is suspended now; if not, nothing else may be done.
+
+    The cache of Jobs may be behind that of pods: a Job that was just let go looks as if it were taken back.
+    """
+
+    job: JobView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeepEntry:
     """Put *entry* into the ledger: its attempt lives and the ledger does not hold it."""
 
@@ -108,6 +118,7 @@ Action = (
     AskWhyNoPod
     | ConfirmGone
     | ConfirmPod
+    | ConfirmSuspended
     | CreateJob
     | KeepEntry
     | StopJob

@@ -48,6 +48,7 @@ class AttemptFacts:
     deadline: datetime | None
     report_base: str  #: https://host:port of the report server
     resume: Resume | None = None  #: what it starts from; None: a fresh start
+    queue: str | None = None  #: LocalQueue of Kueue that admits it; None: we did
 
 
 def compact_json(value: Any) -> str:

@@ -21,6 +21,7 @@ from longtask_operator.api.names import (
     ANNOTATION_RUN,
     API_VERSION,
     FINALIZER,
+    KUEUE_QUEUE_LABEL,
     LABEL_ATTEMPT,
     LABEL_MANAGED_BY,
     LABEL_TASK,
@@ -86,11 +87,12 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
         "metadata": {
             "name": job_name(meta.name, meta.uid, facts.number),
             "namespace": meta.namespace,
-            "labels": labels,
+            "labels": labels | ({KUEUE_QUEUE_LABEL: facts.queue} if facts.queue else {}),
             "annotations": {**_annotations(task, facts), **key},
             "ownerReferences": [owner],
         },
         "spec": {
+            **({"suspend": True} if facts.queue else {}),  # Kueue unsuspends it
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,

@@ -1,9 +1,9 @@
 """The ledger: one line per live attempt, written before its Job exists.
 
 It is the write-ahead record of admission. A line `uid attempt generation milliCPU MiB`, with
-the word `sidecar` behind it where our sidecar has its share of both amounts, is added by
-compare-and-swap before the attempt's Job is created and removed when the attempt's outcome
-stands in the status and no live pod of it remains. Two operators therefore cost a
+the word `sidecar` behind it where our sidecar has its share of both amounts and `kueue` where Kueue
+admits it, is added by compare-and-swap before the attempt's Job is created and removed when the
+attempt's outcome stands in the status and no live pod of it remains. Two operators therefore cost a
 conflict, never a second attempt of the same number.
 """
 
@@ -28,6 +28,7 @@ class LedgerEntry:
     generation: int
     size: Size  #: of the task container
     sidecar: bool = False  #: whether our sidecar runs beside it
+    handed_over: bool = False  #: whether Kueue admits it: it counts for no quota of ours
 
     @property
     def held(self) -> Size:
@@ -35,7 +36,9 @@ class LedgerEntry:
         return self.size.plus(SIDECAR) if self.sidecar else self.size
 
 
-_SIDECAR_WORD = "sidecar"
+_SIDECAR_WORD, _KUEUE_WORD = "sidecar", "kueue"
+#: What may stand behind the five fields of a line.
+_WORDS: tuple[list[str], ...] = ([], [_SIDECAR_WORD], [_KUEUE_WORD], [_SIDECAR_WORD, _KUEUE_WORD])
 
 #: Entries by task uid: a task has one live attempt at most.
 Entries = Mapping[str, LedgerEntry]
@@ -50,7 +53,7 @@ def parse_entries(text: str) -> dict[str, LedgerEntry]:
     entries = {}
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
-        if len(fields) != 5 and fields[5:] != [_SIDECAR_WORD]:
+        if len(fields) < 5 or fields[5:] not in _WORDS:
             raise ValueError(f"line {number} of the ledger has {len(fields)} fields instead of 5: {line[:80]!r}")
         entries[fields[0]] = _parse_entry(fields)
     return entries
@@ -81,11 +84,19 @@ def with_changes(
 
 def _parse_entry(fields: list[str]) -> LedgerEntry:
     uid, attempt, generation, cpu, memory = fields[:5]
-    held, sidecar = Size(cpu=int(cpu), memory=int(memory) * MEBIBYTE), len(fields) > 5
+    held, sidecar = Size(cpu=int(cpu), memory=int(memory) * MEBIBYTE), _SIDECAR_WORD in fields[5:]
     size = Size(cpu=held.cpu - SIDECAR.cpu, memory=held.memory - SIDECAR.memory) if sidecar else held
-    return LedgerEntry(uid=uid, attempt=int(attempt), generation=int(generation), size=size, sidecar=sidecar)
+    return LedgerEntry(
+        uid=uid,
+        attempt=int(attempt),
+        generation=int(generation),
+        size=size,
+        sidecar=sidecar,
+        handed_over=_KUEUE_WORD in fields[5:],
+    )
 
 
 def _format_entry(entry: LedgerEntry) -> str:
-    held, word = entry.held, f" {_SIDECAR_WORD}" if entry.sidecar else ""
-    return f"{entry.uid} {entry.attempt} {entry.generation} {held.cpu} {-(-held.memory // MEBIBYTE)}{word}\n"
+    held = entry.held
+    words = (f" {_SIDECAR_WORD}" if entry.sidecar else "") + (f" {_KUEUE_WORD}" if entry.handed_over else "")
+    return f"{entry.uid} {entry.attempt} {entry.generation} {held.cpu} {-(-held.memory // MEBIBYTE)}{words}\n"

@@ -18,6 +18,7 @@ from longtask_operator.api.names import (
     ANNOTATION_RESUMED_FROM,
     ANNOTATION_RUN,
     FINALIZER,
+    KUEUE_QUEUE_LABEL,
     LABEL_ATTEMPT,
     LABEL_TASK,
     LABEL_TASK_UID,
@@ -79,6 +80,9 @@ class JobView:
     message: str  #: message of that condition
     key: str = ""  #: idempotency key of its task
     resumed_from: str | None = None  #: manifest of the checkpoint that its pod was given
+    queue: str = ""  #: LocalQueue of Kueue that it was handed to
+    suspended: bool = False  #: its controller makes no pod, and takes away the one that there is
+    started: datetime | None = None  #: when its controller began, after a suspension when it began again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +164,9 @@ def observe_job(body: Mapping[str, Any]) -> JobView | None:
         message=str((final or {}).get("message") or ""),
         key=str(annotations.get(ANNOTATION_KEY) or ""),
         resumed_from=str(annotations.get(ANNOTATION_RESUMED_FROM) or "")[:384] or None,
+        queue=str(labels.get(KUEUE_QUEUE_LABEL) or ""),
+        suspended=bool((body.get("spec") or {}).get("suspend")),
+        started=parse_optional_time((body.get("status") or {}).get("startTime")),
     )
 
 

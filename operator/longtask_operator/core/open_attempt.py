@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import format_time
@@ -68,6 +66,7 @@ def kept(seen: Observed, attempt: CurrentAttempt) -> tuple[Action, ...]:
         generation=generation,
         size=size,
         sidecar=bool(seen.task.spec.progress_file),
+        handed_over=entry.handed_over if entry else bool(attempt.job and attempt.job.queue),
     )
     return (KeepEntry(entry=kept, tenant=seen.task.status.tenant or seen.tenant or ""),)
 
@@ -77,10 +76,3 @@ def has_started(attempt: CurrentAttempt) -> bool:
     return any(pod.running_since or pod.ended for pod in attempt.pods) or bool(
         attempt.recorded and attempt.recorded.start_time
     )
-
-
-def began(attempt: CurrentAttempt) -> datetime:
-    """Return when the attempt's Job, or failing that its pod, was created."""
-    if attempt.job:
-        return attempt.job.created
-    return attempt.pods[0].created

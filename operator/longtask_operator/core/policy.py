@@ -16,3 +16,4 @@ class Policy:
     ladder: Ladder
     start_limits: StartLimits = field(default_factory=StartLimits)
     stop_waits: StopWaits = field(default_factory=StopWaits)
+    kueue: bool = False  #: whether tasks may be handed to Kueue

@@ -29,6 +29,13 @@ class Line(NamedTuple):
     size: Size  #: of the task container
     held: Size  #: what one of them will hold of the quota
     user: str
+    handed_over: bool = False  #: whether Kueue admits them
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> Line:
+        """Return the line that *candidate* stands in."""
+        entry = candidate.entry
+        return cls(entry.size, entry.held, candidate.user, entry.handed_over)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +101,7 @@ class TenantQueue:
         """Let *candidate* wait; it takes the place of another of the same task."""
         uid = candidate.entry.uid
         self._waiting[uid] = candidate
-        entry = candidate.entry
-        line = self._lines.setdefault(Line(entry.size, entry.held, candidate.user), [])
+        line = self._lines.setdefault(Line.of(candidate), [])
         self._count += 1
         heapq.heappush(line, (place_of(candidate, self._max_priority), self._count, candidate))
         if len(line) > 2 * len(self._waiting) + _SPARE:

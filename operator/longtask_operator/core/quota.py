@@ -108,8 +108,8 @@ def default_limits(concurrency: int, cpu: str, memory: str) -> Limits:
 
 
 def usage_of(entries: Iterable[LedgerEntry]) -> Amounts:
-    """Return what *entries* hold together."""
-    sizes = [entry.held for entry in entries]
+    """Return what *entries* hold together; those that Kueue admits hold nothing."""
+    sizes = [entry.held for entry in entries if not entry.handed_over]
     return Amounts(
         concurrency=len(sizes), cpu=sum(size.cpu for size in sizes), memory=sum(size.memory for size in sizes)
     )

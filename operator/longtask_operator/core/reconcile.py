@@ -30,6 +30,7 @@ from longtask_operator.core.decision import (
 from longtask_operator.core.duplicates import LOOK_AGAIN, Yields, ended_apart, judge, named, take_over
 from longtask_operator.core.environment import check_environment
 from longtask_operator.core.estimate import estimate_start
+from longtask_operator.core.handover import check_queue
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.node_loss import describe_loss, forced, next_look
 from longtask_operator.core.observe import PodView
@@ -170,6 +171,7 @@ def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size
         generation=task.metadata.generation,
         size=size,
         sidecar=bool(task.spec.progress_file),
+        handed_over=bool(task.spec.queue_name),
     )
     candidate = Candidate(
         key=f"{task.metadata.namespace}/{task.metadata.name}",
@@ -227,6 +229,7 @@ def _admissible(seen: Observed, status: LongTaskStatus, policy: Policy) -> Size:
     if not seen.task.spec.image:
         raise SpecError("spec.image", "is needed: the container image to run")
     check_environment(seen.task)
+    check_queue(seen.task.spec, allowed=policy.kueue)
     return choose_size(seen.task.spec.resources, status, policy.ladder, seen.suggestion).size
 
 

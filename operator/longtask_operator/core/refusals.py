@@ -16,6 +16,7 @@ from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core import lifecycle
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import AskWhyNoPod, ConfirmGone, Decision, ReleaseEntry
+from longtask_operator.core.handover import began
 from longtask_operator.core.refusal import Refusal, says_the_same
 from longtask_operator.core.release import leftovers_of
 
@@ -63,13 +64,13 @@ def is_over(seen: Observed, status: LongTaskStatus | None) -> bool:
 def ask_why(seen: Observed, attempt: CurrentAttempt) -> tuple[tuple[AskWhyNoPod, ...], datetime | None]:
     """Return the question why the Job of *attempt* has no pod, where it is due, and when it is due next.
 
-    The moments follow from the Job's age alone, so that nothing has to be remembered.
+    The moments follow from the time since it could have one alone, so that nothing has to be remembered.
     """
-    if attempt.job is None or attempt.pods or attempt.job.deleting:
+    if attempt.job is None or attempt.pods or attempt.job.deleting or attempt.job.suspended:
         return (), None
-    created, age = attempt.job.created, seen.now - attempt.job.created
+    begun, age = began(attempt), seen.now - began(attempt)
     if age < ASK_AFTER:
-        return (), created + ASK_AFTER
+        return (), begun + ASK_AFTER
     return (AskWhyNoPod(job=attempt.job),), seen.now + min(age, ASK_LAST)
 
 

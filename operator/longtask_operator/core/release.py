@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longtask_operator.core.current import Observed
+from longtask_operator.api.reasons import Cause
+from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.decision import Action, ReleaseEntry, ReleasePod, StopJob, StopPod
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
@@ -39,8 +40,15 @@ def leftovers_of(seen: Observed, *, spared: int | None = None) -> tuple[Action, 
 
 
 def _is_done(job: JobView, seen: Observed) -> bool:
-    """Whether *job* starts no pod any more: with one pod over it ends by itself, a second later."""
-    return job.finished or job.deleting or any(pod.attempt == job.attempt and pod.is_over for pod in seen.pods)
+    """Whether *job* starts no pod any more: with one pod over it ends by itself, a second later.
+
+    One that Kueue took back does not, and whoever unsuspends it again gets a second pod.
+    """
+    if job.finished or job.deleting:
+        return True
+    ended = find_attempt(seen.task.status, job.attempt)
+    taken_back = job.suspended or bool(job.queue and ended and ended.cause == Cause.PREEMPTED)
+    return not taken_back and any(pod.attempt == job.attempt and pod.is_over for pod in seen.pods)
 
 
 def _release_entry(entry: LedgerEntry | None, tenant: str) -> tuple[Action, ...]:

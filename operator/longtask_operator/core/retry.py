@@ -25,6 +25,7 @@ DEFAULT_LIMITS: Mapping[Cause, int] = {
     Cause.NEVER_STARTED: 3,
     Cause.LOST: 5,
     Cause.DISRUPTION: 20,
+    Cause.PREEMPTED: 20,
 }
 
 #: Ended on request: no failure, no backoff, no budget.
@@ -67,6 +68,7 @@ def limit_of(cause: Cause, retry: Retry | None) -> int:
         Cause.NEVER_STARTED: limits.never_started,
         Cause.LOST: limits.lost,
         Cause.DISRUPTION: limits.disruption,
+        Cause.PREEMPTED: limits.preempted,
     }.get(cause)
     return DEFAULT_LIMITS.get(cause, 0) if asked is None else asked
 

@@ -18,8 +18,8 @@ from longtask_operator.api.reasons import ConditionType
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.conditions import find_condition
 from longtask_operator.core.current import CurrentAttempt, Observed
+from longtask_operator.core.handover import began
 from longtask_operator.core.observe import PodView
-from longtask_operator.core.open_attempt import began
 
 #: What a start that gets no further waits for.
 Kind = Literal["config", "image", "container"]

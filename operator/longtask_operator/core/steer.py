@@ -6,17 +6,19 @@ from dataclasses import replace
 from datetime import timedelta
 
 from longtask_operator.api.phases import Phase
-from longtask_operator.api.reasons import QueueReason, Reason
+from longtask_operator.api.reasons import Cause, QueueReason, Reason
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.core import ending, lifecycle, record
 from longtask_operator.core.causes import AttemptEnd, classify_pod, lost
 from longtask_operator.core.checkpoints import accept
 from longtask_operator.core.current import CurrentAttempt, Observed
-from longtask_operator.core.decision import ConfirmGone, CreateJob, Decision, earliest
+from longtask_operator.core.decision import Action, ConfirmGone, CreateJob, Decision, earliest
 from longtask_operator.core.duplicates import judge
+from longtask_operator.core.handover import began, held_by_kueue, said_by, stop_of, taken_back, to_confirm
 from longtask_operator.core.liveness import judged_next
 from longtask_operator.core.node_loss import describe_loss, next_look
-from longtask_operator.core.open_attempt import began, describe, has_started, kept, with_attempt_and_size
+from longtask_operator.core.observe import JobView
+from longtask_operator.core.open_attempt import describe, has_started, kept, with_attempt_and_size
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.refusals import ask_why, give_up_refused, is_held_back
 from longtask_operator.core.start_limits import start_limit, wait_shown, word_of
@@ -35,9 +37,9 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, polic
         recorded = describe(seen, attempt, status)
         sized = with_attempt_and_size(seen, status, recorded, policy.ladder)
         decision = ending.end_attempt(seen, recorded, sized, end, policy)
-        return decision if attempt.pods else replace(decision, first=(_confirm_gone(seen, attempt),))
+        return replace(decision, first=_made_sure_of(seen, attempt, end))
     if not attempt.job and not attempt.pods:
-        return _create(seen, attempt, status)
+        return _create(seen, attempt, status, policy)
     wanted = stop_wanted(seen, attempt, status, policy)
     if wanted:
         return stop_attempt(seen, attempt, status, wanted, policy.stop_waits)
@@ -47,7 +49,10 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, polic
 def _end_of(attempt: CurrentAttempt) -> AttemptEnd | None:
     """Return how the attempt ended, or None while it lives or has not begun."""
     if attempt.pods:
-        return classify_pod(attempt.pods[0], attempt.stop) if attempt.pods[0].is_over else None
+        if not attempt.pods[0].is_over:
+            return None
+        end = classify_pod(attempt.pods[0], stop_of(attempt))
+        return replace(end, message=said_by(end, attempt))
     if attempt.job and not attempt.job.finished:
         return None
     if attempt.stop:
@@ -59,18 +64,25 @@ def _end_of(attempt: CurrentAttempt) -> AttemptEnd | None:
     return None
 
 
-def _confirm_gone(seen: Observed, attempt: CurrentAttempt) -> ConfirmGone:
+def _made_sure_of(seen: Observed, attempt: CurrentAttempt, end: AttemptEnd) -> tuple[Action, ...]:
+    """Return what has to be made sure of before *end* is recorded: what a cache may not know yet."""
     meta = seen.task.metadata
-    return ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=attempt.number)
+    if not attempt.pods:
+        return (ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=attempt.number),)
+    if end.cause is Cause.PREEMPTED and attempt.stop is None and (job := taken_back(attempt)):
+        return to_confirm(job)
+    return ()
 
 
-def _create(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Decision | None:
+def _create(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision | None:
     """Create the Job of an admitted attempt, unless the spec changed or says otherwise since."""
     spec, entry = seen.task.spec, attempt.entry
     deadline = record.deadline_of(status, spec)
     if entry is None or seen.tenant is None or spec.cancel or spec.suspend or (deadline and seen.now >= deadline):
         return None
     if entry.generation != seen.task.metadata.generation or judge(seen.rivals) or is_held_back(seen):
+        return None
+    if entry.handed_over != bool(spec.queue_name) or (entry.handed_over and not policy.kueue):
         return None
     create = CreateJob(entry=entry, tenant=seen.tenant, run=status.run or 1, deadline=deadline)
     return Decision(first=(create,), again_at=deadline)
@@ -80,6 +92,8 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
     """Show an attempt that starts or runs."""
     recorded = describe(seen, attempt, status)
     deadline = record.deadline_of(status, seen.task.spec)
+    if job := held_by_kueue(attempt):
+        return _mirror_held(seen, attempt, status, job, policy)
     if not has_started(attempt):
         return _mirror_start(seen, attempt, status, recorded, policy)
     status = with_attempt_and_size(seen, status, recorded, policy.ladder)
@@ -96,6 +110,21 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
     )
     again_at = earliest(deadline, judged_next(seen, attempt), next_look(attempt.pods, retry, now))
     return Decision(first=kept(seen, attempt), status=status, again_at=again_at)
+
+
+def _mirror_held(
+    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, job: JobView, policy: Policy
+) -> Decision:
+    """Show an attempt that waits for Kueue, which may let it go at once."""
+    noticed, deadline = job.created + QUIET_START, record.deadline_of(status, seen.task.spec)
+    if seen.now < noticed:
+        return Decision(first=kept(seen, attempt), again_at=earliest(noticed, deadline))
+    status = with_attempt_and_size(seen, status, describe(seen, attempt, status), policy.ladder)
+    status = status.model_copy(update={"next_attempt_time": None, "progress": None})
+    message = f"waits in queue {job.queue} of Kueue, which has not admitted Job {job.name} yet"
+    situation = lifecycle.waiting(QueueReason.BEHIND_OTHERS, message)
+    status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+    return Decision(first=kept(seen, attempt), status=status, again_at=deadline)
 
 
 def _mirror_start(

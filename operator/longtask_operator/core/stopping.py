@@ -17,6 +17,7 @@ from longtask_operator.core import lifecycle, record
 from longtask_operator.core.checkpoints import accept
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import Action, ConfirmPod, Decision, StopJob, StopPod
+from longtask_operator.core.handover import TAKEN_BACK, held_by_kueue, taken_back, to_confirm
 from longtask_operator.core.liveness import judge_life
 from longtask_operator.core.node_loss import describe_loss, forced, next_look
 from longtask_operator.core.open_attempt import describe, has_started, kept
@@ -52,10 +53,14 @@ def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus,
         return _requested(Cause.DEADLINE)
     if spec.suspend:
         return _requested(Cause.SUSPENDED)
+    if job := taken_back(attempt):
+        return Stop(cause=Cause.PREEMPTED, said=TAKEN_BACK, first=to_confirm(job))
     if given_up := _given_up(seen, attempt):
         return given_up
     if replaced := _replaced(attempt):
         return replaced
+    if held_by_kueue(attempt):
+        return None
     if has_started(attempt):
         return _lifeless(seen, attempt)
     limit = start_limit(seen, attempt, policy.start_limits)
@@ -116,7 +121,7 @@ def stop_attempt(
     situation = lifecycle.active(phase, reason, message)
     status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=now)
     if until := wait_before_stop(seen, attempt, status, waits):
-        return Decision(first=kept(seen, attempt), status=status, again_at=until)
+        return Decision(first=(*stop.first, *kept(seen, attempt)), status=status, again_at=until)
     return Decision(
         first=(*stop.first, *kept(seen, attempt)),
         status=status,

@@ -49,10 +49,19 @@ class Scene:
 
 def why_waiting(candidate: Candidate, scene: Scene, position: int | None = None) -> HeldBack:
     """Return why *candidate*, which the last cycle left in its queue, may not start."""
-    for rule in (_of_its_size, _of_its_tenant, _of_what_is_used, _of_reservations):
+    rules = (_of_its_size, _of_its_tenant, _of_what_is_used, _of_reservations)
+    for rule in (_before_kueue,) if candidate.entry.handed_over else rules:
         if found := rule(candidate, scene.snapshot, scene, position):
             return replace(found, position=position)
     return HeldBack(reason=QueueReason.BEHIND_OTHERS, message="waits for its turn", position=position)
+
+
+def _before_kueue(candidate: Candidate, snapshot: Snapshot, scene: Scene, position: int | None) -> HeldBack | None:
+    """Return what keeps a task from Kueue, which then says nothing of its own yet."""
+    limits = snapshot.members[candidate.tenant].limits
+    if message := exceeds_max_size(candidate.entry.size, limits):
+        return HeldBack(reason=QueueReason.EXCEEDS_MAX_SIZE, message=message)
+    return _of_a_stop(limits) or _of_the_ledger(snapshot)
 
 
 def _of_its_size(candidate: Candidate, snapshot: Snapshot, scene: Scene, position: int | None) -> HeldBack | None:
@@ -69,9 +78,8 @@ def _of_its_size(candidate: Candidate, snapshot: Snapshot, scene: Scene, positio
 
 def _of_its_tenant(candidate: Candidate, snapshot: Snapshot, scene: Scene, position: int | None) -> HeldBack | None:
     limits = snapshot.members[candidate.tenant].limits
-    if limits.on_hold:
-        message = f"{limits.origin} says stopPolicy Hold: nothing starts until it is None again"
-        return HeldBack(reason=QueueReason.TENANT_STOPPED, message=message)
+    if stopped := _of_a_stop(limits):
+        return stopped
     if limits.max_queued is not None and position is not None and position > limits.max_queued:
         message = (
             f"{limits.max_queued} tasks of tenant {candidate.tenant} wait before this one, as many as its queue takes"
@@ -92,10 +100,21 @@ def _of_what_is_used(candidate: Candidate, snapshot: Snapshot, scene: Scene, pos
         return HeldBack(reason=QueueReason.QUOTA_EXHAUSTED, message=message)
     if lacking := room.lacking(tenant, demand_of(held)):
         return HeldBack(reason=QueueReason.COHORT_EXHAUSTED, message=_cohort_is_short(candidate, snapshot, lacking[0]))
-    if snapshot.count >= snapshot.max_entries:
-        message = f"{snapshot.count} attempts are live, the most that one ledger holds"
-        return HeldBack(reason=QueueReason.COHORT_EXHAUSTED, message=message)
-    return None
+    return _of_the_ledger(snapshot)
+
+
+def _of_a_stop(limits: Limits) -> HeldBack | None:
+    if not limits.on_hold:
+        return None
+    message = f"{limits.origin} says stopPolicy Hold: nothing starts until it is None again"
+    return HeldBack(reason=QueueReason.TENANT_STOPPED, message=message)
+
+
+def _of_the_ledger(snapshot: Snapshot) -> HeldBack | None:
+    if snapshot.count < snapshot.max_entries:
+        return None
+    message = f"{snapshot.count} attempts are live, the most that one ledger holds"
+    return HeldBack(reason=QueueReason.COHORT_EXHAUSTED, message=message)
 
 
 def _of_reservations(candidate: Candidate, snapshot: Snapshot, scene: Scene, position: int | None) -> HeldBack | None:

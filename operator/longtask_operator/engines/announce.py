@@ -68,7 +68,8 @@ class Announcer:
     def _started(self, task: TaskRecord, attempt: Attempt, job: JobView | None) -> None:
         started = parse_optional_time(attempt.start_time)
         if job and started and job.attempt == attempt.number:
-            self._metrics.started((started - job.created).total_seconds())
+            begun = (job.started or job.created) if job.queue else job.created  # Kueue's queue is not ours
+            self._metrics.started((started - begun).total_seconds())
         log.info("attempt runs", **_ids(task), attempt=attempt.number, node=attempt.node_name)
 
     def _attempt_ended(

@@ -31,6 +31,7 @@ from longtask_operator.core.decision import (
     AskWhyNoPod,
     ConfirmGone,
     ConfirmPod,
+    ConfirmSuspended,
     CreateJob,
     DeleteTask,
     ForceDeletePod,
@@ -129,7 +130,7 @@ class Applier:
         match action:
             case AskWhyNoPod():
                 await self._ask_why_no_pod(action.job)
-            case ConfirmGone() | ConfirmPod():
+            case ConfirmGone() | ConfirmPod() | ConfirmSuspended():
                 await self._confirm(action)
             case CreateJob() if seen:
                 await self._create_job(action, seen)
@@ -167,12 +168,25 @@ class Applier:
             await self._confirm_pod(ConfirmPod(pod=action.pod))
         await self._delete("v1", "pods", action.pod, grace=0 if force else None)
 
-    async def _confirm(self, action: ConfirmGone | ConfirmPod) -> None:
+    async def _confirm(self, action: ConfirmGone | ConfirmPod | ConfirmSuspended) -> None:
         """Raise Conflict if what is to be confirmed is not so."""
-        if isinstance(action, ConfirmGone):
-            await self._confirm_gone(action)
-        else:
-            await self._confirm_pod(action)
+        match action:
+            case ConfirmGone():
+                await self._confirm_gone(action)
+            case ConfirmPod():
+                await self._confirm_pod(action)
+            case ConfirmSuspended():
+                await self._confirm_suspended(action.job)
+
+    async def _confirm_suspended(self, job: JobView) -> None:
+        """Raise Conflict if the Job is not suspended, or gone; the cache knows it then."""
+        try:
+            self._take_in_job(await self.context.kube.get(resource_path("batch/v1", "jobs", job.namespace, job.name)))
+        except NotFound:
+            self.context.caches.jobs.remove(job.namespace, job.name, job.uid)
+        known = self.context.caches.jobs.get(job.namespace, job.name)
+        if known is None or known.uid != job.uid or not known.suspended:
+            raise Conflict(409, "Conflict", f"Job {job.name} is not suspended any more")
 
     async def _confirm_gone(self, action: ConfirmGone) -> None:
         """Raise Conflict if a pod of the attempt is there after all."""
@@ -231,6 +245,7 @@ class Applier:
             deadline=action.deadline,
             report_base=self.context.job_policy.report_base,
             resume=resume_of(seen.task),
+            queue=seen.task.spec.queue_name if action.entry.handed_over else None,
         )
         try:
             body = build_job(seen.task, facts, self.context.job_policy, ca_bundle=self.ca_bundle())

@@ -131,6 +131,39 @@ def test_a_task_that_holds_an_entry_is_admitted_anew_whatever_the_limits() -> No
     assert tenant.admitted == ["x"]
 
 
+class TestHandOver:
+    def test_what_kueue_admits_asks_for_no_quota_and_takes_none(self) -> None:
+        candidates = (waiting("a", handed_over=True), waiting("b", handed_over=True), waiting("c"), waiting("d"))
+        assert Tenant(*candidates, concurrency=1).admitted == ["a", "b", "c"]
+        assert usage_of([waiting("a", handed_over=True).entry]) == Amounts()
+        person = [waiting(uid, user="alice", handed_over=True) for uid in ("x", "y")]
+        assert Tenant(*person, concurrency=0, cpu=0, per_user=1, spent="all").admitted == ["x", "y"]
+
+    def test_but_a_stop_the_largest_size_and_the_ledger_hold_it_back(self) -> None:
+        held = Tenant(waiting("a", handed_over=True), on_hold=True)
+        assert (held.admitted, held.why("a").reason) == ([], QueueReason.TENANT_STOPPED)
+        large = Tenant(waiting("a", size=LARGE, handed_over=True), max_cpu=1000)
+        assert (large.admitted, large.why("a").reason) == ([], QueueReason.EXCEEDS_MAX_SIZE)
+        full = Tenant(waiting("a", handed_over=True), waiting("b", handed_over=True), max_entries=1)
+        assert (full.admitted, full.why("b").reason) == (["a"], QueueReason.COHORT_EXHAUSTED)
+        assert Tenant(waiting("a", handed_over=True), on_hold=True).why("a").inadmissible is False
+
+    def test_nothing_is_kept_for_it_and_it_passes_who_waits(self) -> None:
+        long_ago, large = at(0), waiting("large", size=LARGE, handed_over=True, queued_at=at(0))
+        late = Tenant(large, waiting("b"), concurrency=1, max_cpu=1000, now=long_ago + RESERVE_AFTER)
+        assert late.admitted == ["b"]
+        behind = Tenant(
+            waiting("head", size=LARGE), waiting("k", handed_over=True), cpu=4000, entries=live("a"), now=at(10_000)
+        )
+        assert behind.admitted == ["k"]
+
+    def test_an_entry_that_counted_for_nothing_has_to_be_admitted_before_it_counts(self) -> None:
+        held = {"a": waiting("a", handed_over=True).entry}
+        assert Tenant(waiting("a"), entries=held, concurrency=0).admitted == []
+        assert Tenant(waiting("a"), entries=held, concurrency=1).admitted == ["a"]
+        assert Tenant(waiting("a", handed_over=True), entries=live("a"), concurrency=0).admitted == ["a"]
+
+
 def test_each_person_has_a_limit_and_service_accounts_have_none() -> None:
     tenant = Tenant(
         waiting("a", user="eve"),

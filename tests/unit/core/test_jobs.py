@@ -48,6 +48,13 @@ class TestJob:
         assert template["metadata"]["finalizers"] == ["longtask.dev/accounting"]
         assert template["metadata"]["annotations"] == {"longtask.dev/report-ca": "PEM"}
 
+    def test_one_for_kueue_is_made_suspended_and_in_its_queue(self) -> None:
+        body = build_job(a_longtask(), some_facts(queue="gpu-queue"), JOB_POLICY, ca_bundle="PEM")
+        assert body["spec"]["suspend"] is True
+        assert body["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu-queue"
+        assert "kueue.x-k8s.io/queue-name" not in body["spec"]["template"]["metadata"]["labels"]
+        assert "kueue.x-k8s.io/queue-name" not in build()["metadata"]["labels"]
+
     def test_the_task_controls_it_and_no_finalizer_is_on_it(self) -> None:
         meta = build()["metadata"]
         assert meta["ownerReferences"] == [

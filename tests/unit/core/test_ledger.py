@@ -16,14 +16,20 @@ from tests.builders import SMALLEST
 
 UIDS = st.from_regex(r"[0-9a-f]{8}-[0-9a-f]{4}", fullmatch=True)
 ENTRIES = st.builds(
-    lambda uid, attempt, generation, cpu, mib, sidecar: LedgerEntry(
-        uid=uid, attempt=attempt, generation=generation, size=Size(cpu=cpu, memory=mib * 1024**2), sidecar=sidecar
+    lambda uid, attempt, generation, cpu, mib, sidecar, handed_over: LedgerEntry(
+        uid=uid,
+        attempt=attempt,
+        generation=generation,
+        size=Size(cpu=cpu, memory=mib * 1024**2),
+        sidecar=sidecar,
+        handed_over=handed_over,
     ),
     UIDS,
     st.integers(1, 10**6),
     st.integers(1, 10**6),
     st.integers(1, 64_000),
     st.integers(1, 10**6),
+    st.booleans(),
     st.booleans(),
 )
 
@@ -40,6 +46,12 @@ def test_the_sidecar_is_charged_and_told_apart() -> None:
     held = LedgerEntry(uid="u", attempt=1, generation=1, size=SMALLEST, sidecar=True)
     assert format_entries([held]) == "u 1 1 260 544 sidecar\n"
     assert parse_entries("u 1 1 260 544 sidecar\n") == {"u": held}
+
+
+def test_what_kueue_admits_is_told_apart() -> None:
+    handed_over = LedgerEntry(uid="u", attempt=1, generation=1, size=SMALLEST, sidecar=True, handed_over=True)
+    assert format_entries([handed_over]) == "u 1 1 260 544 sidecar kueue\n"
+    assert parse_entries("u 1 1 250 512 kueue\n")["u"].handed_over
 
 
 def test_memory_is_written_in_whole_mebibytes_and_never_less() -> None:

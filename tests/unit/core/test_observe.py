@@ -56,6 +56,15 @@ class TestJobs:
         assert (job.attempt, job.run, job.generation, job.version) == (2, 3, 5, 41)
         assert (job.created, job.deleting, job.finished, job.message) == (at(3), False, False, "")
 
+    def test_what_kueue_does_with_a_job(self) -> None:
+        body = a_job_body(labels={**LABELS, "kueue.x-k8s.io/queue-name": "q"}) | {"spec": {"suspend": True}}
+        job = observe_job(body)
+        assert job is not None
+        assert (job.queue, job.suspended, job.started) == ("q", True, None)
+        job = observe_job(a_job_body({"startTime": wire(9)}) | {"spec": {"suspend": False}})
+        assert job is not None
+        assert (job.queue, job.suspended, job.started) == ("", False, at(9))
+
     @pytest.mark.parametrize("condition", ["Complete", "Failed"])
     def test_a_finished_job(self, condition: str) -> None:
         conditions = [

@@ -98,7 +98,7 @@ def test_counts_are_read_back_by_cause() -> None:
         status = ended(status, number, cause)
     assert record.counts_by_cause(status) == dict.fromkeys(Cause, 1)
     assert record.counts_by_cause(LongTaskStatus()) == {}
-    assert record.counts_by_cause(LongTaskStatus(attempt_counts={"preempted": 3})) == {}
+    assert record.counts_by_cause(LongTaskStatus(attempt_counts={"bewitched": 3})) == {}
 
 
 @pytest.mark.parametrize(

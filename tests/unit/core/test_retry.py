@@ -17,7 +17,7 @@ NEVER_RETRIED = [cause for cause in Cause if cause not in DEFAULT_LIMITS]
 def test_the_budgets_by_default() -> None:
     assert {str(cause): limit for cause, limit in DEFAULT_LIMITS.items()} == {
         "Application": 3, "AttemptTimeout": 3, "OutOfMemory": 5, "HeartbeatLost": 3, "NoProgress": 3,
-        "NeverStarted": 3, "Lost": 5, "Disruption": 20,
+        "NeverStarted": 3, "Lost": 5, "Disruption": 20, "Preempted": 20,
     }  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def test_what_is_never_retried() -> None:
         (Cause.HEARTBEAT_LOST, Retry(limits=RetryLimits(heartbeat_lost=7, no_progress=8)), 7),
         (Cause.NO_PROGRESS, Retry(limits=RetryLimits(heartbeat_lost=7, no_progress=8)), 8),
         (Cause.DISRUPTION, Retry(limits=RetryLimits(application=0)), 20),
+        (Cause.PREEMPTED, Retry(limits=RetryLimits(preempted=2, disruption=0)), 2),
         *((cause, None, 0) for cause in NEVER_RETRIED),
     ],
 )

@@ -159,3 +159,67 @@ def test_a_job_that_goes_and_leaves_its_pod_unseen_is_not_created_again() -> Non
         assert state.api.of("jobs") == []
 
     tell(story)
+
+
+def kueue_story(state: Story) -> None:
+    """Begin a task that Kueue queues, and let its first attempt run."""
+    state.begin({"queueName": "gpu-queue"})
+    settle(state)
+    (job,) = state.api.of("jobs")
+    assert (job["spec"]["suspend"], state.api.of("pods")) == (True, [])
+    state.loop.elapsed += 5
+    state.loop.settle()
+    settle(state)
+    assert state.tasks()[0]["status"]["reason"] == "BehindOthers"
+    for _ in range(4):  # admitted, a pod made, placed and started
+        state.natural_move("success")
+        settle(state)
+    assert state.tasks()[0]["status"]["phase"] == "Running"
+
+
+def test_what_kueue_takes_back_gets_another_job_and_the_first_one_never_another_pod() -> None:
+    def story(state: Story) -> None:
+        kueue_story(state)
+        state.mischief("kueue takes back")
+        settle(state)
+        assert state.api.of("jobs") == []
+        state.advance(30, "success")
+        status = state.tasks()[0]["status"]
+        assert [attempt["cause"] for attempt in status["attempts"]] == ["Preempted", "Completed"]
+        assert len(state.world.containers) == 2
+
+    tell(story)
+
+
+def test_what_kueue_takes_back_and_lets_go_while_the_operator_is_down_is_preempted_all_the_same() -> None:
+    def story(state: Story) -> None:
+        kueue_story(state)
+        state.loop.elapsed += 5
+        state.fault("crash")
+        state.mischief("kueue takes back")
+        for _ in range(3):  # its pod is deleted and ends, and the Job let go again
+            state.natural_move("success")
+        state.start_operator()
+        state.advance(40, "success")
+        status = state.tasks()[0]["status"]
+        assert [attempt["cause"] for attempt in status["attempts"]] == ["Preempted", "Completed"]
+        assert len(state.world.containers) == 2
+
+    tell(story)
+
+
+def test_a_job_cache_that_lags_behind_does_not_look_like_a_job_taken_back() -> None:
+    def story(state: Story) -> None:
+        state.begin({"queueName": "gpu-queue"})
+        settle(state)
+        for _ in range(4):
+            state.natural_move("success")
+        while state.operators[0].inbox["pods"]:  # what became of the Job is still under way
+            state.deliver("pods")
+            state.loop.settle()
+        state.execute(wait_for(state, "GET /apis/batch/v1/namespaces/team-a/jobs/"))
+        state.advance(10, "success")
+        status = state.tasks()[0]["status"]
+        assert [attempt["cause"] for attempt in status["attempts"]] == ["Completed"]
+
+    tell(story)

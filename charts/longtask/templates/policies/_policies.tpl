@@ -22,14 +22,14 @@ spec:
   validationActions: [Deny]
 {{- end -}}
 
-{{/* What stands under longtask.dev/ in labels and annotations, new and old, as two lists of text. */}}
+{{/* What stands under longtask.dev/ in labels and annotations, and Kueue's queue, new and old, as two lists of text. */}}
 {{- define "longtask.policies.ourMetadata" -}}
 {{- range $name, $object := dict "ours" "object" "oldOurs" "oldObject" }}
 - name: {{ $name }}
   expression: >-
     {{ $object }} == null ? [] :
     (!has({{ $object }}.metadata.labels) ? [] : {{ $object }}.metadata.labels.filter(key,
-    key.startsWith('longtask.dev/')).map(key, 'label ' + key + '=' + {{ $object }}.metadata.labels[key])) +
+    key.startsWith('longtask.dev/') || key == 'kueue.x-k8s.io/queue-name').map(key, 'label ' + key + '=' + {{ $object }}.metadata.labels[key])) +
     (!has({{ $object }}.metadata.annotations) ? [] : {{ $object }}.metadata.annotations.filter(key,
     key.startsWith('longtask.dev/')).map(key, 'annotation ' + key + '=' + {{ $object }}.metadata.annotations[key]))
 {{- end }}
