@@ -210,6 +210,7 @@ def _policy(settings: Settings) -> Policy:
             cancel=timedelta(seconds=settings.cancel_wait_seconds),
         ),
         kueue=settings.kueue,
+        created_by=settings.created_by,
     )
 
 

@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     )
 
     kueue: bool = Field(False, description="Whether tasks with spec.queueName are handed to Kueue.")
+    created_by: Literal["Mutate", "Validate", "Off"] = Field(
+        "Mutate",
+        description="How the API server keeps longtask.dev/created-by true: it writes it, refuses a wrong one, or "
+        "neither. The operator only tells of it.",
+    )
     default_concurrency: int = Field(
         5, description="Attempts at the same time of a tenant without a TenantQuota.", ge=0, le=10_000
     )

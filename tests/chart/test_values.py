@@ -41,6 +41,7 @@ OTHER: dict[str, Any] = {
     "defaultTenantQuota.memory": "32Gi",
     "serviceAccounts.allowed": ["wordcount"],
     "createdBy.mode": "Validate",
+    "trustedSubmitters": ["system:serviceaccount:argocd:argocd-application-controller"],
     "ephemeralStorageLimit": "3Gi",
     "task.imagePullPolicy": "Always",
     "task.copiedLabels": ["team"],

@@ -62,7 +62,7 @@ VALUE_OF = {
     "metrics_max_tenants": "metrics.maxTenants",
 }
 #: Settings whose value the chart composes from several values.
-COMPOSED = {"ladder", "copied_labels", "sidecar_image", "report_host", "report_service"}
+COMPOSED = {"created_by", "ladder", "copied_labels", "sidecar_image", "report_host", "report_service"}
 
 
 def schema_of(path: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@
   (list "HISTORY_HEADROOM_PERCENT" (int64 .Values.sizing.history.headroomPercent))
   (list "TENANTS_UNLABELLED" .Values.tenants.unlabelled)
   (list "KUEUE" .Values.kueue.enabled)
+  (list "CREATED_BY" (ternary .Values.createdBy.mode "Off" .Values.policies.enabled))
   (list "DEFAULT_CONCURRENCY" (int64 .Values.defaultTenantQuota.concurrency))
   (list "DEFAULT_CPU" .Values.defaultTenantQuota.cpu)
   (list "DEFAULT_MEMORY" .Values.defaultTenantQuota.memory)

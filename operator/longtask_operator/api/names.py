@@ -32,6 +32,7 @@ KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 # Annotations.
 ANNOTATION_CREATED_BY = f"{GROUP}/created-by"  #: on LongTasks, written by the API server
+ANNOTATION_SUBMITTED_BY = f"{GROUP}/submitted-by"  #: on LongTasks, by a trusted submitter: for whom it submits
 ANNOTATION_TRACEPARENT = f"{GROUP}/traceparent"  #: on LongTasks, by the submitter
 ANNOTATION_ALLOWED_SERVICE_ACCOUNTS = f"{GROUP}/allowed-service-accounts"  #: on namespaces, by an admin
 ANNOTATION_GENERATION = f"{GROUP}/generation"  #: on Jobs: the LongTask generation the attempt was admitted with

@@ -22,6 +22,13 @@ class ConditionType(StrEnum):
     STUCK = "Stuck"
 
 
+class QuotaConditionType(StrEnum):
+    """Types of `status.conditions` of a TenantQuota. The last is present only while True."""
+
+    READY = "Ready"
+    PER_USER_NOT_ENFORCED = "PerUserNotEnforced"
+
+
 class QueueReason(StrEnum):
     """Why a task is not admitted, in order of precedence."""
 

@@ -154,7 +154,7 @@ class TenantQuotaStatus(Model):
     )
     conditions: list[Condition] | None = Field(
         None,
-        description="Ready.",
+        description="Ready; PerUserNotEnforced while spec.perUser does not hold for everybody.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from longtask_operator.api.identity import CreatedBy
 from longtask_operator.core.sizing import Ladder
 from longtask_operator.core.start_limits import StartLimits
 from longtask_operator.core.stop_waits import StopWaits
@@ -17,3 +18,4 @@ class Policy:
     start_limits: StartLimits = field(default_factory=StartLimits)
     stop_waits: StopWaits = field(default_factory=StopWaits)
     kueue: bool = False  #: whether tasks may be handed to Kueue
+    created_by: CreatedBy = "Mutate"  #: how the API server keeps the names of persons true

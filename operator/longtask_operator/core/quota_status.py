@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from longtask_operator.api.identity import NOT_ENFORCED, CreatedBy
 from longtask_operator.api.quantity import format_cpu, format_memory
-from longtask_operator.api.reasons import ConditionType
+from longtask_operator.api.reasons import QuotaConditionType
 from longtask_operator.api.times import format_time
 from longtask_operator.core.budgets import BudgetUse
 from longtask_operator.core.quota import UNLIMITED, Amounts, Limits
+
+T = QuotaConditionType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,7 @@ class TenantUse:
     queued: int = 0
     oldest: datetime | None = None  #: since when the task waits that has waited longest
     budgets: Sequence[BudgetUse] = ()
+    created_by: CreatedBy = "Mutate"  #: how the API server keeps the names of persons true
 
 
 def quota_status(before: Mapping[str, Any], generation: int, use: TenantUse, *, now: datetime) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def quota_status(before: Mapping[str, Any], generation: int, use: TenantUse, *, 
         "admitted": usage.concurrency,
         "queued": use.queued,
         "usage": _amounts(usage),
-        "conditions": [_ready(before, generation, now)],
+        "conditions": _conditions(before, generation, use, now),
     }
     if use.limits.cohort:
         status["borrowed"] = _amounts(borrowed_of(usage, use.limits))
@@ -78,16 +82,27 @@ def _budget_status(before: Mapping[str, Any], use: BudgetUse) -> dict[str, Any]:
     return after
 
 
-def _ready(before: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
-    known: Mapping[str, Any] = next(
-        (c for c in before.get("conditions") or [] if c.get("type") == ConditionType.READY), {}
-    )
+def _conditions(before: Mapping[str, Any], generation: int, use: TenantUse, now: datetime) -> list[dict[str, Any]]:
+    found = [_true(T.READY, "Accepted", "the quota is enforced", before, generation, now)]
+    why = NOT_ENFORCED.get(use.created_by) if use.limits.per_user is not None else None
+    if why:
+        reason = f"CreatedBy{use.created_by}"
+        message = f"spec.perUser does not hold for everybody: {why}"
+        found.append(_true(T.PER_USER_NOT_ENFORCED, reason, message, before, generation, now))
+    return found
+
+
+def _true(
+    kind: QuotaConditionType, reason: str, message: str, before: Mapping[str, Any], generation: int, now: datetime
+) -> dict[str, Any]:
+    """Return a condition that is True, since it was if it was before."""
+    known: Mapping[str, Any] = next((c for c in before.get("conditions") or [] if c.get("type") == kind), {})
     stays = known.get("status") == "True"
     return {
-        "type": str(ConditionType.READY),
+        "type": str(kind),
         "status": "True",
-        "reason": "Accepted",
-        "message": "the quota is enforced",
+        "reason": reason,
+        "message": message,
         "observedGeneration": generation,
         "lastTransitionTime": known.get("lastTransitionTime") if stays else format_time(now),
     }

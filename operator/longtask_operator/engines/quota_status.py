@@ -57,7 +57,14 @@ class QuotaStatus:
         if view is None:
             return
         now = self._quotas.now()
-        use = TenantUse(usage=usage, limits=limits, queued=queued, oldest=oldest, budgets=budgets)
+        use = TenantUse(
+            usage=usage,
+            limits=limits,
+            queued=queued,
+            oldest=oldest,
+            budgets=budgets,
+            created_by=self._context.policy.created_by,
+        )
         wanted = quota_status(view.status, view.generation, use, now=now)
         if wanted != view.status:
             await self._write(view, wanted)

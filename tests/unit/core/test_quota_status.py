@@ -41,6 +41,24 @@ def test_a_budget_is_written_when_its_percent_moves_and_not_with_each_second() -
     assert status(found, spent(500.0))["budgets"][0]["state"] == "Spent"
 
 
+def test_it_says_where_limits_of_persons_do_not_hold() -> None:
+    def conditions(created_by: Any, per_user: int | None = 2) -> list[Any]:
+        use = TenantUse(usage=Amounts(), limits=Limits(per_user=per_user), created_by=created_by)
+        return [(c["type"], c["status"], c["reason"]) for c in status({}, use)["conditions"]]
+
+    ready = ("Ready", "True", "Accepted")
+    assert conditions("Mutate") == [ready]
+    assert conditions("Validate") == [ready, ("PerUserNotEnforced", "True", "CreatedByValidate")]
+    assert conditions("Off") == [ready, ("PerUserNotEnforced", "True", "CreatedByOff")]
+    assert conditions("Off", per_user=None) == [ready]
+
+
+def test_conditions_keep_the_time_since_when_they_hold() -> None:
+    use = TenantUse(usage=Amounts(), limits=Limits(per_user=2), created_by="Off")
+    found = status({}, use)
+    assert status(found, use, seconds=100) == found
+
+
 def test_without_budgets_nothing_is_said_of_them() -> None:
     assert "budgets" not in status(status({}, spent(1.0)))
 
