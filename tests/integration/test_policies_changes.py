@@ -11,9 +11,11 @@ import yaml
 from tests.support.rules import (
     ALICE,
     ASSIGNER,
+    GITOPS,
     ROOT,
     Api,
     ControlPlane,
+    Result,
     a_longtask,
     accepted,
     finished,
@@ -26,12 +28,13 @@ from tests.support.rules import (
 
 pytestmark = pytest.mark.integration
 
-CREATED_BY = "longtask.dev/created-by"
+CREATED_BY, SUBMITTED_BY = "longtask.dev/created-by", "longtask.dev/submitted-by"
+SETTINGS = ("kueue.enabled=true", f"trustedSubmitters={{{GITOPS}}}")
 
 
 @pytest.fixture(scope="module")
 def api(control_plane: ControlPlane) -> Iterator[Api]:
-    with installed(control_plane, "policies-changes", "kueue.enabled=true") as api:
+    with installed(control_plane, "policies-changes", *SETTINGS) as api:
         yield api
 
 
@@ -234,6 +237,59 @@ class TestCreatedBy:
         """Try to set the creator to *value*; tell whether it came to that."""
         api.patch(task, {"metadata": {"annotations": {CREATED_BY: value}}})
         return self.creator(api, task) == value
+
+
+class TestSubmittedBy:
+    """A ServiceAccount that the chart trusts says for whom it submits; nobody else can say so."""
+
+    SENTENCE = "longtask.dev/submitted-by may be set, changed or removed only by the ServiceAccounts in the chart's"
+
+    def submit(self, api: Api, person: str, user: str) -> Result:
+        api.run("-n", api.namespace, "delete", "longtask", "for-alice", "--ignore-not-found", check=True)
+        task = a_longtask("for-alice", api.namespace)
+        task["metadata"]["annotations"] = {SUBMITTED_BY: person}
+        return api.create(task, user=user)
+
+    def test_a_trusted_submitter_names_a_person_and_stays_its_creator(self, api: Api) -> None:
+        assert accepted(self.submit(api, ALICE, GITOPS))
+
+        assert api.get("longtask/for-alice")["metadata"]["annotations"] == {CREATED_BY: GITOPS, SUBMITTED_BY: ALICE}
+
+    def test_it_may_correct_and_remove_the_name(self, api: Api) -> None:
+        assert accepted(self.submit(api, "alise", GITOPS))
+
+        for person in (ALICE, None):
+            patch = {"metadata": {"annotations": {SUBMITTED_BY: person}}}
+            assert accepted(api.patch("longtask/for-alice", patch, user=GITOPS))
+
+    @pytest.mark.parametrize("user", [ALICE, "", "system:serviceaccount:kueue-system:default"])
+    def test_nobody_else_names_one_not_even_themselves(self, api: Api, user: str) -> None:
+        assert refused(self.submit(api, ALICE, user), self.SENTENCE)
+
+    @pytest.mark.parametrize("person", ["mallory", None, ""], ids=["changed", "removed", "empty"])
+    def test_nobody_else_changes_the_name_afterwards(self, api: Api, person: str | None) -> None:
+        assert accepted(self.submit(api, ALICE, GITOPS))
+
+        patch = {"metadata": {"annotations": {SUBMITTED_BY: person}}}
+        assert refused(api.patch("longtask/for-alice", patch, user=ALICE), self.SENTENCE)
+        api.patch("longtask/for-alice", patch, "--subresource=status", user=ALICE)
+        assert api.get("longtask/for-alice")["metadata"]["annotations"][SUBMITTED_BY] == ALICE
+
+    def test_nobody_else_adds_one_to_a_task_of_a_trusted_submitter(self, api: Api) -> None:
+        task = stored(api, "of-gitops", user=GITOPS)
+
+        patch = {"metadata": {"annotations": {SUBMITTED_BY: "mallory"}}}
+        assert refused(api.patch(task, patch, user=ALICE), self.SENTENCE)
+
+    def test_everything_else_of_it_may_change(self, api: Api) -> None:
+        assert accepted(self.submit(api, ALICE, GITOPS))
+
+        change = {"metadata": {"labels": {"a": "b"}}, "spec": {"suspend": True}}
+        assert accepted(api.patch("longtask/for-alice", change, user=ASSIGNER))
+
+    @pytest.mark.parametrize("name", ["", "system:serviceaccount:a:b", "x" * 254], ids=["empty", "account", "long"])
+    def test_a_person_is_no_service_account(self, api: Api, name: str) -> None:
+        assert refused(self.submit(api, name, GITOPS), "longtask.dev/submitted-by names a person by the user name")
 
 
 class TestCreatedByBelow136:

@@ -21,6 +21,8 @@ OPERATOR_NAMESPACE = "longtask-system"
 OPERATOR = f"system:serviceaccount:{OPERATOR_NAMESPACE}:longtask-operator"
 #: Someone who may do anything with the objects of these tests but holds no verb `assign`.
 ALICE = "alice"
+#: A GitOps controller that may name persons where the chart trusts it.
+GITOPS = "system:serviceaccount:argocd:application-controller"
 #: Someone who holds it.
 ASSIGNER = "assigner"
 
@@ -180,6 +182,7 @@ def _ground(namespace: str) -> list[dict[str, Any]]:
     ]
     assign = [{"apiGroups": ["longtask.dev"], "resources": ["tenantquotas"], "verbs": ["assign"]}]
     users = [ALICE, ASSIGNER, OPERATOR, "system:serviceaccount:kube-system:job-controller", "system:node:n1"]
+    users += [GITOPS]
     users += [f"system:serviceaccount:kueue-system:{name}" for name in ("kueue-controller-manager", "default")]
     return [
         *[{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": n}} for n in (namespace, OPERATOR_NAMESPACE)],
