@@ -111,7 +111,12 @@ def cluster() -> Iterator[TestCluster]:
 
 
 #: Short intervals, so that tests need not wait for what is coarse by default.
-CHART_SETTINGS = ("progress.intervalSeconds=1", "terminationGraceSeconds=5", "kueue.enabled=true")
+CHART_SETTINGS = (
+    "progress.intervalSeconds=1",
+    "terminationGraceSeconds=5",
+    "kueue.enabled=true",
+    "trustedSubmitters={system:serviceaccount:argocd:application-controller}",
+)
 
 
 @pytest.fixture(scope="session")
