@@ -27,19 +27,33 @@ QUICK = {"backoff": {"initialSeconds": 1, "factor": 1, "maxSeconds": 1}}
 WORKS_ONCE = f"""if [ "$LONGTASK_ATTEMPT" = 1 ]; then {stoppable()}; fi"""
 
 
-def patch(stage: Stage, job: Json, spec: Json, *, user: str = KUEUE, check: bool = True) -> Any:
-    name, body = job["metadata"]["name"], json.dumps({"spec": spec})
-    return stage.kubectl("--as", user, "patch", "job", name, "--type=merge", "-p", body, check=check)
+def patch(stage: Stage, job: Json, body: Json, *how: str, user: str = KUEUE, check: bool = True) -> Any:
+    name, text = job["metadata"]["name"], json.dumps(body)
+    return stage.kubectl("--as", user, "patch", "job", name, "--type=merge", *how, "-p", text, check=check)
 
 
 def admit(stage: Stage, job: Json) -> None:
     """Unsuspend *job* as Kueue does, with a node selector and a label of its own in the template."""
     placed = {"metadata": {"labels": {"kueue.x-k8s.io/podset": "main"}}, "spec": {"nodeSelector": FLAVOR}}
-    patch(stage, job, {"suspend": False, "template": placed})
+    patch(stage, job, {"spec": {"suspend": False, "template": placed}})
 
 
 def take_back(stage: Stage, job: Json) -> None:
-    patch(stage, job, {"suspend": True})
+    """Suspend *job* in the three requests that Kueue makes; before the later ones the operator may have deleted it."""
+    stopping = {"kueue.x-k8s.io/stopping": "true"}
+    restored = {"metadata": {"labels": {"kueue.x-k8s.io/podset": None}}, "spec": {"nodeSelector": None}}
+    patch(stage, job, {"metadata": {"annotations": stopping}, "spec": {"suspend": True}})
+    later = [
+        patch(stage, job, {"status": {"startTime": None}}, "--subresource=status", check=False),
+        patch(
+            stage,
+            job,
+            {"metadata": {"annotations": dict.fromkeys(stopping)}, "spec": {"template": restored}},
+            check=False,
+        ),
+    ]
+    for done in later:
+        assert done.returncode == 0 or "NotFound" in done.stderr, done.stderr
 
 
 def held_job(stage: Stage, name: str, attempt: int = 1) -> Json:
@@ -89,8 +103,8 @@ def let_go_again_at_once(stage: Stage) -> Json:
     first = held_job(stage, "again")
     admit(stage, first)
     stage.tasks.until_phase("again", "Running")
-    take_back(stage, first)
-    patch(stage, first, {"suspend": False}, check=False)  # it may be gone by now
+    patch(stage, first, {"spec": {"suspend": True}})
+    patch(stage, first, {"spec": {"suspend": False}}, check=False)  # it may be gone by now
     admit(stage, held_job(stage, "again", attempt=2))
     return stage.tasks.until_finished("again")
 
@@ -138,8 +152,8 @@ def guarded(stage: Stage) -> Json:
     container = {**job["spec"]["template"]["spec"]["containers"][0], "resources": {"requests": size, "limits": size}}
     unlabel = ["label", "job", job["metadata"]["name"], "kueue.x-k8s.io/queue-name-"]
     refused = {
-        "unsuspend": patch(stage, job, {"suspend": False}, user="alice", check=False),
-        "resize": patch(stage, job, {"template": {"spec": {"containers": [container]}}}, check=False),
+        "unsuspend": patch(stage, job, {"spec": {"suspend": False}}, user="alice", check=False),
+        "resize": patch(stage, job, {"spec": {"template": {"spec": {"containers": [container]}}}}, check=False),
         "unlabel": stage.kubectl("--as", "alice", *unlabel, check=False),
     }
     stage.tasks.delete("guarded")
@@ -154,11 +168,13 @@ SCENARIOS: tuple[Scenario, ...] = (
 @pytest.fixture(scope="module")
 def kueue(cluster: Any) -> Iterator[None]:
     """The rights that Kueue has, and those of somebody who may edit Jobs."""
-    for name, user in (("kueue", KUEUE), ("alice", "alice")):
-        cluster.kubectl("create", "clusterrolebinding", f"test-{name}", "--clusterrole=edit", f"--user={user}")
+    verbs, what = "--verb=get,list,watch,update,patch", "--resource=jobs,jobs/status"
+    cluster.kubectl("create", "clusterrole", "test-kueue", verbs, what)
+    for name, user, role in (("kueue", KUEUE, "test-kueue"), ("alice", "alice", "edit")):
+        cluster.kubectl("create", "clusterrolebinding", f"test-{name}", f"--clusterrole={role}", f"--user={user}")
     yield
-    for name in ("kueue", "alice"):
-        cluster.kubectl("delete", "clusterrolebinding", f"test-{name}")
+    cluster.kubectl("delete", "clusterrolebinding", "test-kueue", "test-alice")
+    cluster.kubectl("delete", "clusterrole", "test-kueue")
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,11 @@ def test_a_pod_that_is_over_makes_room() -> None:
     assert rules(quota(1), job("a"), pod("a", "Running"), pod("a", "Succeeded"), job("b")) == []
 
 
+def test_what_kueue_admits_counts_for_no_quota() -> None:
+    handed_over = change("Job", "job-k", {"metadata": {"labels": {**labels("k"), "kueue.x-k8s.io/queue-name": "q"}}})
+    assert rules(quota(1), handed_over, pod("k", "Running"), job("a"), pod("a", "Running")) == []
+
+
 def test_a_lowered_quota_does_not_reach_what_was_admitted_before() -> None:
     assert rules(quota(2), job("a"), pod("a", "Running"), ledger("a"), quota(1), job("b")) == ["QuotaExceeded"]
     assert rules(quota(2), job("a"), pod("a", "Running"), ledger("a", "b"), quota(1), job("b")) == []
