@@ -32,7 +32,12 @@ class LedgerEntry:
 
     @property
     def held(self) -> Size:
-        """What the attempt holds of its tenant's quota, the sidecar included."""
+        """What the attempt holds of its tenant's quota, the sidecar included; nothing where Kueue admits it."""
+        return Size(cpu=0, memory=0) if self.handed_over else self.pod_size
+
+    @property
+    def pod_size(self) -> Size:
+        """What its pod asks for, the sidecar included."""
         return self.size.plus(SIDECAR) if self.sidecar else self.size
 
 
@@ -84,8 +89,8 @@ def with_changes(
 
 def _parse_entry(fields: list[str]) -> LedgerEntry:
     uid, attempt, generation, cpu, memory = fields[:5]
-    held, sidecar = Size(cpu=int(cpu), memory=int(memory) * MEBIBYTE), _SIDECAR_WORD in fields[5:]
-    size = Size(cpu=held.cpu - SIDECAR.cpu, memory=held.memory - SIDECAR.memory) if sidecar else held
+    asked, sidecar = Size(cpu=int(cpu), memory=int(memory) * MEBIBYTE), _SIDECAR_WORD in fields[5:]
+    size = Size(cpu=asked.cpu - SIDECAR.cpu, memory=asked.memory - SIDECAR.memory) if sidecar else asked
     return LedgerEntry(
         uid=uid,
         attempt=int(attempt),
@@ -97,6 +102,6 @@ def _parse_entry(fields: list[str]) -> LedgerEntry:
 
 
 def _format_entry(entry: LedgerEntry) -> str:
-    held = entry.held
+    asked = entry.pod_size
     words = (f" {_SIDECAR_WORD}" if entry.sidecar else "") + (f" {_KUEUE_WORD}" if entry.handed_over else "")
-    return f"{entry.uid} {entry.attempt} {entry.generation} {held.cpu} {-(-held.memory // MEBIBYTE)}{words}\n"
+    return f"{entry.uid} {entry.attempt} {entry.generation} {asked.cpu} {-(-asked.memory // MEBIBYTE)}{words}\n"

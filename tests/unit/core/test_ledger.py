@@ -52,6 +52,7 @@ def test_what_kueue_admits_is_told_apart() -> None:
     handed_over = LedgerEntry(uid="u", attempt=1, generation=1, size=SMALLEST, sidecar=True, handed_over=True)
     assert format_entries([handed_over]) == "u 1 1 260 544 sidecar kueue\n"
     assert parse_entries("u 1 1 250 512 kueue\n")["u"].handed_over
+    assert (handed_over.held, handed_over.pod_size) == (Size(cpu=0, memory=0), Size(cpu=260, memory=544 * 1024**2))
 
 
 def test_memory_is_written_in_whole_mebibytes_and_never_less() -> None:
