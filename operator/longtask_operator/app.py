@@ -31,6 +31,7 @@ from longtask_operator.adapters.quotas import observe_quota
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.names import API_VERSION, LABEL_MANAGED_BY, LONGTASK_PLURAL, MANAGED_BY, TENANTQUOTA_PLURAL
 from longtask_operator.core.jobs import JobPolicy
+from longtask_operator.core.live_growth import LiveGrowth
 from longtask_operator.core.observe import observe_job, observe_pod
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.sizing import parse_ladder
@@ -211,6 +212,7 @@ def _policy(settings: Settings) -> Policy:
         ),
         kueue=settings.kueue,
         created_by=settings.created_by,
+        live_growth=LiveGrowth(threshold_percent=settings.live_threshold_percent),
     )
 
 

@@ -62,6 +62,13 @@ class Settings(BaseSettings):
     history_headroom_percent: int = Field(
         25, description="Memory beyond what that many had needed at their peak.", ge=0, le=400
     )
+    live_threshold_percent: int = Field(
+        80,
+        description="Share of its memory that a running attempt may report in use before it is resized in place. "
+        "0: running attempts are not resized.",
+        ge=0,
+        le=95,
+    )
     tenants_unlabelled: Literal["Own", "Refuse"] = Field(
         "Own",
         description="Tenant of a namespace without the label longtask.dev/tenant: the namespace's own name, or none.",

@@ -40,6 +40,7 @@ VALUE_OF = {
     "history_days": "sizing.history.days",
     "history_quantile_percent": "sizing.history.quantilePercent",
     "history_headroom_percent": "sizing.history.headroomPercent",
+    "live_threshold_percent": "sizing.live.thresholdPercent",
     "tenants_unlabelled": "tenants.unlabelled",
     "kueue": "kueue.enabled",
     "default_concurrency": "defaultTenantQuota.concurrency",

@@ -85,7 +85,8 @@ def test_a_size_above_the_largest_of_the_tenant_waits_and_says_so(new_stage: New
 
 def test_a_task_begins_with_what_its_kind_needed_before(new_stage: NewStage) -> None:
     stage = new_stage("past")
-    spec = {"image": EXAMPLES, "command": ["python", "-m", "keepall"], "retry": QUICK}
+    resources = {"growth": "NextAttempt"}
+    spec = {"image": EXAMPLES, "command": ["python", "-m", "keepall"], "retry": QUICK, "resources": resources}
     stage.tasks.create("first", **spec, payload={"megabytes": 700, "seconds": 12})
     status = stage.tasks.until_finished("first", 120)
     assert sizes(status) == [("250m", "512Mi", "OutOfMemory"), ("250m", "1Gi", "Completed")]

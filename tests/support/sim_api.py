@@ -60,6 +60,7 @@ class SimApi:
     watchers: list[Watcher] = field(default_factory=list)
     on_status: Callable[[Json, Json], None] = lambda before, after: None
     on_job: Callable[[Json], None] = lambda job: None
+    on_resize: Callable[[Json], None] = lambda pod: None
     version: int = 100
     writes: list[Request] = field(default_factory=list)
     broken: Broken | None = None
@@ -189,6 +190,8 @@ class SimApi:
             after = {**before, "status": after["status"]}
             check_status(before, after)
             self.on_status(before, after)
+        if sub == "resize":
+            self.on_resize(after)
         return self.put(plural, after)
 
     @staticmethod

@@ -40,6 +40,7 @@ from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
+from longtask_operator.engines.resizer import Resizer
 from longtask_operator.engines.sight import Sight
 from longtask_operator.engines.sizer import Sizer
 from longtask_operator.engines.wiring import Wiring
@@ -163,6 +164,10 @@ class SimKube:
     async def drop_finalizer(self, path: str, finalizer: str, *, uid: str) -> Json:
         return await self._send("PATCH", path, {"metadata": {"uid": uid, DROPPED: [finalizer]}})
 
+    async def patch_containers(self, path: str, containers: list[Json], *, version: int) -> Json:
+        body = {"metadata": {"resourceVersion": str(version)}, "spec": {"containers": containers}}
+        return await self._send("PATCH", path, body)
+
     async def json_patch(self, path: str, operations: list[Json]) -> Json:
         return await self._send("PATCH", path, operations)
 
@@ -234,7 +239,8 @@ class SimOperator:
         admission.rivals = keys.rivals
         quotas.on_change = admission.limits_changed
         self.sight = sight = Sight(context, self.ledgers, book)
-        applier = Applier(context, admission, lambda: "CA", book.heard)
+        resizer = Resizer(context, admission, events)
+        applier = Applier(context, admission, lambda: "CA", book.heard, resizer)
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
             gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20, self._loop.time), keys, sight),
@@ -248,9 +254,11 @@ class SimOperator:
         )
         sizer = Sizer(context, quotas, HistoryRule())
         parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
+        parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
         controller = Controller(context=context, queue=queue, parts=parts)
         self.wiring = Wiring(context, queue, departures, book, controller.forget)
         self.wiring.attach()
+        book.on_alarm = queue.add
         book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
         nothing: Any = _NoReports()
         return Leader(controller, self.ledgers, self.wiring, nothing, nothing, workers=2)

@@ -118,9 +118,22 @@ class World:
         elif phase == "Pending":
             yield f"start {meta['name']}", partial(self.start, pod)
         else:
+            yield from self._resize_moves(pod)
             for how in ENDS:
                 yield f"end {meta['name']}: {how}", partial(self.end, pod, how)
             yield f"evict {meta['name']}", partial(self.end, pod, "evicted")
+
+    def _resize_moves(self, pod: Json) -> Iterator[tuple[str, Move]]:
+        """Yield what the node may do about a resize that it has not answered: in the end it brings it about."""
+        status = pod["status"]
+        if pod["spec"]["containers"][0]["resources"] == status["containerStatuses"][0]["resources"]:
+            if status.get("conditions"):
+                yield f"forget resize {pod['metadata']['name']}", partial(self.resize, pod)
+            return
+        yield f"resize {pod['metadata']['name']}", partial(self.resize, pod)
+        for answer in ("Deferred", "Infeasible"):
+            if not status.get("conditions"):
+                yield f"{answer} resize {pod['metadata']['name']}", partial(self.resize, pod, answer)
 
     def pods_of(self, job: Json) -> list[Json]:
         """Return the pods that *job* owns."""
@@ -151,7 +164,10 @@ class World:
             "name": f"{job['metadata']['name']}-{number:05d}",
             "ownerReferences": [{"kind": "Job", "uid": job["metadata"]["uid"], "controller": True}],
         }
-        pod = self.api.new("pods", NAMESPACE, {"metadata": meta, "spec": {}, "status": {"phase": "Pending"}})
+        spec = {
+            "containers": [{key: one[key] for key in ("name", "resources")} for one in template["spec"]["containers"]]
+        }
+        pod = self.api.new("pods", NAMESPACE, {"metadata": meta, "spec": spec, "status": {"phase": "Pending"}})
         labels = meta["labels"]
         self.containers[pod["metadata"]["uid"]] = Container(
             pod=pod["metadata"]["uid"],
@@ -173,8 +189,20 @@ class World:
         """Start the task container, unless that must never happen."""
         self._check_start(self.containers[pod["metadata"]["uid"]])
         self.containers[pod["metadata"]["uid"]].started = True
-        state = {"running": {"startedAt": format_time(self.clock())}}
-        self.change(pod, status={"phase": "Running", "containerStatuses": [{"name": "task", "state": state}]})
+        status = {
+            "name": "task",
+            "state": {"running": {"startedAt": format_time(self.clock())}},
+            "resources": pod["spec"]["containers"][0]["resources"],
+        }
+        self.change(pod, status={"phase": "Running", "containerStatuses": [status]})
+
+    def resize(self, pod: Json, answer: str = "") -> None:
+        """Let the node answer a resize: Infeasible, Deferred, or by bringing it about."""
+        asked, (status,) = pod["spec"]["containers"][0]["resources"], pod["status"]["containerStatuses"]
+        conditions = [{"type": "PodResizePending", "status": "True", "reason": answer, "message": "no room"}]
+        if not answer:
+            status = {**status, "resources": asked}
+        self.change(pod, status={"containerStatuses": [status], "conditions": conditions if answer else []})
 
     def end(self, pod: Json, how: str) -> None:
         """End the task container and the pod."""
@@ -186,7 +214,8 @@ class World:
         status: Json = {"phase": "Succeeded" if code == 0 else "Failed"}
         if container.started:
             ended = {"exitCode": code, "reason": reason, "message": message, "finishedAt": format_time(self.clock())}
-            status["containerStatuses"] = [{"name": "task", "state": {"terminated": ended}}]
+            known = pod["status"]["containerStatuses"][0]
+            status["containerStatuses"] = [{**known, "state": {"terminated": ended}}]
         if how == "evicted":
             status["reason"] = "Evicted"
             status["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}]

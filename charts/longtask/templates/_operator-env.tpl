@@ -20,6 +20,7 @@
   (list "HISTORY_DAYS" (int64 .Values.sizing.history.days))
   (list "HISTORY_QUANTILE_PERCENT" (int64 .Values.sizing.history.quantilePercent))
   (list "HISTORY_HEADROOM_PERCENT" (int64 .Values.sizing.history.headroomPercent))
+  (list "LIVE_THRESHOLD_PERCENT" (int64 .Values.sizing.live.thresholdPercent))
   (list "TENANTS_UNLABELLED" .Values.tenants.unlabelled)
   (list "KUEUE" .Values.kueue.enabled)
   (list "CREATED_BY" (ternary .Values.createdBy.mode "Off" .Values.policies.enabled))

@@ -200,6 +200,17 @@ class Kube:
             "PATCH", path, body=body, content_type=_STRATEGIC_PATCH, params={"fieldManager": FIELD_MANAGER}
         )
 
+    async def patch_containers(self, path: str, containers: list[Json], *, version: int) -> Json:
+        """Return the pod with *containers* merged into its own, by name; what they leave out stays as it is.
+
+        Raises:
+            Conflict: if its resourceVersion is not *version*. Forbidden and Invalid as `create` does.
+        """
+        body: Json = {"metadata": {"resourceVersion": str(version)}, "spec": {"containers": containers}}
+        return await self._request(
+            "PATCH", path, body=body, content_type=_STRATEGIC_PATCH, params={"fieldManager": FIELD_MANAGER}
+        )
+
     async def json_patch(self, path: str, operations: list[Json]) -> Json:
         """Return the patched object; a failed `test` operation raises Invalid."""
         return await self._request(

@@ -57,6 +57,7 @@ class Metrics:
         self._deleted = counter("deleted", "LongTasks deleted.", "tenant")
         self._attempts = counter("attempts", "Attempts that ended, by cause.", "tenant", "type", "cause")
         self._retries = counter("retries", "Attempts that are followed by another, by cause.", "tenant", "cause")
+        self._resizes = counter("resizes", "Growths of attempts, by what came of them.", "kind", "outcome")
         self._reports = counter("reports", "Reports of workers answered, by HTTP code.", "code")
         self.report_staleness = histogram(
             "report_staleness_seconds",
@@ -142,6 +143,10 @@ class Metrics:
         self._attempts.labels(self.tenant(tenant), NO_TYPE, cause).inc()
         if retried:
             self._retries.labels(self.tenant(tenant), cause).inc()
+
+    def resized(self, kind: str, outcome: str) -> None:
+        """Count a growth: *kind* is Live or NextAttempt."""
+        self._resizes.labels(kind, outcome).inc()
 
     def finished(self, tenant: str | None, outcome: str, seconds: float | None) -> None:
         """Count a run's end; *seconds* since its first start, if it started."""

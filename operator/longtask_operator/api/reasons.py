@@ -108,6 +108,9 @@ class EventReason(StrEnum):
     STUCK = "Stuck"
     DEADLINE_AT_RISK = "DeadlineAtRisk"
     NODE_UNREACHABLE = "NodeUnreachable"
+    RESIZED = "Resized"
+    RESIZE_HELD_BACK = "ResizeHeldBack"
+    RESIZE_REFUSED = "ResizeRefused"
 
 
 class SizeSource(StrEnum):
@@ -117,3 +120,4 @@ class SizeSource(StrEnum):
     SMALLEST = "Smallest"
     HISTORY = "History"
     OUT_OF_MEMORY = "OutOfMemory"
+    LIVE = "Live"

@@ -38,7 +38,7 @@ class Sizing(Model):
     memory: str = Field(description="Memory of the attempt.", max_length=20)
     display: str = Field(description="Both, for the SIZE column.", max_length=41)
     source: str = Field(
-        description="Where the size comes from: Requested, Smallest, History or OutOfMemory.",
+        description="Where the size comes from: Requested, Smallest, History, OutOfMemory or Live.",
         max_length=63,
     )
     message: str | None = Field(None, description="The same in a sentence.", max_length=1024)
@@ -104,12 +104,18 @@ class Attempt(Model):
     pod_name: str | None = Field(None, description="Its pod.", max_length=253)
     pod_uid: str | None = Field(None, description="UID of its pod.", max_length=63)
     node_name: str | None = Field(None, description="Node of its pod.", max_length=253)
-    cpu: str | None = Field(None, description="CPU it was given.", max_length=20)
-    memory: str | None = Field(None, description="Memory it was given.", max_length=20)
+    cpu: str | None = Field(None, description="CPU it was given, last.", max_length=20)
+    memory: str | None = Field(None, description="Memory it was given, last.", max_length=20)
     peak_memory: str | None = Field(
         None, description="The most memory that its worker reported. Absent where it reported none.", max_length=20
     )
     start_time: Time | None = Field(None, description="When the task container started.")
+    resize_time: Time | None = Field(
+        None, description="Since when it has this size, where it was resized while it ran."
+    )
+    resize_refused: str | None = Field(
+        None, description="Why its pod was not resized when it ran short of memory; not tried again.", max_length=1024
+    )
     completion_time: Time | None = Field(None, description="When it ended.")
     resumed_from: str | None = Field(
         None, description="Manifest of the checkpoint that it started from. Absent at a fresh start.", max_length=384

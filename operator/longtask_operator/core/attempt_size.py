@@ -23,7 +23,7 @@ _MESSAGES: Mapping[SizeSource, str] = {
     SizeSource.SMALLEST: "no size was asked for; this is the smallest",
 }
 #: Sizes that a task keeps until its spec asks for something else.
-_KEPT = (SizeSource.OUT_OF_MEMORY, SizeSource.HISTORY)
+_KEPT = (SizeSource.OUT_OF_MEMORY, SizeSource.LIVE, SizeSource.HISTORY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,12 @@ def choice_after_oom(size: Size, number: int, resources: Resources | None, ladde
     grown = grown_size(size, resources, ladder)
     message = f"{format_memory(size.memory)} ran out of memory in attempt {number}"
     return SizeChoice(size=grown, source=SizeSource.OUT_OF_MEMORY, message=message) if grown else None
+
+
+def choice_of_resize(before: Size, after: Size, number: int) -> SizeChoice:
+    """Return the size that attempt *number* was given while it ran."""
+    message = f"{format_memory(before.memory)} was nearly used up in attempt {number}, which was resized while it ran"
+    return SizeChoice(size=after, source=SizeSource.LIVE, message=message)
 
 
 def sizing_at_start(

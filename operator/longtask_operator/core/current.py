@@ -18,6 +18,7 @@ from longtask_operator.core.checkpoints import Offer
 from longtask_operator.core.duplicates import Rivals
 from longtask_operator.core.estimate import Pace
 from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.live_growth import ResizeTrouble
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.refusal import Refusal
 from longtask_operator.core.signs import Signs
@@ -35,6 +36,8 @@ class Observed:
     pods: tuple[PodView, ...]
     progress: Progress | None = None  #: from the latest report of the current attempt's pod
     suggestion: Suggestion | None = None  #: of a size to begin with, for a task that asks for none
+    memory_used: int | None = None  #: bytes, as the current attempt's worker reported last
+    resize_trouble: ResizeTrouble | None = None  #: why the current attempt's pod was not resized when that was tried
     peak_memory: int | None = None  #: the most bytes that the current attempt's worker reported
     cpu_seconds_used: float | None = None  #: as the current attempt's worker reported last
     mirror_due: bool = False  #: whether the progress may be written now for its own sake

@@ -9,6 +9,7 @@ from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.queueing import Candidate
+from longtask_operator.core.sizing import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,31 @@ class ConfirmSuspended:
 class KeepEntry:
     """Put *entry* into the ledger: its attempt lives and the ledger does not hold it."""
 
+    entry: LedgerEntry
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizePod:
+    """Raise the attempt's entry to *entry* if the quota allows it, then ask the node for that size in place."""
+
+    pod: PodView
+    entry: LedgerEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResize:
+    """Ask no longer for more than *size*: the node does not give it."""
+
+    pod: PodView
+    size: Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowerEntry:
+    """Give back what a raise had reserved, once the API server confirms that the pod asks for no more than *entry*."""
+
+    pod: PodView
     entry: LedgerEntry
     tenant: str
 
@@ -121,6 +147,9 @@ Action = (
     | ConfirmSuspended
     | CreateJob
     | KeepEntry
+    | ResizePod
+    | UndoResize
+    | LowerEntry
     | StopJob
     | StopPod
     | ForceDeletePod

@@ -7,9 +7,10 @@ below this module knows how a pod's status is spelt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from longtask_operator.api.names import (
@@ -25,7 +26,9 @@ from longtask_operator.api.names import (
     SIDECAR_CONTAINER,
     TASK_CONTAINER,
 )
+from longtask_operator.api.quantity import parse_cpu, parse_memory
 from longtask_operator.api.times import parse_optional_time, parse_time
+from longtask_operator.core.sizing import Size
 
 N = TypeVar("N", int, None)
 _OUR_NUMBER = re.compile(r"[0-9]{1,9}")
@@ -58,6 +61,17 @@ class Ended:
     message: str
     started: datetime | None
     finished: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSizes:
+    """What the task container may use: as the pod's spec asks, and as the node lets it."""
+
+    asked: Size
+    in_force: Size | None = None  #: None: the kubelet did not say
+    pending: str = ""  #: why the kubelet does not resize it now: Infeasible or Deferred
+    message: str = ""  #: of the kubelet, on that
+    in_progress: bool = False  #: the kubelet has granted what is asked, or brings it about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +129,8 @@ class PodView:
     key: str = ""  #: idempotency key of its task
     abandoned: bool = False  #: see `abandoned_at`
     waiting_since: datetime | None = None  #: since when we have seen it wait for this kind of reason
+    sizes: PodSizes | None = None  #: of the task container; None: not of a kind that we give
+    resizing_since: datetime | None = None  #: since when we have seen it ask for more than is in force
 
     @property
     def is_terminal(self) -> bool:
@@ -204,6 +220,7 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
         has_sidecar=any(c.get("name") == SIDECAR_CONTAINER for c in spec.get("initContainers") or []),
         key=str((meta.get("annotations") or {}).get(ANNOTATION_KEY) or ""),
         sidecar_message=str((sidecar.get("terminated") or {}).get("message") or "")[:4096],
+        sizes=_sizes(spec, status),
     )
 
 
@@ -213,6 +230,18 @@ def is_unchanged(pod: PodView, now: PodView) -> bool:
     return facts[0] == facts[1]
 
 
+def is_in_force(size: Size, pods: Sequence[PodView]) -> bool:
+    """Return whether the attempt's only pod may use all of *size*, or could when it ended."""
+    sizes = pods[0].sizes if len(pods) == 1 else None
+    return bool(sizes and sizes.in_force and sizes.in_force.covers(size))
+
+
+def is_resizing(pod: PodView) -> bool:
+    """Return whether the running container of *pod* is to have more than its node lets it use."""
+    sizes = pod.sizes
+    return bool(pod.running_since and sizes and sizes.in_force and not sizes.in_force.covers(sizes.asked))
+
+
 def judged_at(pod: PodView, now: datetime) -> PodView:
     """Return *pod* as it counts at *now*: abandoned, if it was force-deleted and nobody ended it since."""
     moment = pod.abandoned_at
@@ -220,11 +249,56 @@ def judged_at(pod: PodView, now: datetime) -> PodView:
 
 
 def _container(statuses: Any, name: str) -> Mapping[str, Any]:
-    for entry in statuses or []:
-        if entry.get("name") == name:
-            state: Mapping[str, Any] = entry.get("state") or {}
-            return state
-    return {}
+    state: Mapping[str, Any] = _named(statuses, name).get("state") or {}
+    return state
+
+
+def _named(entries: Any, name: str) -> Mapping[str, Any]:
+    """Return the entry of a list that has that name, or an empty one."""
+    return next((entry for entry in entries or [] if entry.get("name") == name), {})
+
+
+def _sizes(spec: Mapping[str, Any], status: Mapping[str, Any]) -> PodSizes | None:
+    asked = _size_of(_named(spec.get("containers"), TASK_CONTAINER))
+    if asked is None:
+        return None
+    container = _named(status.get("containerStatuses"), TASK_CONTAINER)
+    in_force, granted = _size_of(container), container.get("allocatedResources") or {}
+    true = {c.get("type"): c for c in status.get("conditions") or [] if c.get("status") == "True"}
+    pending, allocated = true.get("PodResizePending"), _parsed_size(*_amounts(granted))
+    in_progress = "PodResizeInProgress" in true or bool(allocated and allocated.covers(asked))
+    if pending is None:
+        return _plain_sizes(asked, in_force, in_progress)
+    return PodSizes(
+        asked=asked,
+        in_force=in_force,
+        pending=str(pending.get("reason") or ""),
+        message=str(pending.get("message") or "")[:512],
+        in_progress=in_progress,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _plain_sizes(asked: Size, in_force: Size | None, in_progress: bool) -> PodSizes:
+    """Return the sizes of nearly every pod: one object for thousands of pods in the cache."""
+    return PodSizes(asked=asked, in_force=in_force, in_progress=in_progress)
+
+
+def _size_of(container: Mapping[str, Any]) -> Size | None:
+    """Return the limits of a container, None where it does not have both."""
+    return _parsed_size(*_amounts((container.get("resources") or {}).get("limits") or {}))
+
+
+def _amounts(resources: Mapping[str, Any]) -> tuple[str, str]:
+    return str(resources.get("cpu") or ""), str(resources.get("memory") or "")
+
+
+@lru_cache(maxsize=1024)
+def _parsed_size(cpu: str, memory: str) -> Size | None:
+    try:
+        return Size(cpu=parse_cpu(cpu), memory=parse_memory(memory))
+    except ValueError:  # there is none
+        return None
 
 
 def _ended(state: Mapping[str, Any]) -> Ended | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.status import Attempt, LongTaskStatus
-from longtask_operator.api.times import format_time
+from longtask_operator.api.times import format_time, parse_time
 from longtask_operator.core import record
-from longtask_operator.core.attempt_size import size_of_attempt, sizing_at_start
-from longtask_operator.core.current import CurrentAttempt, Observed
+from longtask_operator.core.attempt_size import choice_of_resize, size_of_attempt, sizing_at_start, sizing_of
+from longtask_operator.core.current import CurrentAttempt, Observed, find_attempt
 from longtask_operator.core.decision import Action, KeepEntry
 from longtask_operator.core.jobs import job_name
 from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.observe import PodView, is_in_force
 from longtask_operator.core.sizing import Ladder, Size
+from longtask_operator.core.usage import with_reserved
 
 
 def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Attempt:
@@ -26,6 +30,8 @@ def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) ->
     known: dict[str, str | None] = {}
     if size:
         known |= {"cpu": format_cpu(size.cpu), "memory": format_memory(size.memory)}
+    if size and grew(before, size):
+        known |= {"resize_time": format_time(_resized_at(seen, pod)), "resize_refused": None}
     if attempt.job and attempt.job.resumed_from:
         known |= {"resumed_from": attempt.job.resumed_from}
     if pod:
@@ -37,14 +43,42 @@ def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) ->
 
 def with_attempt_and_size(seen: Observed, status: LongTaskStatus, recorded: Attempt, ladder: Ladder) -> LongTaskStatus:
     """Return *status* with *recorded* put in, and the attempt's size where it is known."""
-    size = size_of_attempt(recorded)
+    status, size = with_resize(seen, status, recorded), size_of_attempt(recorded)
     sizing = sizing_at_start(size, seen.task, status, ladder, seen.suggestion) if size else status.sizing
     return record.with_attempt(status, recorded).model_copy(update={"sizing": sizing})
 
 
+def with_resize(seen: Observed, status: LongTaskStatus, recorded: Attempt) -> LongTaskStatus:
+    """Return *status*; where *recorded* was resized since, with its new size and the usage of the old one."""
+    size, before = size_of_attempt(recorded), find_attempt(status, recorded.number)
+    was = size_of_attempt(before)
+    if not (size and before and was and grew(before, size)):
+        return status
+    status = with_reserved(status, before, parse_time(recorded.resize_time or format_time(seen.now)))
+    choice = choice_of_resize(was, size, recorded.number)
+    return status.model_copy(update={"sizing": sizing_of(choice, seen.task.spec.resources)})
+
+
+def grew(recorded: Attempt, size: Size) -> bool:
+    """Return whether an attempt that has *size* now was recorded as running with another: it was resized."""
+    return bool(recorded.start_time) and size_of_attempt(recorded) not in (None, size)
+
+
+def _resized_at(seen: Observed, pod: PodView | None) -> datetime:
+    """Return when a resize counts as done: now, or when the container ended that had it."""
+    ended = pod.ended.finished if pod and pod.ended else None
+    return min(ended, seen.now) if ended else seen.now
+
+
 def size_of(attempt: CurrentAttempt) -> Size | None:
-    """Return the attempt's size: as admitted, else as recorded, else None."""
-    return attempt.entry.size if attempt.entry else size_of_attempt(attempt.recorded)
+    """Return the attempt's size: as admitted, and once it runs as the node has put in force; None: nobody knows.
+
+    An entry that is larger than what is recorded of a running attempt is a resize that is under way.
+    """
+    entry, recorded = attempt.entry, size_of_attempt(attempt.recorded)
+    if entry is None or recorded is None or not (attempt.recorded and attempt.recorded.start_time):
+        return entry.size if entry else recorded
+    return entry.size if is_in_force(entry.size, attempt.pods) else recorded
 
 
 def generation_of(attempt: CurrentAttempt, default: int) -> int:
@@ -57,7 +91,7 @@ def generation_of(attempt: CurrentAttempt, default: int) -> int:
 def kept(seen: Observed, attempt: CurrentAttempt) -> tuple[Action, ...]:
     """Return the action that puts a living attempt back into the ledger, where it is missing or differs."""
     entry, generation = attempt.entry, generation_of(attempt, seen.task.metadata.generation)
-    size = size_of(attempt)
+    size = entry.size if entry else size_of(attempt)
     if size is None or (entry and entry.generation == generation):
         return ()
     kept = LedgerEntry(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from longtask_operator.api.identity import CreatedBy
+from longtask_operator.core.live_growth import LiveGrowth
 from longtask_operator.core.sizing import Ladder
 from longtask_operator.core.start_limits import StartLimits
 from longtask_operator.core.stop_waits import StopWaits
@@ -19,3 +20,4 @@ class Policy:
     stop_waits: StopWaits = field(default_factory=StopWaits)
     kueue: bool = False  #: whether tasks may be handed to Kueue
     created_by: CreatedBy = "Mutate"  #: how the API server keeps the names of persons true
+    live_growth: LiveGrowth = field(default_factory=LiveGrowth)

@@ -43,6 +43,7 @@ class LiveTask:
     cancel_requested: bool = False
     deadline: datetime | None = None
     memory_limit_bytes: int | None = None
+    memory_alarm_bytes: int | None = None  #: in use, from which the attempt is near its end
     checkpoint_requested: bool = False
     checkpoint: Checkpoint | None = None  #: that stands in the status
 

@@ -27,6 +27,10 @@ class Size:
         """The size as people write it, `500m/2Gi`."""
         return f"{format_cpu(self.cpu)}/{format_memory(self.memory)}"
 
+    def covers(self, other: Size) -> bool:
+        """Whether nothing of *other* is more."""
+        return self.cpu >= other.cpu and self.memory >= other.memory
+
     def plus(self, other: Size) -> Size:
         """Return the sum of both; it need not be a rung."""
         return Size(cpu=self.cpu + other.cpu, memory=self.memory + other.memory)

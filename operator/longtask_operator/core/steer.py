@@ -21,6 +21,7 @@ from longtask_operator.core.observe import JobView
 from longtask_operator.core.open_attempt import describe, has_started, kept, with_attempt_and_size
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.refusals import ask_why, give_up_refused, is_held_back
+from longtask_operator.core.resizing import resize_step
 from longtask_operator.core.start_limits import start_limit, wait_shown, word_of
 from longtask_operator.core.stopping import stop_attempt, stop_wanted
 
@@ -96,6 +97,8 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
         return _mirror_held(seen, attempt, status, job, policy)
     if not has_started(attempt):
         return _mirror_start(seen, attempt, status, recorded, policy)
+    resize = resize_step(seen, attempt, recorded, policy)
+    recorded = recorded.model_copy(update={"resize_refused": resize.refused}) if resize.refused else recorded
     status = with_attempt_and_size(seen, status, recorded, policy.ladder)
     update: dict[str, object] = {"next_attempt_time": None, "start_time": status.start_time or recorded.start_time}
     if attempt.recorded is None or seen.mirror_due or status.progress is None:
@@ -108,8 +111,8 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
     status = lifecycle.with_situation(
         status.model_copy(update=update), situation, generation=seen.task.metadata.generation, now=now
     )
-    again_at = earliest(deadline, judged_next(seen, attempt), next_look(attempt.pods, retry, now))
-    return Decision(first=kept(seen, attempt), status=status, again_at=again_at)
+    again_at = earliest(deadline, judged_next(seen, attempt), next_look(attempt.pods, retry, now), resize.again_at)
+    return Decision(first=(*kept(seen, attempt), *resize.first), status=status, then=resize.then, again_at=again_at)
 
 
 def _mirror_held(

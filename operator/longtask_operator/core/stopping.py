@@ -20,7 +20,7 @@ from longtask_operator.core.decision import Action, ConfirmPod, Decision, StopJo
 from longtask_operator.core.handover import TAKEN_BACK, held_by_kueue, taken_back, to_confirm
 from longtask_operator.core.liveness import judge_life
 from longtask_operator.core.node_loss import describe_loss, forced, next_look
-from longtask_operator.core.open_attempt import describe, has_started, kept
+from longtask_operator.core.open_attempt import describe, has_started, kept, with_resize
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.start_limits import start_limit
 from longtask_operator.core.stop_waits import StopWaits, wait_before_stop
@@ -104,6 +104,7 @@ def stop_attempt(
     """Record why, then stop, where its worker had what it is given before."""
     why = next((pod.waiting for pod in attempt.pods if pod.waiting), "")
     recorded, cause, said = describe(seen, attempt, status), stop.cause, stop.said
+    status = with_resize(seen, status, recorded)
     if recorded.cause != cause:
         message = f"{said}: {why}" if why else said
         update = {"cause": str(cause), "message": message[:1024], "stop_time": format_time(seen.now)}

@@ -37,6 +37,22 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResized:
+    """A running attempt has another size than *before*."""
+
+    attempt: Attempt
+    before: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeRefused:
+    """A running attempt ran short of memory and was not resized: *message* begins with the outcome in a word."""
+
+    attempt: Attempt
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
     """The run ended in a terminal phase."""
 
@@ -59,7 +75,16 @@ class PhaseChanged:
     before: str
 
 
-Transition = FirstSeen | AttemptStarted | AttemptEnded | RunFinished | WarningBegan | PhaseChanged
+Transition = (
+    FirstSeen
+    | AttemptStarted
+    | AttemptResized
+    | ResizeRefused
+    | AttemptEnded
+    | RunFinished
+    | WarningBegan
+    | PhaseChanged
+)
 
 #: Conditions that only warn, with their Events.
 _WARNINGS = {
@@ -76,6 +101,10 @@ def transitions(before: LongTaskStatus, after: LongTaskStatus) -> list[Transitio
         known = find_attempt(before, attempt.number)
         if attempt.start_time and not (known and known.start_time):
             found.append(AttemptStarted(attempt=attempt))
+        if known and attempt.resize_time != known.resize_time:
+            found.append(AttemptResized(attempt=attempt, before=known))
+        if attempt.resize_refused and not (known and known.resize_refused):
+            found.append(ResizeRefused(attempt=attempt, message=attempt.resize_refused))
         if attempt.completion_time and not (known and known.completion_time):
             found.append(AttemptEnded(attempt=attempt, retried=not finished))
     if after.phase and after.phase != before.phase:

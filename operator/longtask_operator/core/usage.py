@@ -1,12 +1,14 @@
 """What a task has used so far: reserved amounts times time, over all its attempts and runs.
 
-An attempt is charged once, in the write that records its end, for the time its task container ran. That is
+An attempt is charged in the write that records its end, for the time its task container ran; one that was resized
+also in the write that records that, for the time until then. That is
 what a bill would say; what a tenant's quota and budgets count is longer, from admission until no pod is left.
 """
 
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 from longtask_operator.api.quantity import GIBIBYTE, parse_cpu, parse_memory
 from longtask_operator.api.status import Attempt, LongTaskStatus, TaskUsage
@@ -21,15 +23,25 @@ def with_usage(status: LongTaskStatus, ended: Attempt, cpu_seconds_used: float |
     """
     if not (ended.start_time and ended.completion_time and ended.cpu and ended.memory):
         return status
-    seconds = max(0.0, (parse_time(ended.completion_time) - parse_time(ended.start_time)).total_seconds())
+    status = with_reserved(status, ended, parse_time(ended.completion_time))
     before = status.usage or TaskUsage()
-    usage = TaskUsage(
-        cpu_seconds=(before.cpu_seconds or 0) + math.ceil(seconds * parse_cpu(ended.cpu) / 1000),
-        memory_gib_seconds=(before.memory_gib_seconds or 0)
-        + math.ceil(seconds * parse_memory(ended.memory) / GIBIBYTE),
-        cpu_seconds_used=_sum(before.cpu_seconds_used, cpu_seconds_used),
-    )
+    usage = before.model_copy(update={"cpu_seconds_used": _sum(before.cpu_seconds_used, cpu_seconds_used)})
     return status.model_copy(update={"usage": usage})
+
+
+def with_reserved(status: LongTaskStatus, attempt: Attempt, until: datetime) -> LongTaskStatus:
+    """Return *status* with what *attempt* reserved at its size added, since it has that size and *until* then."""
+    since = attempt.resize_time or attempt.start_time
+    if not (since and attempt.cpu and attempt.memory):
+        return status
+    seconds = max(0.0, (until - parse_time(since)).total_seconds())
+    before = status.usage or TaskUsage()
+    update = {
+        "cpu_seconds": (before.cpu_seconds or 0) + math.ceil(seconds * parse_cpu(attempt.cpu) / 1000),
+        "memory_gib_seconds": (before.memory_gib_seconds or 0)
+        + math.ceil(seconds * parse_memory(attempt.memory) / GIBIBYTE),
+    }
+    return status.model_copy(update={"usage": before.model_copy(update=update)})
 
 
 def _sum(before: int | None, used: float | None) -> int | None:

@@ -18,9 +18,10 @@ from longtask_operator.core.admission import (
     is_kept_from,
     is_short_of_room,
 )
+from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import Limits, describe_shortage, exceeds_max_size, never_fits
-from longtask_operator.core.room import UNBOUNDED, Vector, demand_of
+from longtask_operator.core.room import UNBOUNDED, Room, Vector, demand_of, growth_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,28 @@ def _before_kueue(candidate: Candidate, snapshot: Snapshot, scene: Scene, positi
     if message := exceeds_max_size(candidate.entry.size, limits):
         return HeldBack(reason=QueueReason.EXCEEDS_MAX_SIZE, message=message)
     return _of_a_stop(limits) or _of_the_ledger(snapshot)
+
+
+def why_it_may_not_grow(tenant: str, has: LedgerEntry, wants: LedgerEntry, snapshot: Snapshot, room: Room) -> str:
+    """Return why a live attempt of *tenant* may not hold *wants* in place of *has*, or an empty string.
+
+    *room* is that of *snapshot*, with what was granted since. What it has already counts as its own.
+    """
+    member = snapshot.members.get(tenant)
+    if member is None:
+        return f"tenant {tenant} is changing its cohort"
+    growth = growth_of(has.held, wants.held)
+    if not any(more > 0 for more in growth):
+        return ""
+    if message := exceeds_max_size(wants.size, member.limits):
+        return message
+    for r in room.lacking(tenant, growth)[:1]:
+        what, more = ("concurrent tasks", "CPU", "memory")[r], _amount(r, growth[r])
+        used, cap = room.used(tenant)[r], room.cap(tenant)[r]
+        if used + growth[r] > cap:
+            return f"tenant {tenant} uses {_amount(r, used)} of {_amount(r, cap)} {what}; this needs {more} more"
+        return f"cohort {snapshot.cohort} has no {more} of {what} to lend to tenant {tenant}"
+    return ""
 
 
 def _of_its_size(candidate: Candidate, snapshot: Snapshot, scene: Scene, position: int | None) -> HeldBack | None:

@@ -24,7 +24,7 @@ from longtask_operator.core.ledger_layout import Tenants as Entries
 from longtask_operator.core.ledger_layout import changed, cohort_of, ledger_name, still_to_come, taken_over
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.room import growth_of
-from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
+from longtask_operator.core.why_waiting import HeldBack, Scene, why_it_may_not_grow, why_waiting
 from longtask_operator.engines.ledger_work import Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import ByteBudget
@@ -32,6 +32,8 @@ from longtask_operator.engines.snapshots import NoLimits, Snapshots, Tenants
 from longtask_operator.engines.waiting_room import Explain, WaitingRoom
 
 RELEASE_DELAY = 0.2
+#: How long who wants more waits for the ledger.
+RAISE_SECONDS = 10.0
 #: etcd keeps every version for five minutes: so 300 MiB of its 2 GiB at most, with this much at once.
 BYTES_PER_SECOND, BYTES_AT_ONCE_SECONDS = 1024 * 1024, 10.0
 #: What a write costs etcd besides its data.
@@ -95,19 +97,23 @@ class AdmissionLoop:
         self._work[name].keep(self._ledgers.tenant_of(entry.uid) or tenant, entry)
         self._look_at(name)
 
-    async def raise_entry(self, uid: str, entry: LedgerEntry) -> bool:
-        """Let the live attempt of *uid* hold what *entry* says, if that fits; return whether it stands.
+    async def raise_entry(self, uid: str, entry: LedgerEntry) -> str:
+        """Let the live attempt of *uid* hold what *entry* says, if that fits; return why not, empty if it stands.
 
-        The new entry names the same attempt. Give back with `keep` and the smaller entry.
+        The new entry names the same attempt. Give back with `keep` and the smaller entry. Without an answer in time
+        the entry may stand all the same, later.
         """
         tenant = self._ledgers.tenant_of(uid)
         if tenant is None:
-            return False
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            return "the ledger does not hold the attempt"
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         name = self.home(tenant)
         self._work[name].raise_to(Raise(entry, answer))
         self._look_at(name)
-        return await answer
+        try:
+            return await asyncio.wait_for(answer, RAISE_SECONDS)
+        except TimeoutError:
+            return "the ledger could not be written in time"
 
     def release(self, tenant: str, uid: str, attempt: int) -> None:
         """Take an attempt out of the ledgers in which it stands, soon; *tenant* counts where it stands in none."""
@@ -239,15 +245,16 @@ class AdmissionLoop:
         if not work.raises:
             return []
         granted: list[tuple[str, LedgerEntry]] = []
-        room = self._snapshots.of(name, entries, ()).room.copy()
+        snapshot = self._snapshots.of(name, entries, ())
+        room = snapshot.room.copy()
         for uid, wanted in work.raises.items():
             tenant = self._ledgers.tenant_of(uid) or ""
             current = entries.get(tenant, {}).get(uid)
             if current is None or current.attempt != wanted.entry.attempt or wanted.answer.done():
                 continue
-            growth = growth_of(current.held, wanted.entry.held)
-            if room.fits(tenant, growth):
-                room.add(tenant, growth)
+            wanted.why = why_it_may_not_grow(tenant, current, wanted.entry, snapshot, room)
+            if not wanted.why:
+                room.add(tenant, growth_of(current.held, wanted.entry.held))
                 granted.append((tenant, wanted.entry))
         return granted
 

@@ -21,9 +21,11 @@ from longtask_operator.core.observe import JobView
 from longtask_operator.core.record import describe_end
 from longtask_operator.core.transitions import (
     AttemptEnded,
+    AttemptResized,
     AttemptStarted,
     FirstSeen,
     PhaseChanged,
+    ResizeRefused,
     RunFinished,
     WarningBegan,
     transitions,
@@ -55,6 +57,8 @@ class Announcer:
                 self._metrics.submitted(after.tenant)
             elif isinstance(step, AttemptStarted):
                 self._started(task, step.attempt, job)
+            elif isinstance(step, AttemptResized | ResizeRefused):
+                self._resized(task, step)
             elif isinstance(step, AttemptEnded):
                 self._attempt_ended(task, after, step, peak_memory)
             elif isinstance(step, RunFinished):
@@ -72,11 +76,25 @@ class Announcer:
             self._metrics.started((started - begun).total_seconds())
         log.info("attempt runs", **_ids(task), attempt=attempt.number, node=attempt.node_name)
 
+    def _resized(self, task: TaskRecord, step: AttemptResized | ResizeRefused) -> None:
+        number = step.attempt.number
+        if isinstance(step, ResizeRefused):
+            self._metrics.resized("Live", step.message.partition(":")[0])
+            self._events.post(task, EventReason.RESIZE_REFUSED, f"attempt {number}: {step.message}", warning=True)
+            log.warning("attempt not resized", **_ids(task), attempt=number, message=step.message)
+            return
+        before, after = (f"{attempt.cpu}/{attempt.memory}" for attempt in (step.before, step.attempt))
+        self._metrics.resized("Live", "Resized")
+        self._events.post(task, EventReason.RESIZED, f"attempt {number} was resized from {before} to {after}")
+        log.info("attempt resized", **_ids(task), attempt=number, before=before, after=after)
+
     def _attempt_ended(
         self, task: TaskRecord, status: LongTaskStatus, step: AttemptEnded, peak_memory: int | None
     ) -> None:
         attempt, cause = step.attempt, step.attempt.cause or ""
         self._metrics.attempt_ended(status.tenant, cause, retried=step.retried)
+        if cause == Cause.OUT_OF_MEMORY and step.retried:
+            self._metrics.resized("NextAttempt", "Resized")
         self.on_attempt_end(status.tenant, attempt)
         log.info(
             "attempt ended",

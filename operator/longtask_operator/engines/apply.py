@@ -36,10 +36,13 @@ from longtask_operator.core.decision import (
     DeleteTask,
     ForceDeletePod,
     KeepEntry,
+    LowerEntry,
     ReleaseEntry,
     ReleasePod,
+    ResizePod,
     StopJob,
     StopPod,
+    UndoResize,
 )
 from longtask_operator.core.environment import AttemptFacts
 from longtask_operator.core.jobs import build_job, job_name
@@ -50,6 +53,7 @@ from longtask_operator.core.refusal import Refused, sentence_of
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.resizer import Resizer
 
 #: Each is a list of a namespace's Events; while many starts are slow at once, some are asked about later.
 _QUESTIONS_PER_SECOND = 5.0
@@ -73,6 +77,7 @@ class Applier:
     admission: AdmissionLoop
     ca_bundle: Callable[[], str]  #: CA of the report server, PEM, as new pods get it
     heard: Callable[[str], datetime | None]  #: when the pod of that uid reported last to this leader
+    resizer: Resizer
     questions: WriteBudget = field(default_factory=lambda: WriteBudget(_QUESTIONS_PER_SECOND))
 
     async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
@@ -138,6 +143,8 @@ class Applier:
                 self.admission.keep(action.tenant, action.entry)
             case ReleaseEntry():
                 self.admission.release(action.tenant, action.uid, action.attempt)
+            case ResizePod() | UndoResize() | LowerEntry():
+                await self._resize(action)
             case StopJob() | StopPod() | ForceDeletePod():
                 await self._stop(action)
             case ReleasePod():
@@ -158,6 +165,21 @@ class Applier:
         for view in found:
             self.context.caches.pods.put(view)
         return found
+
+    async def _resize(self, action: ResizePod | UndoResize | LowerEntry) -> None:
+        """Carry out a step of a resize; a pod that is not as it was seen is read again first. Raises Conflict."""
+        try:
+            await self.resizer.act(action, await self._read(action.pod) if isinstance(action, LowerEntry) else None)
+        except Conflict:
+            await self._read(action.pod)
+            raise
+
+    async def _read(self, seen: PodView) -> PodView | None:
+        """Return the pod as the API server has it, None if it is gone; the cache knows it then."""
+        found = {pod.uid: pod for pod in await self.pods_now(seen.namespace, seen.task_uid, seen.attempt)}
+        if seen.uid not in found:
+            self.context.caches.pods.remove(seen.namespace, seen.name, seen.uid)
+        return found.get(seen.uid)
 
     async def _stop(self, action: StopJob | StopPod | ForceDeletePod) -> None:
         if isinstance(action, StopJob):

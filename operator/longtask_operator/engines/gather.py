@@ -11,6 +11,7 @@ from longtask_operator.api.status import Progress
 from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.checkpoints import Offer, is_acceptable
 from longtask_operator.core.current import Observed, find_attempt
+from longtask_operator.core.live_growth import ResizeTrouble
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.core.refusal import Refusal
@@ -37,6 +38,7 @@ class Gatherer:
         self.paces = Paces(ledgers)
         #: Told a task that is to run, its tenant and the time; returns what to begin it with.
         self.suggest: Callable[[LongTask, str, datetime], Suggestion | None] = lambda task, tenant, now: None
+        self.resize_trouble: Callable[[str], ResizeTrouble | None] = lambda pod_uid: None
         self.learn: Callable[[Iterable[TaskRecord]], None] = lambda records: None  #: told the tasks that are there
         self._waits = PodWaits(context.caches.pods, context.clock.now)
 
@@ -86,6 +88,8 @@ class Gatherer:
             progress=progress,
             suggestion=self.suggest(task, tenant, now) if tenant else None,
             peak_memory=self._peak_memory(pods),
+            memory_used=self._memory_used(pods),
+            resize_trouble=self.resize_trouble(newest.uid) if (newest := _newest(pods)) else None,
             cpu_seconds_used=cpu_seconds,
             signs=signs,
             heard=self.received(pods),
@@ -110,12 +114,12 @@ class Gatherer:
 
     def received(self, pods: tuple[PodView, ...]) -> datetime | None:
         """Return when the newest attempt's last report came, or None."""
-        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        pod = _newest(pods)
         return self._book.heard(pod.uid) if pod else None
 
     def _signs(self, task: LongTask, pods: tuple[PodView, ...], progress: Progress | None) -> Signs | None:
         """Return the signs of life of the newest attempt's pod, with what the status still knows of them."""
-        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        pod = _newest(pods)
         if pod is None:
             return None
         recorded = find_attempt(task.status, pod.attempt)
@@ -123,7 +127,7 @@ class Gatherer:
         return recalled(self._book.signs(pod.uid), pod.uid, mirrored, progress.done if progress else None)
 
     def _progress(self, pods: tuple[PodView, ...], now: datetime) -> tuple[Progress | None, float | None]:
-        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        pod = _newest(pods)
         latest = self._book.latest(pod.uid) if pod else None
         if pod is None or latest is None:
             return None, None
@@ -131,14 +135,24 @@ class Gatherer:
         return build_progress(report, received, pod.running_since, now), report.cpu_seconds
 
     def _peak_memory(self, pods: tuple[PodView, ...]) -> int | None:
-        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        pod = _newest(pods)
         return self._book.peak_memory(pod.uid) if pod else None
+
+    def _memory_used(self, pods: tuple[PodView, ...]) -> int | None:
+        pod = _newest(pods)
+        latest = self._book.latest(pod.uid) if pod else None
+        return latest[0].memory_bytes if latest else None
 
     def _offered(self, pods: tuple[PodView, ...]) -> Offer | None:
         """Return the checkpoint that the newest attempt's pod reported last."""
-        pod = max(pods, key=lambda pod: pod.attempt, default=None)
+        pod = _newest(pods)
         report = latest[0] if pod and (latest := self._book.latest(pod.uid)) else None
         if pod is None or report is None or report.checkpoint is None:
             return None
         saved, sequence = report.checkpoint, report.checkpoint_sequence
         return Offer(saved=saved, attempt=pod.attempt, pod_uid=pod.uid, sequence=sequence)
+
+
+def _newest(pods: tuple[PodView, ...]) -> PodView | None:
+    """Return the pod of the newest attempt."""
+    return max(pods, key=lambda pod: pod.attempt, default=None)

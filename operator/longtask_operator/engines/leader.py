@@ -29,6 +29,7 @@ from longtask_operator.engines.quota_status import QuotaStatus
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.reporting import Reporting
+from longtask_operator.engines.resizer import Resizer
 from longtask_operator.engines.sight import Sight
 from longtask_operator.engines.sizer import Sizer
 from longtask_operator.engines.spending import Spendings
@@ -109,7 +110,8 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)
-    applier = Applier(context, admission, reporting.certificate.ca_bundle, book.heard)
+    resizer = Resizer(context, admission, events)
+    applier = Applier(context, admission, reporting.certificate.ca_bundle, book.heard, resizer)
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
         gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys, sight),
@@ -123,10 +125,12 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     )
     sizer = Sizer(context, quotas, _history_rule(settings))
     parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
+    parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
     parts.announcer.on_attempt_end = parts.gatherer.paces.attempt_ended
     controller = Controller(context=context, queue=queue, parts=parts)
     wiring = Wiring(context, queue, departures, book, controller.forget)
     wiring.attach()
+    book.on_alarm = queue.add
     book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
     sight.on_recovery = wiring.enqueue_all
     quota_status = QuotaStatus(context, ledgers, admission, quotas)

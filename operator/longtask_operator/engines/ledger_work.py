@@ -11,15 +11,16 @@ from longtask_operator.core.ledger import LedgerEntry
 
 @dataclass(slots=True)
 class Raise:
-    """A live attempt that asks for more; *answer* says whether its new entry stands."""
+    """A live attempt that asks for more; *answer* says why its new entry does not stand, and is empty if it does."""
 
     entry: LedgerEntry
-    answer: asyncio.Future[bool]
+    answer: asyncio.Future[str]
+    why: str = "the ledger does not hold the attempt, or holds a newer wish"
 
     def settle(self, stands: bool) -> None:
         """Answer, unless nobody listens any more."""
         if not self.answer.done():
-            self.answer.set_result(stands)
+            self.answer.set_result("" if stands else self.why)
 
 
 @dataclass(slots=True)

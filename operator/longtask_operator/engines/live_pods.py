@@ -61,6 +61,7 @@ class CachedPods:
             cancel_requested=bool(task.spec.cancel) or (stopping and not asked),
             deadline=deadline_of(task.status, task.spec),
             memory_limit_bytes=entry.size.memory if entry else None,
+            memory_alarm_bytes=self._context.policy.live_growth.alarm(entry.size.memory) if entry else None,
             checkpoint_requested=asked,
             checkpoint=task.status.checkpoint,
         )

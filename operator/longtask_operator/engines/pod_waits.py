@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from longtask_operator.adapters.store import Store
-from longtask_operator.core.observe import PodView
+from longtask_operator.core.observe import PodView, is_resizing
 from longtask_operator.core.start_limits import Kind, kind_of
 
 
@@ -21,21 +21,29 @@ class PodWaits:
     def __init__(self, pods: Store[PodView], now: Callable[[], datetime]) -> None:
         self._now = now
         self._since: dict[str, tuple[Kind, datetime]] = {}
+        self._resizing: dict[str, datetime] = {}
         pods.listeners.append(self._changed)
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self._since.keys() | self._resizing.keys())
 
     def noted(self, pod: PodView) -> PodView:
-        """Return *pod* with since when it waits."""
-        note = self._since.get(pod.uid)
+        """Return *pod* with since when it waits, to start or to be resized."""
+        note, resizing = self._since.get(pod.uid), self._resizing.get(pod.uid)
+        if resizing:
+            pod = replace(pod, resizing_since=resizing)
         return replace(pod, waiting_since=note[1]) if note else pod
 
     def _changed(self, before: PodView | None, after: PodView | None) -> None:
         if before and (after is None or after.uid != before.uid):
             self._since.pop(before.uid, None)
+            self._resizing.pop(before.uid, None)
         if after is None:
             return
+        if is_resizing(after):
+            self._resizing.setdefault(after.uid, self._now())
+        else:
+            self._resizing.pop(after.uid, None)
         kind = kind_of(after.waiting)
         if kind is None:
             self._since.pop(after.uid, None)

@@ -34,12 +34,13 @@ class ReportBook:
     """Merged reports by pod uid.
 
     *on_report* gets namespace/name of a task of which something new is known, `on_checkpoint` of one whose worker
-    saved another checkpoint.
+    saved another checkpoint, `on_alarm` of one that is near its memory.
     """
 
     def __init__(self, on_report: Callable[[str], None] = _tell_nobody, *, max_pages: int = MAX_PAGES) -> None:
         self.on_report = on_report
         self.on_checkpoint: Callable[[str], None] = _tell_nobody
+        self.on_alarm: Callable[[str], None] = _tell_nobody
         self._pages: OrderedDict[str, _Page] = OrderedDict()
         self.last_heard: datetime | None = None  #: when anybody reported last
         self._max_pages = max_pages
@@ -47,8 +48,13 @@ class ReportBook:
     def __len__(self) -> int:
         return len(self._pages)
 
-    def record(self, pod_uid: str, report: Report, received: datetime, *, task_key: str = "") -> bool:
-        """Merge *report*; return False if it is stale. A stale one is no fault, and a sign of life all the same."""
+    def record(
+        self, pod_uid: str, report: Report, received: datetime, *, task_key: str = "", alarm: int | None = None
+    ) -> bool:
+        """Merge *report*; return False if it is stale. A stale one is no fault, and a sign of life all the same.
+
+        *alarm* is the memory in use, in bytes, from which the pod is near its end.
+        """
         page = self._pages.get(pod_uid)
         self.last_heard = received
         merged = merge_report(page.report if page else None, report, received)
@@ -65,6 +71,8 @@ class ReportBook:
             self.on_report(task_key)
         if task_key and merged.checkpoint != (page.report.checkpoint if page else None):
             self.on_checkpoint(task_key)
+        if task_key and alarm is not None and (report.memory_bytes or 0) >= alarm:
+            self.on_alarm(task_key)
         return True
 
     def latest(self, pod_uid: str) -> tuple[MergedReport, datetime] | None:

@@ -132,7 +132,8 @@ class ReportServer:
             raise _Refusal(503, "the operator is starting", retry_after=_RETRY_LATER)
         task, pod = await self._admit(path, _bearer_token(request))
         report = _parse(await _read_body(request))
-        self._book.record(pod.uid, report, datetime.now(UTC), task_key=f"{path.namespace}/{path.name}")
+        key, alarm = f"{path.namespace}/{path.name}", task.memory_alarm_bytes
+        self._book.record(pod.uid, report, datetime.now(UTC), task_key=key, alarm=alarm)
         return build_answer(
             cancel=task.cancel_requested,
             deadline=task.deadline,

@@ -228,3 +228,37 @@ def test_when_a_pod_is_terminal_and_when_its_attempt_is_decided(
 ) -> None:
     pod = a_pod(**changes)
     assert (pod.is_terminal, pod.is_over) == (terminal, over)
+
+
+SMALL = {"cpu": "250m", "memory": "512Mi"}
+LARGE = {"cpu": "250m", "memory": "1Gi"}
+
+
+class TestSizes:
+    def sizes(self, asked: Any, container: dict[str, Any] | None = None, *conditions: dict[str, Any]) -> Any:
+        body = a_pod_body()
+        body["spec"] = {"containers": [{"name": "other"}, {"name": "task", "resources": {"limits": asked}}]}
+        statuses = [{"name": "task", **(container or {})}]
+        body["status"] = {"containerStatuses": statuses, "conditions": list(conditions)}
+        pod = observe_pod(body)
+        assert pod is not None
+        return pod.sizes
+
+    def test_what_is_asked_for_and_what_is_in_force(self) -> None:
+        sizes = self.sizes(LARGE, {"resources": {"limits": SMALL}, "allocatedResources": SMALL})
+        assert (sizes.asked.display, sizes.in_force.display) == ("250m/1Gi", "250m/512Mi")
+        assert (sizes.pending, sizes.in_progress) == ("", False)
+
+    def test_what_the_node_has_granted_is_in_progress(self) -> None:
+        sizes = self.sizes(LARGE, {"resources": {"limits": SMALL}, "allocatedResources": LARGE})
+        assert sizes.in_progress
+        assert self.sizes(LARGE, None, {"type": "PodResizeInProgress", "status": "True"}).in_progress
+
+    def test_what_the_node_does_not_give(self) -> None:
+        condition = {"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "full"}
+        sizes = self.sizes(LARGE, {"resources": {"limits": SMALL}}, condition)
+        assert (sizes.pending, sizes.message, sizes.in_progress) == ("Deferred", "full", False)
+
+    @pytest.mark.parametrize("asked", [{}, {"memory": "1Gi"}, {"cpu": "x", "memory": "1Gi"}])
+    def test_no_size_of_a_kind_that_we_give(self, asked: dict[str, str]) -> None:
+        assert self.sizes(asked) is None

@@ -15,7 +15,12 @@ from longtask_operator.core.ledger_layout import Tenants, ledger_name
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import Size
-from longtask_operator.engines.admission_loop import BYTES_AT_ONCE_SECONDS, BYTES_PER_SECOND, AdmissionLoop
+from longtask_operator.engines.admission_loop import (
+    BYTES_AT_ONCE_SECONDS,
+    BYTES_PER_SECOND,
+    RAISE_SECONDS,
+    AdmissionLoop,
+)
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.snapshots import NoLimits
 from tests.builders import SMALLEST, START
@@ -383,10 +388,11 @@ class Cohorts(NoLimits):
     """Tenants with a cohort each; each may have *concurrency* attempts."""
 
     def __init__(self, **cohorts: str) -> None:
-        self.cohorts, self.concurrency, self.cpu = cohorts, None, None
+        self.cohorts, self.concurrency, self.cpu, self.max_cpu = cohorts, None, None, None
 
     def limits(self, tenant: str) -> Limits:
-        return Limits(cohort=self.cohorts.get(tenant, ""), concurrency=self.concurrency, cpu=self.cpu)
+        cohort = self.cohorts.get(tenant, "")
+        return Limits(cohort=cohort, concurrency=self.concurrency, cpu=self.cpu, max_cpu=self.max_cpu)
 
     def of_cohort(self, cohort: str) -> list[str]:
         return [tenant for tenant, of in self.cohorts.items() if of == cohort]
@@ -494,14 +500,15 @@ def test_a_live_attempt_may_hold_more_where_the_quota_has_room(bench: Bench) -> 
     bench.run()
     first, second = raised(bench, "a", 500), raised(bench, "b", 1000)
     bench.run()
-    assert (first.result(), second.result()) == (True, False)
+    shortage = "tenant team-a uses 750m of 1 CPU; this needs 750m more"
+    assert (first.result(), second.result()) == ("", shortage)
     entry = bench.ledgers.entry("a")
     assert entry is not None
     assert entry.size.cpu == 500
     bench.call(lambda: bench.admission.keep("team-a", LedgerEntry(uid="a", attempt=1, generation=1, size=SMALLEST)))
     second = raised(bench, "b", 750)
     bench.run()
-    assert second.result()
+    assert second.result() == ""
 
 
 @pytest.mark.parametrize("reply", ["lost", "not sent"])
@@ -512,19 +519,54 @@ def test_a_raise_is_answered_only_when_the_ledger_is_known(bench: Bench, reply: 
     bench.step(reply)
     assert not asked.done()
     bench.run()
-    assert asked.result()
+    assert asked.result() == ""
 
 
 def test_an_attempt_that_is_not_there_cannot_hold_more(bench: Bench) -> None:
     asked = raised(bench, "a", 500)
     bench.run()
-    assert not asked.result()
+    assert asked.result() == "the ledger does not hold the attempt"
     bench.submit("a")
     bench.run()
     other, ended = raised(bench, "a", 500, attempt=2), raised(bench, "a", 500)
     bench.release("a")
     bench.run()
-    assert (other.result(), ended.result()) == (False, False)
+    why = "the ledger does not hold the attempt, or holds a newer wish"
+    assert (other.result(), ended.result()) == (why, why)
+
+
+def test_a_raise_beyond_the_largest_size_of_the_tenant_is_refused(bench: Bench) -> None:
+    in_cohorts(bench).max_cpu = 500
+    bench.submit("a")
+    bench.run()
+    asked = raised(bench, "a", 1000)
+    bench.run()
+    assert asked.result() == "1/512Mi has more CPU than maxSize of no quota allows: 500m"
+
+
+def test_a_raise_takes_what_others_of_the_cohort_lend(bench: Bench) -> None:
+    in_cohorts(bench, team_a="research", team_b="research").cpu = 300
+    bench.submit("a")
+    bench.run()
+    first = raised(bench, "a", 500)
+    bench.run()
+    second = raised(bench, "a", 1000)
+    bench.run()
+    assert (first.result(), second.result()) == ("", "cohort research has no 500m of CPU to lend to tenant team-a")
+
+
+def test_who_waits_for_a_ledger_that_cannot_be_written_is_told_in_time(bench: Bench) -> None:
+    bench.submit("a")
+    bench.run()
+    asked = raised(bench, "a", 500)
+    bench.loop.settle()
+    bench.loop.elapsed += RAISE_SECONDS
+    bench.loop.settle()
+    assert asked.result() == "the ledger could not be written in time"
+    bench.run()
+    entry = bench.ledgers.entry("a")
+    assert entry is not None
+    assert entry.size.cpu == 500  # that write was under way
 
 
 class Counting:

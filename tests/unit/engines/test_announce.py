@@ -52,6 +52,7 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
 
+SMALL = {"startTime": wire(3), "cpu": "250m", "memory": "512Mi"}
 STARTED = {"startTime": wire(3), "nodeName": "n"}
 DONE = {"startTime": wire(3), "completionTime": wire(9), "cause": "Completed", "exitCode": 0}
 FAILED = {"startTime": wire(3), "completionTime": wire(9), "cause": "Application", "exitCode": 1, "message": "boom"}
@@ -94,6 +95,18 @@ STOPPED = {"startTime": wire(3), "completionTime": wire(9), "cause": "Suspended"
         ),
         pytest.param(status("Queued"), status("Cancelled"), ["Normal Cancelled: m"], id="cancelled"),
         pytest.param(status("Running", STARTED), status("Running", STARTED), [], id="nothing-new"),
+        pytest.param(
+            status("Running", SMALL),
+            status("Running", {**SMALL, "memory": "1Gi", "resizeTime": wire(5)}),
+            ["Normal Resized: attempt 1 was resized from 250m/512Mi to 250m/1Gi"],
+            id="resized",
+        ),
+        pytest.param(
+            status("Running", SMALL),
+            status("Running", {**SMALL, "resizeRefused": "Deferred: full"}),
+            ["Warning ResizeRefused: attempt 1: Deferred: full"],
+            id="not-resized",
+        ),
     ],
 )
 def test_what_people_hear(before: LongTaskStatus, after: LongTaskStatus, events: list[str]) -> None:
@@ -134,3 +147,15 @@ def test_a_run_is_counted_with_its_time() -> None:
     assert sample(metrics, "longtask_submitted_total", tenant="red", type="none") == 1
     assert sample(metrics, "longtask_start_seconds_sum") == 3
     assert sample(metrics, "longtask_retries_total", tenant="red", cause="Completed") is None
+
+
+def test_growths_are_counted_by_what_came_of_them() -> None:
+    _, _, metrics = announce(
+        status("Running", SMALL), status("Running", {**SMALL, "memory": "1Gi", "resizeTime": wire(5)})
+    )
+    assert sample(metrics, "longtask_resizes_total", kind="Live", outcome="Resized") == 1
+    _, _, metrics = announce(status("Running", SMALL), status("Running", {**SMALL, "resizeRefused": "Infeasible: no"}))
+    assert sample(metrics, "longtask_resizes_total", kind="Live", outcome="Infeasible") == 1
+    killed = {**SMALL, "completionTime": wire(9), "cause": "OutOfMemory"}
+    _, _, metrics = announce(status("Running", SMALL), status("Backoff", killed))
+    assert sample(metrics, "longtask_resizes_total", kind="NextAttempt", outcome="Resized") == 1

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from longtask_operator.adapters.store import Store
-from longtask_operator.core.observe import PodView
+from longtask_operator.core.observe import PodSizes, PodView
+from longtask_operator.core.sizing import Size
 from longtask_operator.engines.pod_waits import PodWaits
-from tests.builders import a_pod, at
+from tests.builders import SMALLEST, a_pod, at
 
 
 class Watched:
@@ -53,3 +55,13 @@ def test_nothing_is_kept_of_pods_that_are_gone() -> None:
     pod = a_pod(uid="another of the same name")
     watched.store.remove(pod.namespace, pod.name, pod.uid)
     assert len(watched.waits) == 0
+
+
+def test_a_resize_counts_from_its_first_sight_until_it_is_in_force() -> None:
+    watched, large = Watched(), Size(cpu=250, memory=2 * SMALLEST.memory)
+    asking, done = PodSizes(asked=large, in_force=SMALLEST), PodSizes(asked=large, in_force=large)
+    watched.put("", 2, running_since=at(1), sizes=asking)
+    watched.put("", 30, running_since=at(1), sizes=replace(asking, pending="Deferred"))
+    assert watched.waits.noted(a_pod()).resizing_since == at(2)
+    watched.put("", 31, running_since=at(1), sizes=done)
+    assert (watched.waits.noted(a_pod()).resizing_since, len(watched.waits)) == (None, 0)

@@ -60,3 +60,12 @@ def test_a_new_checkpoint_is_told_of_once() -> None:
     latest = book.latest("p")
     assert latest is not None
     assert (latest[0].checkpoint, latest[0].checkpoint_sequence) == (second, 5)
+
+
+def test_a_report_near_the_memory_of_the_pod_is_told_of_at_once() -> None:
+    told: list[str] = []
+    book = ReportBook()
+    book.on_alarm = told.append
+    for sequence, (used, alarm) in enumerate([(79, 80), (80, 80), (90, None), (None, 80)]):
+        book.record("pod", Report(sequence=sequence, memory_bytes=used), NOW, task_key="ns/a", alarm=alarm)
+    assert told == ["ns/a"]
