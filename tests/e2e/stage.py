@@ -94,6 +94,18 @@ class Stage:
                 most = max(most, len(pods))
         return lines, most
 
+    def metric(self, series: str) -> float:
+        """Return the value of a series of the installed operator, written as it exposes it; 0 where it is not there."""
+        selector = "app.kubernetes.io/component=operator"
+        (pod,) = self.client.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=selector)
+        ports = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
+        target = f"{pod['metadata']['name']}:{ports['http']}"
+        text = self.cluster.kubectl(
+            "get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{target}/proxy/metrics"
+        ).stdout
+        wanted = f"{series} "
+        return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
+
     def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> Any:
         return self.cluster.kubectl("-n", self.namespace, *args, input=input, check=check)
 

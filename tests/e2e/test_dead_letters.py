@@ -8,7 +8,6 @@ import pytest
 
 from tests.e2e.stage import Stage
 from tests.support.live import Json, await_, condition
-from tests.support.operator_process import NAMESPACE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 PLACE = "s3://bucket/letters/"
@@ -42,13 +41,7 @@ def letters(new_stage: Callable[..., Stage]) -> Stage:
 
 def counted(stage: Stage) -> float:
     """Return how many dead letters of this tenant the operator's metric counts."""
-    selector = "app.kubernetes.io/component=operator"
-    (pod,) = stage.client.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=selector)
-    ports = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
-    target = f"{pod['metadata']['name']}:{ports['http']}"
-    text = stage.cluster.kubectl("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{target}/proxy/metrics").stdout
-    wanted = f'longtask_dead_letters{{tenant="{stage.namespace}"}} '
-    return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
+    return stage.metric(f'longtask_dead_letters{{tenant="{stage.namespace}"}}')
 
 
 def test_a_dead_letter_is_kept_counted_and_run_anew_as_asked(letters: Stage) -> None:

@@ -55,6 +55,8 @@ def test_a_resource_quota_on_pods_is_a_wait_that_costs_one_write_for_each_try(ne
     assert 2 <= len(said) <= 4
     assert len({known["queue"]["message"] for known in said}) == 1
     assert [known["attempt"] for known in said] == list(range(1, len(said) + 1))
+    refusals = f'longtask_held_back_total{{reason="RefusedByCluster",tenant="{stage.namespace}"}}'
+    assert stage.metric(refusals) >= len(said)
     stage.client.request("DELETE", f"{path}/pods")
     ends_well(stage, "refused")
     assert stage.audit() == []
@@ -107,3 +109,8 @@ def test_a_policy_that_denies_is_a_wait_with_its_own_message(new_stage: NewStage
         for path in (BINDINGS, POLICIES):
             stage.client.request("DELETE", f"{path}/{name}")
     ends_well(stage, "denied")
+
+
+def test_the_end_of_the_report_certificate_can_be_watched(new_stage: NewStage) -> None:
+    end = new_stage("certificate").metric("longtask_report_certificate_expiration_timestamp_seconds")
+    assert 300 < (end - time.time()) / 86_400 < 366
