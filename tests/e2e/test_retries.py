@@ -29,6 +29,21 @@ def test_exit_codes_are_judged_by_the_rules(new_stage: NewStage) -> None:
     assert stage.audit() == []
 
 
+def test_the_last_lines_of_the_log_stay_with_the_attempt(new_stage: NewStage) -> None:
+    stage = new_stage("tails")
+    once = {"limits": {"application": 0}}
+    stage.tasks.create("plain", "echo first; echo 'row 7 is bad' >&2; exit 3", retry=once)
+    code = "from longtask_worker import run\ndef main(task): raise ValueError('bad row')\nrun(main)"
+    stage.tasks.create("sdk", command=["python3", "-c", code], retry=once)
+    (plain,) = stage.tasks.until_finished("plain")["attempts"]
+    assert (plain["exitCode"], plain["nodeName"]) == (3, "node-1")
+    assert sorted(plain["logTail"].splitlines()) == ["first", "row 7 is bad"]
+    (sdk,) = stage.tasks.until_finished("sdk")["attempts"]
+    assert (sdk["exitCode"], sdk["message"]) == (1, "ValueError: bad row")
+    assert sdk["logTail"].startswith("Traceback (most recent call last):")
+    assert sdk["logTail"].endswith("ValueError: bad row")
+
+
 def test_a_task_out_of_budget_is_a_dead_letter_until_it_is_redriven(new_stage: NewStage) -> None:
     stage = new_stage("letters")
     spec: Any = {"retry": {"limits": {"application": 0}}, "ttlSecondsAfterFinished": 1}

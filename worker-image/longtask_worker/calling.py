@@ -70,4 +70,6 @@ def _outcome_of_error(error: BaseException) -> Outcome:
     summary = "".join(traceback.format_exception_only(type(error), error)).strip()
     permanent = isinstance(error, PermanentError)
     code = exit_codes.PERMANENT if permanent else exit_codes.APPLICATION
-    return Outcome(exit_code=code, message=str(error) if permanent and str(error) else summary, permanent=permanent)
+    message = str(error) if permanent and str(error) else summary
+    log_tail = "".join(traceback.format_exception(error))
+    return Outcome(exit_code=code, message=message, permanent=permanent, log_tail=log_tail)

@@ -20,6 +20,7 @@ from longtask_worker.wire import clean
 MAX_OUTCOME_BYTES = 4096
 MAX_RESULT_BYTES = 3072
 MAX_MESSAGE = 1024
+MAX_LOG_TAIL = 2048
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # ASCII, and nothing that JSON escapes: so the longest still fits the termination message.
 _URI = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[!#-\[\]-~]{1,2000}")
@@ -55,6 +56,8 @@ class Outcome:
     result: object = None
     message: str | None = None
     permanent: bool = False
+    #: Where it came from, in the log's own words: a traceback.
+    log_tail: str | None = None
 
 
 def encode_outcome(outcome: Outcome, progress: Snapshot, checkpoint: dict[str, object] | None = None) -> bytes:
@@ -74,6 +77,10 @@ def encode_outcome(outcome: Outcome, progress: Snapshot, checkpoint: dict[str, o
         spare = MAX_OUTCOME_BYTES - len(_compact({**fields, "message": ""}))
         if spare > 0:
             fields["message"] = _cut(clean(outcome.message, MAX_MESSAGE), spare)
+    if outcome.log_tail:
+        spare = MAX_OUTCOME_BYTES - len(_compact({**fields, "logTail": ""}))
+        if spare > 0:
+            fields["logTail"] = _cut_from_its_end(clean(outcome.log_tail[-MAX_LOG_TAIL:], MAX_LOG_TAIL), spare)
     return _compact(fields)
 
 
@@ -107,6 +114,11 @@ def _cut(text: str, spare: int) -> str:
         excess = len(_compact(text)) - 2 - spare
         text = text[: -max(excess // 6, 1)]  # no character takes more than 6 bytes
     return text
+
+
+def _cut_from_its_end(text: str, spare: int) -> str:
+    """Return the longest end of *text* whose JSON takes at most *spare* bytes between its quotes."""
+    return _cut(text[::-1], spare)[::-1]
 
 
 def _compact(value: object) -> bytes:

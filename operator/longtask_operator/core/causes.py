@@ -50,7 +50,7 @@ def classify_pod(pod: PodView, stop: Cause | None) -> AttemptEnd:
         exit_code=ended.exit_code,
         outcome=outcome,
         counted=_counted(outcome, pod),
-        log_tail=None if outcome else log_tail(ended.message),
+        log_tail=outcome.log_tail if outcome else log_tail(ended.message),
         started=ended.started,
         finished=ended.finished,
     )

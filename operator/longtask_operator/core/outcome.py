@@ -33,6 +33,7 @@ class Outcome:
     done: int | None = None
     total: int | None = None
     checkpoint: SavedCheckpoint | None = None  #: the last complete one
+    log_tail: str | None = None  #: the last lines of the log, as the worker knows them
 
 
 def parse_outcome(text: str) -> Outcome | None:
@@ -53,6 +54,7 @@ def parse_outcome(text: str) -> Outcome | None:
         done=_count(data.get("done")),
         total=_count(data.get("total")),
         checkpoint=_checkpoint(data),
+        log_tail=log_tail(_clean(str(data.get("logTail") or ""))),
     )
 
 

@@ -142,6 +142,12 @@ def test_the_whole_end_of_a_completed_attempt() -> None:
     assert end.counted == (9, 9)
 
 
+def test_an_outcome_may_bring_the_end_of_its_log() -> None:
+    message = '{"longtask":1,"message":"KeyError: 1","logTail":"Traceback\\nKeyError: 1\\n"}'
+    end = classify_pod(an_ended_pod(1, message=message), None)
+    assert (end.message, end.log_tail) == ("KeyError: 1", "Traceback\nKeyError: 1")
+
+
 def test_a_message_that_is_no_outcome_is_a_log_tail() -> None:
     end = classify_pod(an_ended_pod(1, message="Traceback\nKeyError: 'x'\n"), None)
     assert (end.log_tail, end.outcome) == ("Traceback\nKeyError: 'x'", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,7 +51,14 @@ def test_what_it_returns_is_the_result() -> None:
     ],
 )
 def test_what_it_raises_is_the_exit_code(error: BaseException, expected: Outcome) -> None:
-    assert outcome_of(raising(error)) == expected
+    assert replace(outcome_of(raising(error)), log_tail=None) == expected
+
+
+def test_the_end_of_the_log_goes_with_what_went_wrong() -> None:
+    log_tail = outcome_of(raising(ValueError("bad row"))).log_tail or ""
+    assert log_tail.startswith("Traceback (most recent call last):")
+    assert log_tail.endswith("ValueError: bad row\n")
+    assert outcome_of(raising(SystemExit(7))).log_tail is None
 
 
 def test_permanent_error_without_words_is_named() -> None:

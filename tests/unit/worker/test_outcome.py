@@ -18,6 +18,7 @@ from longtask_worker.outcome import (
     plain,
 )
 from longtask_worker.progress import MAX_COUNT, Snapshot
+from longtask_worker.wire import clean
 
 NOTHING = Snapshot()
 
@@ -76,6 +77,16 @@ def test_a_message_takes_what_a_result_leaves() -> None:
 
 def test_a_message_with_half_a_surrogate_is_still_utf8() -> None:
     assert decoded(Outcome(exit_code=1, message="bad \ud83d name"))["message"] == "bad ? name"
+
+
+@pytest.mark.parametrize("character", ["x", "日", "😀", '"', "\x01", "\ud83d"])
+def test_of_a_log_the_end_is_kept(character: str) -> None:
+    outcome = Outcome(exit_code=1, message="m" * 1024, log_tail="beginning" + character * 9999 + "end")
+    kept = decoded(outcome)["logTail"]
+    assert kept.endswith(clean(character, 1) + "end")
+    assert "beginning" not in kept
+    assert len(kept) <= 2048
+    assert decoded(outcome)["message"] == "m" * 1024
 
 
 def test_failure_for_good() -> None:
