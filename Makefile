@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test test-unit test-integration test-e2e test-faults lint format generate check-generated images lock clean-cache
+.PHONY: help demo down test test-unit test-integration test-e2e test-faults bench lint format generate check-generated images lock clean-cache
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test-e2e: .venv/ready  ## Tests on a real kubelet
 
 test-faults: .venv/ready  ## A crash at every write of every scenario, one line of JSON per trial
 	@mkdir -p build && PYTHONPATH=operator:worker-image:. $(PY) -m tests.faults --out build/faults.jsonl
+
+bench: .venv/ready  ## What it must hold under load, measured; 20 minutes alone on the machine; SCALE=small: 5
+	@PYTHONPATH=.:operator $(PY) -m bench --scale $(or $(SCALE),full) $(if $(ONLY),--only $(ONLY)) $(if $(filter full,$(or $(SCALE),full)),--page)
 
 lint: .venv/ready  ## Style, types, layers, generated files
 	@$(PY) tools/run_tests.py lint

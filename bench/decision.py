@@ -1,62 +1,56 @@
 """What one admission costs, however many wait: t(100k)/t(1k).
 
-    python bench/decision.py [--sizes 1000 10000 100000] [--out build/bench]
+    python -m bench.decision [--scale small|full]
 
 Fills one tenant's queue, then lets one attempt end and one start, again and again, as the
-admission loop does. Pure computation, no cluster. Writes `decision.json` and prints a table.
+admission loop does. Pure computation, no cluster.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import statistics
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
-
-from longtask_operator.core.admission import Snapshot, member_of, plan_admissions  # noqa: E402
-from longtask_operator.core.ledger import LedgerEntry  # noqa: E402
-from longtask_operator.core.queueing import Candidate, TenantQueue  # noqa: E402
-from longtask_operator.core.quota import Limits  # noqa: E402
-from longtask_operator.core.sizing import parse_ladder  # noqa: E402
-from longtask_operator.settings import Settings  # noqa: E402
+from bench.lib import cli
+from bench.lib.results import Results
+from longtask_operator.core.admission import Snapshot, member_of, plan_admissions
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.queueing import Candidate, TenantQueue
+from longtask_operator.core.quota import Limits
+from longtask_operator.core.sizing import parse_ladder
+from longtask_operator.settings import Settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-_LIVE, _DECISIONS, _ROUNDS = 5, 300, 5
+_LIVE, _DECISIONS = 5, 300
+SIZES = (1_000, 10_000, 100_000)
+ROUNDS = {"small": 2, "full": 5}
 
 
-def main() -> int:
-    """Measure, print, write, and return 0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="tasks that wait")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench")
-    arguments = parser.parse_args()
-    rows = [{"waiting": size, **_measure(size)} for size in arguments.sizes]
-    figures = {"rows": rows, "ratio": rows[-1]["p50_us"] / rows[0]["p50_us"]}
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "decision.json").write_text(json.dumps(figures, indent=2) + "\n")
-    for row in rows:
-        print(f"{row['waiting']:>8} waiting: {row['p50_us']:7.1f} us p50, {row['p99_us']:7.1f} us p99")
-    print(f"t({rows[-1]['waiting']})/t({rows[0]['waiting']}) = {figures['ratio']:.2f}")
-    return 0
+def run(results: Results) -> None:
+    """Measure each size in turn, so many rounds."""
+    rounds: dict[int, list[list[float]]] = {size: [] for size in SIZES}
+    for seed in range(ROUNDS[results.scale]):
+        for size in SIZES:
+            rounds[size].append(_round(size, random.Random(seed)))
+    p50 = {size: statistics.median(statistics.median(times) for times in found) for size, found in rounds.items()}
+    p99 = {size: statistics.median(_p99(times) for times in found) for size, found in rounds.items()}
+    results.detail("p50_us", {str(size): round(value, 1) for size, value in p50.items()})
+    results.detail("p99_us", {str(size): round(value, 1) for size, value in p99.items()})
+    results.series["waiting"] = [float(size) for size in SIZES]
+    results.series["p50_us"] = list(p50.values())
+    results.series["p99_us"] = list(p99.values())
+    results.figure("ratio", p50[SIZES[-1]] / p50[SIZES[0]])
 
 
-def _measure(waiting: int) -> dict[str, float]:
-    """Return median and 99th percentile of one admission in microseconds; medians over rounds."""
-    rounds = [_round(waiting, random.Random(seed)) for seed in range(_ROUNDS)]
-    return {
-        "p50_us": statistics.median(statistics.median(times) for times in rounds),
-        "p99_us": statistics.median(statistics.quantiles(times, n=100)[98] for times in rounds),
-    }
+def _p99(times: list[float]) -> float:
+    return statistics.quantiles(times, n=100)[98]
 
 
 def _round(waiting: int, rng: random.Random) -> list[float]:
+    """Return what each of so many admissions cost, in microseconds."""
     ladder, queue, limits = parse_ladder(Settings.model_construct().ladder), TenantQueue(), Limits(concurrency=_LIVE)
     entries: dict[str, LedgerEntry] = {}
     for number in range(waiting + _LIVE):
@@ -75,4 +69,4 @@ def _round(waiting: int, rng: random.Random) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.main("decision", __doc__, run))

@@ -1,67 +1,68 @@
 """How many tasks a second, beside bare Jobs in the same run; CPU and writes of each part.
 
-    python bench/throughput.py [--tasks 300] [--pairs 3] [--out build/bench]
+    python -m bench.throughput [--scale small|full]
 
-In turn drives N bare Jobs and N LongTasks to their end, A B A B. A round counts only if all N
-finished. Writes `throughput.json` and a plot, and prints a table.
+In turn drives N bare Jobs and N LongTasks to their end, A B A B; pods run for a second. A round counts
+only if all N finished.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import sys
-from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "operator")]
+from bench.lib import cli, load, readings
+from bench.lib.results import Results
+from bench.lib.scene import NAMESPACE, Scene, scene
+from longtask_operator.adapters.kube import Kube
 
-from bench.lib import load, readings  # noqa: E402
-from bench.lib.scene import NAMESPACE, Scene, scene  # noqa: E402
+#: Tasks a round, pairs of rounds.
+SIZES = {"small": (150, 1), "full": (1_000, 3)}
 
 
-def main() -> int:
-    """Run the bench and return 0 if every round was complete."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=300)
-    parser.add_argument("--pairs", type=int, default=3)
-    arguments = parser.parse_args()
+def run(results: Results) -> None:
+    """Measure so many pairs of rounds; the median of their ratios counts."""
     with scene(DEFAULT_CONCURRENCY="10000") as stage:
-        figures = asyncio.run(_measure(stage, arguments))
-    print(figures)
-    return 0
+        asyncio.run(_measure(stage, results))
 
 
-async def _measure(stage: Scene, arguments: argparse.Namespace) -> dict[str, Any]:
-    rounds = []
+async def _measure(stage: Scene, results: Results) -> None:
+    tasks, pairs = SIZES[results.scale]
+    rounds: list[dict[str, Any]] = []
     async with stage.kube() as kube:
-        for number in range(arguments.pairs):
-            names = [f"{number}-{i}" for i in range(arguments.tasks)]
-            before = stage.cpu()
-            jobs = [load.job(f"bare-{name}") for name in names]
-            bare = await load.burst(kube, load.jobs_path(NAMESPACE), jobs, load.job_done)
-            await asyncio.sleep(2)
-            between = stage.cpu()
-            position = readings.audit_position(stage.cluster.audit_log)
-            tasks = [load.task(f"task-{name}") for name in names]
-            ours = await load.burst(kube, load.tasks_path(NAMESPACE), tasks, load.task_done)
-            await asyncio.sleep(2)
-            after = stage.cpu()
-            writes = readings.writes_of_operator(stage.cluster.audit_log, position)
-            rounds.append(
-                {
-                    "bare_per_s": bare,
-                    "tasks_per_s": ours,
-                    "ratio": ours / bare,
-                    "cpu_ms_per_bare_job": readings.per_task(before, between, arguments.tasks),
-                    "cpu_ms_per_task": readings.per_task(between, after, arguments.tasks),
-                    "writes_per_task": {k: round(v / arguments.tasks, 3) for k, v in writes.most_common()},
-                }
-            )
+        for number in range(pairs):
+            rounds.append(await _pair(kube, stage, number, tasks))
             print(rounds[-1], file=sys.stderr)
-    return {"rounds": rounds, "ratio": statistics.median(entry["ratio"] for entry in rounds)}
+            results.detail("rounds", rounds)
+            results.series["bare_per_s"] = [entry["bare_per_s"] for entry in rounds]
+            results.series["tasks_per_s"] = [entry["tasks_per_s"] for entry in rounds]
+            results.figure("ratio", statistics.median(entry["ratio"] for entry in rounds))
+    cpu = [entry["cpu_ms_per_task"]["all"] / entry["cpu_ms_per_bare_job"]["all"] for entry in rounds]
+    results.detail("cpu_to_bare_job", round(statistics.median(cpu), 2))
+
+
+async def _pair(kube: Kube, stage: Scene, number: int, count: int) -> dict[str, Any]:
+    """Drive bare Jobs and tasks to their end, one after the other, and return what was measured."""
+    before = stage.cpu()
+    jobs = [load.job(f"bare-{number}-{i}") for i in range(count)]
+    bare = await load.burst(kube, load.jobs_path(NAMESPACE), jobs, load.job_done)
+    await asyncio.sleep(2)
+    between, position = stage.cpu(), readings.audit_position(stage.cluster.audit_log)
+    tasks = [load.task(f"task-{number}-{i}") for i in range(count)]
+    ours = await load.burst(kube, load.tasks_path(NAMESPACE), tasks, load.task_done)
+    await asyncio.sleep(2)
+    writes = readings.writes_of_operator(stage.cluster.audit_log, position)
+    return {
+        "bare_per_s": round(bare, 2),
+        "tasks_per_s": round(ours, 2),
+        "ratio": round(ours / bare, 3),
+        "cpu_ms_per_bare_job": readings.per_task(before, between, count),
+        "cpu_ms_per_task": readings.per_task(between, stage.cpu(), count),
+        "writes_per_task": {k: round(v / count, 3) for k, v in writes.most_common()},
+    }
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.main("throughput", __doc__, run))

@@ -95,7 +95,7 @@ def stages() -> list[dict[str, Any]]:
         # never due, as the nodes are ready from the start; but kwok looks at no node without a stage for nodes
         _stage("node-ready", "Node", [_is(_READY, "NotIn", "True")], {"statusTemplate": "phase: Running"}),
         _stage("pod-ready", "Pod", [alive, _is(".status.phase", "In", "Pending")], {"statusTemplate": _pod_running()}),
-        _stage("pod-complete", "Pod", [alive, running, of_job], {"statusTemplate": _pod_ended(0)}, milliseconds=1000),
+        _stage("pod-complete", "Pod", [alive, running, of_job], {"statusTemplate": _pod_ended(0)}, delay=_RUN_FOR),
         _stage(
             "pod-terminate",
             "Pod",
@@ -106,6 +106,11 @@ def stages() -> list[dict[str, Any]]:
     ]
 
 
+#: A pod of a Job runs for a second, or as long as its label says, `10s` or `1h`.
+_RUN_FOR = {
+    "durationMilliseconds": 1000,
+    "durationFrom": {"expressionFrom": '.metadata.labels["devcluster/run-for"]'},
+}
 _READY = '.status.conditions.[] | select( .type == "Ready" ) | .status'
 
 
@@ -114,15 +119,19 @@ def _is(key: str, operator: str, *values: str) -> dict[str, Any]:
 
 
 def _stage(
-    name: str, kind: str, conditions: list[dict[str, Any]], following: dict[str, Any], milliseconds: int = 0
+    name: str,
+    kind: str,
+    conditions: list[dict[str, Any]],
+    following: dict[str, Any],
+    delay: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "resourceRef": {"apiGroup": "v1", "kind": kind},
         "selector": {"matchExpressions": conditions},
         "next": following,
     }
-    if milliseconds:
-        spec["delay"] = {"durationMilliseconds": milliseconds}
+    if delay:
+        spec["delay"] = delay
     return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": name}, "spec": spec}
 
 

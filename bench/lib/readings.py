@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+Json = dict[str, Any]
 _WRITES = ("create", "update", "patch", "delete")
 
 
@@ -37,8 +38,10 @@ def cpu_seconds(pid: int) -> float:
 
 
 def per_task(before: dict[str, float], after: dict[str, float], tasks: int) -> dict[str, float]:
-    """Return CPU milliseconds per task of each part."""
-    return {name: round((after[name] - before[name]) / tasks * 1000, 2) for name in after if name in before}
+    """Return CPU milliseconds per task of each part, and of all together."""
+    used = {name: (after[name] - before[name]) / tasks * 1000 for name in after if name in before}
+    used["all"] = sum(used.values())
+    return {name: round(value, 2) for name, value in used.items()}
 
 
 def audit_position(audit_log: Path) -> int:
@@ -49,14 +52,22 @@ def audit_position(audit_log: Path) -> int:
 def writes_of_operator(audit_log: Path, since: int = 0) -> Counter[str]:
     """Return the operator's writes after position *since* by verb and resource; renewals of its Lease left out."""
     counts: Counter[str] = Counter()
-    for event in audit_events(audit_log, since):
+    for event in operator_requests(audit_log, since):
         reference = event.get("objectRef") or {}
-        ours = "longtask-operator" in (event.get("userAgent") or "")
-        if not ours or event["verb"] not in _WRITES or reference.get("resource") == "leases":
-            continue
         parts = (event["verb"], reference.get("resource"), reference.get("subresource"))
         counts["/".join(part for part in parts if part)] += 1
     return counts
+
+
+def operator_requests(audit_log: Path, since: int = 0) -> list[Json]:
+    """Return the operator's writes after position *since* as the audit log has them; of its Lease left out."""
+    return [
+        event
+        for event in audit_events(audit_log, since)
+        if "longtask-operator" in (event.get("userAgent") or "")
+        and event["verb"] in _WRITES
+        and (event.get("objectRef") or {}).get("resource") != "leases"
+    ]
 
 
 def audit_events(audit_log: Path, since: int = 0) -> Iterable[dict[str, Any]]:

@@ -36,6 +36,11 @@ sys.exit(main())
 """
 
 
+def cluster_name(pid: int) -> str:
+    """Return the name of the cluster of the bench that runs as process *pid*."""
+    return f"bench-{pid}"
+
+
 @dataclass(slots=True)
 class Operator:
     """The operator as a process."""
@@ -129,7 +134,7 @@ def scene(
     *, namespaces: tuple[str, ...] = (NAMESPACE,), nodes: int = 20, start: bool = True, **settings: str
 ) -> Iterator[Scene]:
     """Yield a fresh cluster with *nodes* fake nodes; its operator runs with *settings*, and leads if *start*."""
-    cluster = devcluster.up(f"bench-{os.getpid()}", nodes=f"fake:{nodes}", progress=Progress(sys.stderr))
+    cluster = devcluster.up(cluster_name(os.getpid()), nodes=f"fake:{nodes}", progress=Progress(sys.stderr))
     operator = Operator(cluster.kubeconfig, cluster.paths.root / "operator.log", settings)
     stage = Scene(cluster, operator)
     try:

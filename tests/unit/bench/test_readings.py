@@ -1,0 +1,34 @@
+import json
+from pathlib import Path
+
+from bench.lib import readings
+
+
+def event(verb: str, resource: str, agent: str = "longtask-operator", stage: str = "ResponseComplete") -> str:
+    return json.dumps({"stage": stage, "verb": verb, "userAgent": agent, "objectRef": {"resource": resource}}) + "\n"
+
+
+def test_only_finished_writes_of_the_operator_count_and_not_those_of_its_lease(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text(event("create", "jobs"))
+    position = readings.audit_position(log)
+    lines = [
+        event("create", "jobs"),
+        event("get", "jobs"),
+        event("update", "leases"),
+        event("patch", "pods", agent="kwok"),
+        event("patch", "longtasks", stage="RequestReceived"),
+        '{"a line that is being written',
+    ]
+    log.write_text(log.read_text() + "".join(lines))
+    assert readings.writes_of_operator(log, position) == {"create/jobs": 1}
+
+
+def test_a_summary_names_a_value_that_was_measured() -> None:
+    found = readings.summary([float(number) for number in range(100, 0, -1)])
+    assert found == {"count": 100, "p50": 50.5, "p99": 100.0, "max": 100.0}
+
+
+def test_cpu_is_told_for_each_part_and_for_all() -> None:
+    before, after = {"etcd": 1.0, "operator": 2.0}, {"etcd": 1.5, "operator": 2.1, "kwok": 3.0}
+    assert readings.per_task(before, after, 100) == {"etcd": 5.0, "operator": 1.0, "all": 6.0}
