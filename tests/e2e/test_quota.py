@@ -62,6 +62,29 @@ def test_a_stopped_tenant_starts_nothing_and_then_by_priority(new_stage: NewStag
     assert seconds_between(started["high"], started["low"]) >= 1
 
 
+def test_a_drained_tenant_stops_what_runs_and_goes_on_later(new_stage: NewStage) -> None:
+    """No retry of the program's own is used: with a budget of 0 it would fail."""
+    stage, limits = new_stage("drained", quota=2), {"application": 0, "disruption": 0}
+    for name in ("one", "two"):
+        script = f"if [ $LONGTASK_ATTEMPT = 1 ]; then {stoppable()}; fi"
+        stage.tasks.create(name, script, retry={"limits": limits, "backoff": {"initialSeconds": 1, "maxSeconds": 1}})
+    for name in ("one", "two"):
+        stage.tasks.until_phase(name, "Running")
+    stage.tasks.create("three", "true")
+    stage.set_quota(stopPolicy="HoldAndDrain")
+    for name in ("one", "two", "three"):
+        assert "stopPolicy HoldAndDrain" in waits_as(stage, name, "TenantStopped")["queue"]["message"]
+    await_("an empty ledger", lambda: not stage.ledger().strip(), 30)
+    stage.set_quota(stopPolicy="None")
+    for name in ("one", "two", "three"):
+        status = stage.tasks.until_finished(name)
+        assert status["phase"] == "Succeeded"
+        if name != "three":
+            assert (status["attempt"], status["attempts"][0]["cause"]) == (2, "Preempted")
+            assert status["attemptCounts"] == {"preempted": 1, "completed": 1}
+    assert stage.audit() == []
+
+
 def test_what_can_never_fit_says_so_at_once_and_starts_when_the_quota_is_corrected(new_stage: NewStage) -> None:
     stage = new_stage("fits")
     stage.set_quota(cpu={"nominal": "500m"}, maxSize={"memory": "2Gi"})

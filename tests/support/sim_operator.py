@@ -32,6 +32,7 @@ from longtask_operator.engines.apply import Applier
 from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.leader import Leader
@@ -237,7 +238,8 @@ class SimOperator:
         keys = Keys(context, self.ledgers, queue.add)
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
         admission.rivals = keys.rivals
-        quotas.on_change = admission.limits_changed
+        evictions = Evictions(context, self.ledgers, quotas.limits, queue.add)
+        quotas.listeners += [admission.limits_changed, evictions.limits_changed]
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)
         applier = Applier(context, admission, lambda: "CA", book.heard, resizer)
@@ -255,6 +257,7 @@ class SimOperator:
         sizer = Sizer(context, quotas, HistoryRule())
         parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
         parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
+        parts.gatherer.evicted = evictions.why
         controller = Controller(context=context, queue=queue, parts=parts)
         self.wiring = Wiring(context, queue, departures, book, controller.forget)
         self.wiring.attach()

@@ -96,6 +96,7 @@ class EventReason(StrEnum):
 
     COMPLETED = "Completed"
     ATTEMPT_FAILED = "AttemptFailed"
+    PREEMPTED = "Preempted"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
     SUSPENDED = "Suspended"

@@ -77,7 +77,7 @@ class Budget(Model):
 
 
 class TenantQuotaSpec(Model):
-    """What a tenant may use. Everything may be changed at any time; lowering stops nothing that runs."""
+    """What a tenant may use. Everything may be changed at any time; lowering a limit stops nothing that runs."""
 
     cohort: str | None = Field(
         None,
@@ -106,9 +106,10 @@ class TenantQuotaSpec(Model):
     max_priority: int | None = Field(
         None, description="Highest priority that counts; higher ones are lowered to it.", ge=-1000, le=1000
     )
-    stop_policy: Literal["None", "Hold"] | None = Field(
+    stop_policy: Literal["None", "Hold", "HoldAndDrain"] | None = Field(
         None,
-        description="Hold: nothing new starts; what runs goes on. Default None.",
+        description="Hold: nothing new starts; what runs goes on. HoldAndDrain: what runs is stopped too, asked for a "
+        "checkpoint first, keeps its place and goes on later. Default None.",
     )
     budgets: list[Budget] | None = Field(
         None,

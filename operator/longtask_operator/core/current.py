@@ -42,6 +42,7 @@ class Observed:
     cpu_seconds_used: float | None = None  #: as the current attempt's worker reported last
     mirror_due: bool = False  #: whether the progress may be written now for its own sake
     offered: Offer | None = None  #: checkpoint that the newest pod reported last
+    evicted: str = ""  #: why its attempt has to give way, in a sentence
     held_back: HeldBack | None = None  #: why admission does not let it start
     refusal: Refusal | None = None  #: the last of the cluster, while nothing came after it
     rivals: Rivals | None = None  #: who shares its idempotency key

@@ -57,7 +57,8 @@ class Limits:
     max_cpu: int | None = None
     max_memory: int | None = None
     max_priority: int | None = None
-    on_hold: bool = False
+    on_hold: bool = False  #: nothing starts
+    draining: bool = False  #: what runs gives way
     spent: str = ""  #: which budget lets nothing start, in a sentence
     cohort: str = ""  #: whose members share one ledger; empty for a lone tenant
     weight: int = 1
@@ -86,6 +87,7 @@ def limits_of(name: str, spec: TenantQuotaSpec) -> Limits:
         max_memory=parse_memory(size.memory) if size and size.memory is not None else None,
         max_priority=spec.max_priority,
         on_hold=spec.stop_policy not in (None, "None"),
+        draining=spec.stop_policy == "HoldAndDrain",
         cohort=spec.cohort or "",
         weight=spec.weight or 1,
         borrowing=_caps(spec, "borrowing_limit"),

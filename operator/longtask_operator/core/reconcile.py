@@ -22,6 +22,7 @@ from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import CurrentAttempt, Observed, current_attempt
 from longtask_operator.core.decision import (
     Action,
+    ConfirmGone,
     Decision,
     DeleteTask,
     Notice,
@@ -134,7 +135,17 @@ def _wait(
         return _releasing(seen, status, waiting, live)
     if refused := wait_refused(seen, status, waiting):
         return refused
+    if seen.evicted and attempt.is_open:
+        return _give_up(seen, attempt, status, waiting)
     return _queue(seen, attempt, status, size, waiting)
+
+
+def _give_up(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision) -> Decision:
+    """Give way with an attempt that was admitted and has begun nothing; its number is never used again."""
+    meta, given_up = seen.task.metadata, status.model_copy(update={"attempt": attempt.number})
+    confirm = ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=attempt.number)
+    decision = _waits(seen, given_up, waiting, QueueReason.BEHIND_OTHERS, seen.evicted)
+    return replace(decision, first=(confirm,))
 
 
 def _yield(

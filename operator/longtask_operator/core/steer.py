@@ -81,7 +81,7 @@ def _create(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
     deadline = record.deadline_of(status, spec)
     if entry is None or seen.tenant is None or spec.cancel or spec.suspend or (deadline and seen.now >= deadline):
         return None
-    if entry.generation != seen.task.metadata.generation or judge(seen.rivals) or is_held_back(seen):
+    if seen.evicted or entry.generation != seen.task.metadata.generation or judge(seen.rivals) or is_held_back(seen):
         return None
     if entry.handed_over != bool(spec.queue_name) or (entry.handed_over and not policy.kueue):
         return None

@@ -17,7 +17,7 @@ from longtask_operator.api.times import parse_optional_time, parse_time
 from longtask_operator.core.current import CurrentAttempt, Observed
 
 #: Stopped only to go on later: asked for a checkpoint first.
-CHECKPOINT_FIRST = frozenset({Cause.SUSPENDED})
+CHECKPOINT_FIRST = frozenset({Cause.SUSPENDED, Cause.PREEMPTED})
 #: Told by the answer to its report, and left to end by itself.
 TOLD_FIRST = frozenset({Cause.CANCELLED})
 

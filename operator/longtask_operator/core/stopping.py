@@ -53,8 +53,8 @@ def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus,
         return _requested(Cause.DEADLINE)
     if spec.suspend:
         return _requested(Cause.SUSPENDED)
-    if job := taken_back(attempt):
-        return Stop(cause=Cause.PREEMPTED, said=TAKEN_BACK, first=to_confirm(job))
+    if gives_way := _gives_way(seen, attempt):
+        return gives_way
     if given_up := _given_up(seen, attempt):
         return given_up
     if replaced := _replaced(attempt):
@@ -65,6 +65,15 @@ def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus,
         return _lifeless(seen, attempt)
     limit = start_limit(seen, attempt, policy.start_limits)
     return Stop(cause=Cause.NEVER_STARTED, said=limit.said) if seen.now >= limit.at else None
+
+
+def _gives_way(seen: Observed, attempt: CurrentAttempt) -> Stop | None:
+    """Return the stop of an attempt whose place goes to others: Kueue took it back, or the operator evicts it."""
+    if job := taken_back(attempt):
+        return Stop(cause=Cause.PREEMPTED, said=TAKEN_BACK, first=to_confirm(job))
+    if seen.evicted:
+        return Stop(cause=Cause.PREEMPTED, said=seen.evicted)
+    return None
 
 
 def _given_up(seen: Observed, attempt: CurrentAttempt) -> Stop | None:

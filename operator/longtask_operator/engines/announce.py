@@ -108,7 +108,9 @@ class Announcer:
             peak_memory_bytes=peak_memory,
             message=attempt.message,
         )
-        if cause not in (Cause.COMPLETED, Cause.CANCELLED, Cause.SUSPENDED):
+        if cause == Cause.PREEMPTED:
+            self._events.post(task, EventReason.PREEMPTED, describe_end(attempt))
+        elif cause not in (Cause.COMPLETED, Cause.CANCELLED, Cause.SUSPENDED):
             self._events.post(task, EventReason.ATTEMPT_FAILED, describe_end(attempt), warning=True)
 
     def _finished(self, task: TaskRecord, status: LongTaskStatus, phase: Phase) -> None:

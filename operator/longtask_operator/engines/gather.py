@@ -36,6 +36,8 @@ class Gatherer:
         self._keys, self._sight = keys, sight
         self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
         self.paces = Paces(ledgers)
+        #: Told a task and its tenant; returns why its attempt has to give way.
+        self.evicted: Callable[[str, str], str] = lambda uid, tenant: ""
         #: Told a task that is to run, its tenant and the time; returns what to begin it with.
         self.suggest: Callable[[LongTask, str, datetime], Suggestion | None] = lambda task, tenant, now: None
         self.resize_trouble: Callable[[str], ResizeTrouble | None] = lambda pod_uid: None
@@ -98,6 +100,7 @@ class Gatherer:
             watching_since=self._sight.watching_since,
             mirror_due=worth and self._budget.take(),
             offered=offered,
+            evicted=self.evicted(record.uid, tenant or ""),
             held_back=held_back,
             refusal=refusal,
             rivals=self._keys.rivals_of(record) if record.claim else None,

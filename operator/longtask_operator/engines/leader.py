@@ -20,6 +20,7 @@ from longtask_operator.engines.apply import Applier
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
@@ -105,7 +106,8 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     keys = Keys(context, ledgers, queue.add)
     admission = AdmissionLoop(ledgers, context.metrics, keys.waking(queue.add), quotas)
     admission.rivals = keys.rivals
-    quotas.on_change = admission.limits_changed
+    evictions = Evictions(context, ledgers, quotas.limits, queue.add)
+    quotas.listeners += [admission.limits_changed, evictions.limits_changed]
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now)
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses
@@ -126,6 +128,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     sizer = Sizer(context, quotas, _history_rule(settings))
     parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
     parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
+    parts.gatherer.evicted = evictions.why
     parts.announcer.on_attempt_end = parts.gatherer.paces.attempt_ended
     controller = Controller(context=context, queue=queue, parts=parts)
     wiring = Wiring(context, queue, departures, book, controller.forget)

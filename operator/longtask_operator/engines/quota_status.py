@@ -52,7 +52,7 @@ class QuotaStatus:
         self._context.metrics.budgets(tenant, {use.budget.name: use.percent / 100 for use in budgets})
         if self._spent.get(tenant, False) != bool(limits.spent):
             self._spent[tenant] = bool(limits.spent)
-            self._quotas.on_change(tenant)
+            self._quotas.changed(tenant)
         view = self._context.caches.quotas.get("", tenant)
         if view is None:
             return

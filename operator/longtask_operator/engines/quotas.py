@@ -31,7 +31,7 @@ class Quotas:
         self._users: dict[str, str] = {}
         self.budgets: dict[str, tuple[Budget, ...]] = {}  #: of tenants that have any
         self.uses: Callable[[str], list[BudgetUse]] = lambda tenant: []  #: how far a tenant's budgets are used
-        self.on_change: Callable[[str], None] = lambda tenant: None
+        self.listeners: list[Callable[[str], None]] = []  #: told the tenant whose limits changed
         context.caches.quotas.listeners.append(self._quota_changed)
         context.caches.tasks.listeners.append(self._task_changed)
 
@@ -58,6 +58,11 @@ class Quotas:
         """Return the present time."""
         return self._context.clock.now()
 
+    def changed(self, tenant: str) -> None:
+        """Tell everybody that the limits of *tenant* are others now."""
+        for listener in self.listeners:
+            listener(tenant)
+
     def _quota_changed(self, before: QuotaView | None, after: QuotaView | None) -> None:
         view = after or before
         if view is None or (before and after and before.generation == after.generation and before.uid == after.uid):
@@ -71,7 +76,7 @@ class Quotas:
             self.budgets[view.name] = budgets
         else:
             self.budgets.pop(view.name, None)
-        self.on_change(view.name)
+        self.changed(view.name)
 
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
         if before and (after is None or after.uid != before.uid):

@@ -12,7 +12,7 @@ from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import LongTaskStatus, Progress
 from longtask_operator.core.checkpoints import Offer
-from longtask_operator.core.decision import ConfirmPod, Decision, StopJob, StopPod
+from longtask_operator.core.decision import ConfirmGone, ConfirmPod, Decision, ReleaseEntry, StopJob, StopPod
 from longtask_operator.core.reconcile import reconcile
 from longtask_operator.core.stop_waits import StopWaits, wants_checkpoint
 from tests.builders import POLICY, UID, a_job, a_longtask, a_running_pod, an_ended_pod, an_entry, at, seen, wire
@@ -108,6 +108,53 @@ class TestStopping:
     def test_a_job_that_never_had_a_pod_is_stopped_too(self) -> None:
         decision = decide({"suspend": True}, jobs=(a_job(),))
         assert (written(decision).phase, decision.then) == ("Starting", (StopJob(job=a_job()),))
+
+
+class TestGivingWay:
+    WHY = "TenantQuota team-a says stopPolicy HoldAndDrain"
+
+    def test_an_attempt_that_has_to_give_way_is_preempted(self) -> None:
+        decision = decide({}, STARTED, jobs=(a_job(),), pods=(a_running_pod(),), evicted=self.WHY)
+        (attempt,) = written(decision).attempts or []
+        assert (attempt.cause, attempt.message, attempt.completion_time) == ("Preempted", self.WHY, None)
+        assert decision.then == STOP
+
+    def test_its_worker_is_asked_for_a_checkpoint_first(self) -> None:
+        decision = decide(CHECKPOINT, STARTED, **running(evicted=self.WHY))
+        assert (decision.then, decision.again_at) == ((), at(40))
+        assert wants_checkpoint(written(decision), LongTaskSpec.model_validate(CHECKPOINT), StopWaits(), at(11))
+
+    def test_what_was_decided_stays_when_nobody_needs_it_any_more(self) -> None:
+        decision = decide({}, stopping("Preempted", message=self.WHY), jobs=(a_job(),), pods=(a_running_pod(),))
+        assert (decision.then, (written(decision).attempts or [])[0].message) == (STOP, self.WHY)
+
+    def test_it_waits_with_its_own_budget_and_keeps_its_place(self) -> None:
+        pods = (an_ended_pod(137, deleted_at=at(5)),)
+        status = written(decide({}, stopping("Preempted", message=self.WHY), jobs=(a_job(),), pods=pods))
+        assert (status.phase, status.next_attempt_time) == ("Backoff", wire(20))
+        assert status.attempt_counts == {"preempted": 1}
+        assert status.run_start_time == BEGUN["runStartTime"]
+
+    def test_it_fails_once_its_budget_is_spent(self) -> None:
+        spec, pods = {"retry": {"limits": {"preempted": 0}}}, (an_ended_pod(137, deleted_at=at(5)),)
+        status = written(decide(spec, stopping("Preempted"), jobs=(a_job(),), pods=pods))
+        assert (status.phase, status.reason, status.dead_lettered) == ("Failed", "Preempted", True)
+
+    def test_what_was_admitted_and_not_begun_gives_its_place_back(self) -> None:
+        """The number stays used: a Job of it may be on its way."""
+        decision = decide({}, BEGUN, evicted=self.WHY)
+        status = written(decision)
+        assert (status.attempt, status.attempts, status.phase) == (1, None, "Queued")
+        assert decision.first == (ConfirmGone(namespace="team-a", task_uid=UID, attempt=1),)
+        assert decision.then == (ReleaseEntry(uid=UID, attempt=1, tenant="team-a"),)
+        after = decide({}, status, evicted=self.WHY)
+        assert after.candidate is not None
+        assert after.candidate.entry.attempt == 2
+        assert after.then == decision.then
+
+    def test_who_only_waits_is_not_concerned(self) -> None:
+        decision = decide({}, BEGUN, entry=None, evicted=self.WHY)
+        assert decision.candidate is not None
 
 
 class TestCheckpointFirst:

@@ -77,6 +77,12 @@ STOPPED = {"startTime": wire(3), "completionTime": wire(9), "cause": "Suspended"
         ),
         pytest.param(
             status("Running", STARTED),
+            status("Backoff", {**FAILED, "cause": "Preempted", "message": "drained"}),
+            ["Normal Preempted: attempt 1 ended by Preempted: drained"],
+            id="preempted",
+        ),
+        pytest.param(
+            status("Running", STARTED),
             status("Failed", {**FAILED, "message": None}, message="all is lost"),
             [
                 "Warning AttemptFailed: attempt 1 ended by Application",

@@ -35,7 +35,7 @@ class Setup:
             progress_interval=10,
         )
         self.quotas, self.told = Quotas(context, DEFAULT), list[str]()
-        self.quotas.on_change = self.told.append
+        self.quotas.listeners.append(self.told.append)
 
     def put(self, version: int, generation: int = 1, **spec: Any) -> None:
         meta = {"name": "team-a", "uid": "q1", "resourceVersion": str(version), "generation": generation}
