@@ -18,7 +18,7 @@ from bench.lib.scene import NAMESPACE, Scene, scene
 from longtask_operator.adapters.kube import Json
 
 #: Quota, tasks, seconds that each pod runs: longer than it takes to start a quota's worth.
-SIZES = {"small": (100, 150, 15), "full": (1_000, 1_300, 45)}
+SIZES = {"small": (100, 150, 15), "full": (1_000, 1_100, 60)}
 
 
 class Census:
@@ -68,7 +68,7 @@ async def _measure(stage: Scene, results: Results) -> None:
     ):
         began = time.monotonic()
         await load.create_all(kube, load.tasks_path(NAMESPACE), tasks)
-        finished = await ends.as_many_as_end(180)
+        finished = await ends.as_many_as_end(240)
         took = time.monotonic() - began
         await asyncio.sleep(2)
     results.detail("most_at_once", census.most())
