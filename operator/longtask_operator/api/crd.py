@@ -134,9 +134,9 @@ def _root() -> Schema:
             # The name stands here only so that the rule below can point at it.
             "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": _without_patterns(to_structural(LongTaskSpec, "spec")),
-            "status": {**to_structural(LongTaskStatus, "status"), "default": STATUS_DEFAULT},
+            "status": _task_status(),
         },
-        "x-kubernetes-validations": [_name_rule(), *_transition_rules()],
+        "x-kubernetes-validations": [_name_rule()],
     }
 
 
@@ -160,24 +160,44 @@ def _name_rule() -> dict[str, Any]:
     }
 
 
+def _task_status() -> Schema:
+    """Return the schema of status. The operator alone writes it, so each part but conditions is owned whole.
+
+    An owner of each single field makes a finished task an eighth larger, and each write of it dearer.
+    """
+    schema = to_structural(LongTaskStatus, "status")
+    parts = {
+        name: {**part, "x-kubernetes-map-type": "atomic"} if part["type"] == "object" else part
+        for name, part in schema["properties"].items()
+    }
+    return {
+        **schema,
+        "properties": parts,
+        "default": STATUS_DEFAULT,
+        "x-kubernetes-validations": _transition_rules(),
+    }
+
+
 def _transition_rules() -> list[dict[str, Any]]:
-    """Rules on status that hold whoever writes it; written with has(), other forms exceed the cost budget."""
+    """Rules on status that hold whoever writes it; written with has(), other forms exceed the cost budget.
+
+    They stand at status, which its default keeps from being absent: from the root each takes twice the look-ups.
+    """
     return [
         _set_once_rule("tenant", "==", "status.tenant is fixed once set; keep it as it is"),
         _set_once_rule("attempt", ">=", "status.attempt never falls; keep it or raise it"),
         _set_once_rule("run", ">=", "status.run never falls; keep it or raise it"),
         {
-            "rule": f"!has(oldSelf.status) || !has(oldSelf.status.conditions) || !oldSelf.status.{_FINISHED} || "
-            f"has(self.status) && (has(self.status.conditions) && self.status.{_FINISHED} || has(self.status.run) && "
-            "has(oldSelf.status.run) && self.status.run > oldSelf.status.run)",
+            "rule": f"!has(oldSelf.conditions) || !oldSelf.{_FINISHED} || has(self.conditions) && self.{_FINISHED} || "
+            "has(self.run) && has(oldSelf.run) && self.run > oldSelf.run",
             "message": "a finished task stays finished; only a new run (status.run raised) may leave Finished",
-            "fieldPath": ".status.conditions",
+            "fieldPath": ".conditions",
         },
         {
-            "rule": "!has(oldSelf.status) || !has(oldSelf.status.checkpoint) || !has(self.status) || "
-            "!has(self.status.checkpoint) || self.status.checkpoint.attempt >= oldSelf.status.checkpoint.attempt",
+            "rule": "!has(oldSelf.checkpoint) || !has(self.checkpoint) || "
+            "self.checkpoint.attempt >= oldSelf.checkpoint.attempt",
             "message": "status.checkpoint never goes back to that of an older attempt",
-            "fieldPath": ".status.checkpoint",
+            "fieldPath": ".checkpoint",
         },
     ]
 
@@ -185,8 +205,7 @@ def _transition_rules() -> list[dict[str, Any]]:
 def _set_once_rule(field: str, comparison: str, message: str) -> dict[str, Any]:
     """A field that, once there, cannot vanish and changes only as *comparison* allows."""
     return {
-        "rule": f"!has(oldSelf.status) || !has(oldSelf.status.{field}) || has(self.status) && "
-        f"has(self.status.{field}) && self.status.{field} {comparison} oldSelf.status.{field}",
+        "rule": f"!has(oldSelf.{field}) || has(self.{field}) && self.{field} {comparison} oldSelf.{field}",
         "message": message,
-        "fieldPath": f".status.{field}",
+        "fieldPath": f".{field}",
     }

@@ -202,7 +202,7 @@ class LongTaskStatus(Model):
         None,
         description="The last 10 attempts, newest last.",
         max_length=10,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
+        json_schema_extra=ATOMIC,
     )
     attempt_counts: dict[str, int] | None = Field(
         None, description="Ended attempts of this run, by cause.", max_length=32
