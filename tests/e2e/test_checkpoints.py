@@ -24,7 +24,7 @@ NUMBERS, EVERY = 30, 10
 TOTAL = sum(range(NUMBERS))
 #: Zombies at once: each holds the CPU of its pod in the kubelet's books until its runtime answers again.
 ZOMBIES = 3
-#: How often that many. 17 make the fifty of a full trial.
+#: How often that many. tests/integration/test_zombies.py makes the rest of fifty, without a kubelet.
 ROUNDS = int(os.environ.get("LONGTASK_ZOMBIE_ROUNDS", "1"))
 
 

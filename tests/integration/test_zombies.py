@@ -1,0 +1,275 @@
+"""Zombies by the dozen: real workers on a real API server and a real S3, frozen, replaced, and let go on.
+
+A zombie is an attempt that nobody can reach, while its pod was given up and the next attempt runs. On a real kubelet a
+few are made in tests/e2e/test_checkpoints.py: each of them holds a part of the node. Here the container of each pod is
+a process of this machine, so fifty are affordable, each frozen at another moment of its work. What the operator
+decides, what stands in the API server and what lies on S3 is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longtask_worker import exit_codes
+from tests.support import pod_process
+from tests.support.live import FINISHED_PHASES, Json, RefusedError, await_
+from tests.support.operating import Stage, operating
+from tests.support.pod_process import PlayedNode, PodProcess
+from tests.support.s3 import S3Server
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+#: With the three on the real kubelet there are fifty.
+ZOMBIES = int(os.environ.get("LONGTASK_ZOMBIES", "47"))
+AT_ONCE = 24
+NUMBERS, PAUSE, INTERVAL = 60, 0.25, 1
+TOTAL = sum(range(NUMBERS))
+QUICK: Json = {"initialSeconds": 1, "factor": 1, "jitterPercent": 0}
+# Adds up numbers. Saves each time, so that a zombie has something to offer; every fourth does not stop when told to.
+PROGRAM = """
+import time
+from longtask_worker import Task, run
+
+def main(task: Task) -> dict:
+    plan = task.payload
+    state = task.checkpoint.load(default={"next": 0, "sum": 0})
+    print("begins at", state["next"], flush=True)
+    for number in range(state["next"], plan["numbers"]):
+        state = {"next": number + 1, "sum": state["sum"] + number}
+        time.sleep(plan["pause"])
+        task.report(state["next"], plan["numbers"], unit="numbers", message=f"attempt {task.attempt}")
+        print("saved", task.checkpoint.save(state), flush=True)
+        if not plan["stubborn"]:
+            task.raise_if_cancelled()
+    return {"sum": state["sum"], "attempt": task.attempt}
+
+run(main)
+"""
+
+
+@dataclass
+class Story:
+    """One task whose first attempt becomes a zombie."""
+
+    stage: Stage
+    node: PlayedNode
+    s3: S3Server
+    folder: Path
+    name: str
+    stubborn: bool
+    by_force: bool
+    freeze_after: float
+    uid: str = ""
+    attempts: list[PodProcess] = field(default_factory=list)
+    saved_late: list[str] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    code: int | None = None
+
+    def create(self) -> None:
+        spec: dict[str, Any] = {
+            "command": ["python", "-c", PROGRAM],
+            "payload": {"numbers": NUMBERS, "pause": PAUSE, "stubborn": self.stubborn},
+            "checkpoint": {"uri": self.s3.uri("zombies/"), "intervalSeconds": INTERVAL},
+            "retry": {"limits": {"lost": 1, "disruption": 1, "application": 0}, "backoff": QUICK},
+        }
+        self.uid = self.stage.tasks.create(self.name, **spec)["metadata"]["uid"]
+
+    def start(self, number: int) -> PodProcess:
+        """Start the process of attempt *number*, as soon as there is a pod for it."""
+        await_(f"{self.name}: a pod of attempt {number}", lambda: number in self.pods(), 150, pause=1)
+        pod = self.pods()[number]
+        self.node.bind(pod)
+        self.stage.run(self.name)
+        self.attempts.append(pod_process.start(self.stage.client, pod, self.folder / str(number), self.s3.env))
+        return self.attempts[-1]
+
+    def pods(self) -> dict[int, Json]:
+        """Return the pods by their attempt."""
+        found = self.stage.tasks.pods(self.name)
+        return {int(pod["metadata"]["labels"]["longtask.dev/attempt"]): pod for pod in found}
+
+    def until(self, what: str, check: Any) -> Json:
+        status: Json = {}
+
+        def holds() -> bool:
+            status.clear()
+            status.update(self.stage.tasks.status(self.name))
+            return bool(check(status))
+
+        await_(lambda: f"{self.name}: {what}, not {status}", holds, 150, pause=1)
+        return status
+
+    def play(self) -> None:
+        self.create()
+        zombie = self.start(1)
+        self.until("a checkpoint", lambda s: (s.get("checkpoint") or {}).get("attempt") == 1)
+        time.sleep(self.freeze_after)
+        zombie.freeze()
+        assert zombie.process.poll() is None
+        before = set(self.objects(1))
+        self.give_up(zombie.pod)
+        successor = self.start(2)
+        self.until("attempt 2 commits", lambda s: (s.get("checkpoint") or {}).get("attempt") == 2)
+        assert successor.process.poll() is None, "it is over before the zombie wakes"
+        self.wake(zombie, before)
+        self.code = zombie.end()
+        self.report_end(zombie)
+        assert successor.end() == 0, successor.output()
+        self.stage.end(self.name, message=successor.message())
+        self.until("the end", lambda s: s.get("phase") in FINISHED_PHASES)
+
+    def wake(self, zombie: PodProcess, before: set[str]) -> None:
+        """Let it go on, at first without a way to the operator: it saves before it can hear of its successor."""
+        token = zombie.folder / "token"
+        token.rename(token.with_suffix(".away"))
+        zombie.thaw()
+        # Looked at at once: its successor deletes what earlier attempts left.
+        await_(f"{self.name}: a late save", lambda: self.note_late(before), 60, pause=0.1)
+        token.with_suffix(".away").rename(token)
+
+    def note_late(self, before: set[str]) -> bool:
+        self.saved_late = sorted(set(self.objects(1)) - before)
+        return bool(self.saved_late)
+
+    def give_up(self, pod: Json) -> None:
+        """Delete the pod by force, as people do, or as the pod garbage collector does whose node is gone.
+
+        The collector says that the pod has failed. After people the operator waits a minute for a word of a kubelet.
+        """
+        if not self.by_force:
+            gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+            self.stage.set_status(pod, {"phase": "Failed", "conditions": [gone]})
+        path = f"/api/v1/namespaces/{self.stage.namespace}/pods/{pod['metadata']['name']}"
+        self.stage.client.request("DELETE", path, query={"gracePeriodSeconds": "0"})
+
+    def report_end(self, zombie: PodProcess) -> None:
+        """What the zombie's kubelet would say of its end, had its node come back."""
+        state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": zombie.message()}}
+        status = {"name": "task", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state}
+        try:
+            self.stage.set_status(zombie.pod, {"phase": "Succeeded", "containerStatuses": [status]})
+        except RefusedError as error:
+            self.refused.append(error.code)
+
+    def objects(self, attempt: int) -> list[str]:
+        return [key for key in self.s3.keys(f"zombies/{self.uid}/{attempt}/") if key.endswith("manifest.json")]
+
+    def bury(self) -> None:
+        for process in self.attempts:
+            process.kill()
+
+
+class History:
+    """Every state that the LongTasks of a namespace have had, as a watch tells it."""
+
+    def __init__(self, control_plane: Any, namespace: str, path: Path) -> None:
+        kubectl = [str(control_plane.devcluster.binaries["kubectl"]), "--kubeconfig", str(control_plane.kubeconfig)]
+        command = [*kubectl, "get", "longtasks", "-n", namespace, "-o", "json", "--watch", "--output-watch-events"]
+        self._path = path
+        with path.open("wb") as output:
+            self._watch = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+    @cached_property
+    def statuses(self) -> dict[str, list[Json]]:
+        """The statuses by the task's name, in their order, up to the first look."""
+        text, found, at = self._path.read_text(), dict[str, list[Json]](), 0
+        decoder = json.JSONDecoder()
+        while (at := text.find("{", at)) >= 0:
+            event, at = decoder.raw_decode(text, at)
+            task = event["object"]
+            found.setdefault(task["metadata"]["name"], []).append(task.get("status") or {})
+        return found
+
+    def close(self) -> None:
+        self._watch.terminate()
+        self._watch.wait()
+
+
+@pytest.fixture(scope="module")
+def told(
+    control_plane: Any, s3: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[list[Story], History]]:
+    """Play all stories, some at a time."""
+    folder = tmp_path_factory.mktemp("zombies")
+    moments = random.Random(20261127)
+    with operating(control_plane, folder, "zombies") as stage, PlayedNode(stage.client, "zombies") as node:
+        stage.start({"LONGTASK_OPERATOR_PROGRESS_WRITES_PER_SECOND": "1000"})
+        history = History(control_plane, stage.namespace, folder / "history.json")
+        stories = [
+            Story(stage, node, s3, folder / f"z{n}", f"zombie-{n}", n % 4 == 0, n % 3 == 0, moments.uniform(0, 0.5))
+            for n in range(ZOMBIES)
+        ]
+        try:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                list(pool.map(Story.play, stories))
+            yield stories, history
+        finally:
+            for story in stories:
+                story.bury()
+            history.close()
+
+
+def test_no_zombie_published_anything(told: tuple[list[Story], History]) -> None:
+    stories, history = told
+    statuses = history.statuses
+    late = [story.name for story in stories if late_commits(story, statuses[story.name])]
+    assert late == []
+    assert len(stories) == ZOMBIES
+
+
+def late_commits(story: Story, statuses: list[Json]) -> list[str]:
+    """Return what of attempt 1 came to stand in the status after attempt 2 had begun there."""
+    found = []
+    late = {story.s3.uri(key) for key in story.saved_late}
+    for status in statuses:
+        checkpoint = status.get("checkpoint") or {}
+        if checkpoint.get("uri") in late:
+            found.append(f"checkpoint {checkpoint['uri']}")
+    order = [(status.get("checkpoint") or {}).get("attempt", 0) for status in statuses]
+    if order != sorted(order):
+        found.append(f"checkpoints in the order {order}")
+    said = [message for status in statuses if (message := (status.get("progress") or {}).get("message"))]
+    if said != sorted(said) or len(set(said)) != 2:
+        found.append(f"reports in the order {said}")
+    result = (statuses[-1].get("result") or {}).get("value")
+    if result != {"sum": TOTAL, "attempt": 2}:
+        found.append(f"the result {result}")
+    return found
+
+
+def test_every_zombie_saved_and_reported_late_was_told_and_ended_without_a_word(
+    told: tuple[list[Story], History],
+) -> None:
+    """Its exit code says that a report was answered 409: one that it sent after it woke, and saved."""
+    stories, _ = told
+    assert [story.code for story in stories] == [exit_codes.SUPERSEDED] * ZOMBIES
+    assert [story.name for story in stories if not story.saved_late] == [], "it tried nothing"
+    assert {code for story in stories for code in story.refused} <= {404, 409, 422}
+    for story in stories:
+        message = json.loads(story.attempts[0].message())
+        assert not {"result", "checkpoint", "uri"} & set(message), "the last word of a zombie names nothing"
+
+
+def test_every_task_went_on_from_what_stood(told: tuple[list[Story], History]) -> None:
+    stories, history = told
+    for story in stories:
+        status = history.statuses[story.name][-1]
+        assert [one["cause"] for one in status["attempts"]] == [
+            "Lost" if story.by_force else "Disruption",
+            "Completed",
+        ]
+        assert status["phase"] == "Succeeded"
+        assert f"/{story.uid}/1/" in status["attempts"][1]["resumedFrom"]
+        assert status["attempts"][1]["resumedFrom"].removeprefix(story.s3.uri()) not in story.saved_late
