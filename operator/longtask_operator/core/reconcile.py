@@ -114,7 +114,9 @@ def _wait(
 ) -> Decision:
     """Return the decision for a task that is to run but holds no attempt now."""
     not_before = parse_optional_time(status.next_attempt_time)
-    waiting = Decision(then=leftovers, again_at=deadline)
+    waiting, yields = Decision(then=leftovers, again_at=deadline), judge(seen.rivals)
+    if yields and yields.to.is_going:
+        waiting = replace(waiting, again_at=earliest(deadline, seen.now + LOOK_AGAIN))
     if seen.task.spec.suspend:
         return _waits(seen, status, waiting, QueueReason.SUSPENDED, "spec.suspend is true")
     try:
@@ -123,7 +125,7 @@ def _wait(
         notice = Notice(reason=EventReason.INVALID, message=str(error), warning=True)
         decision = _waits(seen, status, waiting, QueueReason.INVALID, str(error), inadmissible=True)
         return replace(decision, notices=(notice,) if status.reason != QueueReason.INVALID else ())
-    if yields := judge(seen.rivals):
+    if yields:
         return _yield(seen, attempt, status, waiting, yields)
     if not_before and seen.now < not_before:
         decision = _waits(seen, status, waiting, QueueReason.BACKOFF, record.describe_backoff(status))
@@ -158,10 +160,7 @@ def _yield(
         status = record.finish(status, situation, generation=seen.task.metadata.generation, now=seen.now)
         return replace(waiting, status=status, again_at=seen.now)
     status = status.model_copy(update={"duplicate_of": None if yields.conflicts else named(yields.to)})
-    decision = _waits(seen, status, waiting, yields.reason, yields.message, inadmissible=yields.conflicts)
-    if not yields.to.is_going:
-        return decision
-    return replace(decision, again_at=min(seen.now + LOOK_AGAIN, waiting.again_at or seen.now + LOOK_AGAIN))
+    return _waits(seen, status, waiting, yields.reason, yields.message, inadmissible=yields.conflicts)
 
 
 def _releasing(seen: Observed, status: LongTaskStatus, waiting: Decision, live: tuple[PodView, ...]) -> Decision:

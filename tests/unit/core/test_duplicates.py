@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.duplicates import (
+    LOOK_AGAIN,
     Claimant,
     Rivals,
     Yields,
@@ -180,6 +182,11 @@ class TestReconcile:
         again = reconcile(seen(a_longtask(status=decision.status), rivals=self.rivals, now=at(99)), POLICY)
         assert again.status == decision.status
         assert again.again_at is None
+
+    @pytest.mark.parametrize("spec", [{}, {"suspend": True}])
+    def test_one_that_waits_for_a_task_that_goes_looks_again(self, spec: dict[str, Any]) -> None:
+        rivals = replace(self.rivals, holder=gone("1", holds=True))
+        assert reconcile(seen(a_longtask(spec), rivals=rivals, now=at(20)), POLICY).again_at == at(20) + LOOK_AGAIN
 
     def test_an_entry_that_started_nothing_is_given_back(self) -> None:
         decision = reconcile(seen(rivals=self.rivals, entry=an_entry()), POLICY)
