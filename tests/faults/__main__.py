@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from tests.faults.ground import Ground, stand
+from tests.faults.ground import Ground, stand_all
 from tests.faults.mutants import MUTANTS
 from tests.faults.play import Scenario
 from tests.faults.proxy import Mode
@@ -41,11 +41,12 @@ async def _run(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(open(options.out, "a")) if options.out else sys.stdout  # noqa: ASYNC230
         report = Report(out, options.seed)
-        async with stand(options.logs) as ground:
+        scenarios = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
+        grounds = 1 if options.rivals else min(options.grounds, len(scenarios))
+        async with stand_all(grounds, options.logs) as grounds_up:
             if options.rivals:
-                return await _play_rivals(ground, options, out)
-            scenarios = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
-            await sweep(ground, scenarios, lambda s, wanted: _choose(options, s, wanted), report, options.mutant)
+                return await _play_rivals(grounds_up[0], options, out)
+            await sweep(grounds_up, scenarios, lambda s, wanted: _choose(options, s, wanted), report, options.mutant)
     report.say(report.table())
     return 1 if report.failed else 3 if report.unfired else 0
 
@@ -59,6 +60,8 @@ async def _play_rivals(ground: Ground, options: argparse.Namespace, out: TextIO)
 
 
 def _choose(options: argparse.Namespace, scenario: Scenario, wanted: Reference) -> list[Wanted]:
+    if options.plain:
+        return []
     if options.k:
         return [Wanted(k=options.k, mode=Mode(options.mode or "after"), successor=options.successor)] * options.repeat
     rng = random.Random(f"{options.seed} {scenario.name}")
@@ -72,10 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--scenario", action="append", choices=sorted(SCENARIOS), help="only this one; may be given again")
     add("--k", type=int, help="only the fault at this write of the scenario, counted from 1")
     add("--mode", choices=[mode.value for mode in Mode], help="only this kind of fault")
+    add("--plain", action="store_true", help="no faults: only see that each scenario comes to its end")
     add("--late", action="store_true", help="also writes of a dead operator that come when the next one leads already")
     add("--successor", choices=["same", "new"], default="same", help="with --k: the name under which it starts again")
     add("--share", type=float, default=1.0, help="part of all trials to run, but each write at least once (1: all)")
     add("--repeat", type=int, default=1, help="run each trial so often")
+    add("--grounds", type=int, default=2, help="control planes with an operator each, among which scenarios are dealt")
     add("--seed", type=int, default=1, help="chooses the trials where --share is below 1")
     add("--out", type=Path, help="file to append the JSON lines to, instead of standard output")
     add("--rivals", type=int, metavar="ROUNDS", help="instead: rounds of several operators that lead at once")

@@ -19,6 +19,7 @@ from typing import Any
 
 import longtask_operator.app  # noqa: F401 - this is what takes a second and a half
 from longtask_operator.__main__ import main as run_operator
+from tests.faults.hurry import hurry
 from tests.faults.mutants import plant
 
 _PREFIX = "LONGTASK_OPERATOR_"
@@ -70,6 +71,7 @@ def _become_operator(order: dict[str, Any]) -> int:
         for key in [key for key in os.environ if key.startswith(_PREFIX)]:
             del os.environ[key]
         os.environ.update(order["env"])
+        hurry()
         if order.get("mutant"):
             plant(order["mutant"])
         return run_operator()

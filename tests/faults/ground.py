@@ -83,12 +83,15 @@ class Ground:
 
 
 @contextlib.asynccontextmanager
-async def stand(folder: Path | None = None) -> AsyncIterator[Ground]:
-    """Bring everything up, and down again at the end. *folder* keeps logs; without it they go as well."""
+async def stand(folder: Path | None = None, number: int = 1) -> AsyncIterator[Ground]:
+    """Bring everything up, and down again at the end. *folder* keeps logs; without it they go as well.
+
+    *number* tells apart the grounds of one process.
+    """
     with contextlib.ExitStack() as stack:
         kept = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="longtask-faults-")))
         kept.mkdir(parents=True, exist_ok=True)
-        cluster = devcluster.up(f"faults-{os.getpid()}", nodes="none", keep_history=True)
+        cluster = devcluster.up(f"faults-{os.getpid()}-{number}", nodes="none", keep_history=True)
         stack.callback(cluster.down)
         async with Api(cluster.api_url, cluster.token, str(cluster.ca_file)) as api:
             forks = await ForkServer.start()
@@ -105,6 +108,16 @@ async def stand(folder: Path | None = None) -> AsyncIterator[Ground]:
             finally:
                 await forks.close()
                 await proxy.close()
+
+
+@contextlib.asynccontextmanager
+async def stand_all(count: int, folder: Path | None = None) -> AsyncIterator[list[Ground]]:
+    """Bring *count* grounds up, that nothing connects: a trial waits most of its time, so that more than one pays."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(stand(folder and folder / str(number), number))
+            for number in range(1, count + 1)
+        ]
 
 
 def install_chart(ground: Ground) -> None:

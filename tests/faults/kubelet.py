@@ -25,12 +25,14 @@ class Act:
     exit: int | None = 0  #: exit code; None: it works until it is told to stop
     after: float = 0.05  #: seconds until it exits
     reason: str = ""  #: of the termination; made from the exit code where empty
+    pod_reason: str = ""  #: of the pod's status, where the kubelet itself ended it
     message: str = ""  #: termination message
     starts: bool = True  #: False: it waits for ever, as with an image that cannot be pulled
     on_term: int = 143  #: exit code on SIGTERM
 
 
 SUCCEEDS, WORKS, NEVER_STARTS = Act(), Act(exit=None), Act(starts=False)
+_OVERDUE = Act(exit=143, pod_reason="DeadlineExceeded")
 
 
 def fails(code: int = 1) -> Act:
@@ -51,6 +53,7 @@ class Kubelet:
     _pods: dict[str, Json] = field(default_factory=dict)  #: by uid, as last seen
     _lives: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _told: dict[str, asyncio.Future[Act]] = field(default_factory=dict)  #: how a working container ends
+    _forsaken: set[str] = field(default_factory=set)  #: uids of pods whose node does not answer any more
 
     async def run(self) -> None:
         """Register the node and play pods until cancelled."""
@@ -71,6 +74,17 @@ class Kubelet:
                 and not future.done()
             ):
                 future.set_result(act)
+
+    async def forsake(self, pod: Json) -> None:
+        """Never touch *pod* again, and let it look as the node controller makes the pods of a lost node look."""
+        uid = pod["metadata"]["uid"]
+        self._forsaken.add(uid)
+        if life := self._lives.get(uid):
+            life.cancel()
+        others = [c for c in pod["status"].get("conditions") or [] if c["type"] not in ("Ready", "ContainersReady")]
+        lost = {"type": "Ready", "status": "False", "lastTransitionTime": _now()}
+        containers = {"type": "ContainersReady", "status": "True", "lastTransitionTime": _now()}
+        await self._say(pod, {"conditions": [*others, lost, containers]})
 
     def _take(self, kind: str, pod: Json, group: asyncio.TaskGroup) -> None:
         meta = pod["metadata"]
@@ -109,11 +123,12 @@ class Kubelet:
 
     async def _end_of(self, uid: str, act: Act) -> Act:
         told = self._told[uid]
-        if act.exit is None or not act.starts:
-            return await told
+        limit = self._pods[uid]["spec"].get("activeDeadlineSeconds")
+        runs = None if act.exit is None or not act.starts else act.after
+        ends, end = (limit, _OVERDUE) if limit and (runs is None or runs > limit) else (runs, act)
         with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(told), act.after)
-        return act
+            return await asyncio.wait_for(asyncio.shield(told), ends)
+        return end
 
     async def _say(self, pod: Json, status: Json) -> None:
         with contextlib.suppress(ApiFault):  # the pod is gone
@@ -158,6 +173,7 @@ def _ended(act: Act, started: str | None) -> Json:
     if started is None:  # the kubelet makes up an exit code for a container that never ran
         terminated: Json = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
         return {"phase": "Failed", **_container({"terminated": terminated}, ready=False)}
+    why = {"reason": act.pod_reason} if act.pod_reason else {}
     terminated = {
         "exitCode": act.exit or 0,
         "reason": act.reason or ("Completed" if act.exit == 0 else "Error"),
@@ -165,7 +181,7 @@ def _ended(act: Act, started: str | None) -> Json:
         "startedAt": started,
         "finishedAt": _now(),
     }
-    return {"phase": phase, **_container({"terminated": terminated}, ready=False)}
+    return {"phase": phase, **why, **_container({"terminated": terminated}, ready=False)}
 
 
 def _container(state: dict[str, Any], *, ready: bool) -> Json:

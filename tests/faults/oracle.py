@@ -17,6 +17,10 @@ FINALIZER = "longtask.dev/accounting"
 #: Of a status: measured, or made from what is masked anyway.
 _MASKED_KEYS = {"uid", "podUid", "podName", "since", "usage", "estimatedStart", "estimatedFinish"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+#: Where the number of an attempt stands in names, sentences and a pod's line.
+_NUMBER = re.compile(r"(<uid \d+>-|attempt |^\S+ )\d+(?= |$)")
+#: The name of a pod ends with what its Job's controller made up.
+_POD = re.compile(r"(<uid \d+>-\d+)-[a-z0-9]{5}\b")
 _CREATED = ("LongTask", "Job", "Pod")
 
 
@@ -31,7 +35,7 @@ def masked(value: Any, words: Mapping[str, str]) -> Any:
         return value
     for word, stands_for in words.items():
         value = value.replace(word, stands_for)
-    return _TIME.sub("<time>", value)
+    return _POD.sub(r"\1-<pod>", _TIME.sub("<time>", value))
 
 
 def state_of(
@@ -47,6 +51,16 @@ def state_of(
     }
     result: Json = masked(found, words)
     return result
+
+
+def without_numbers(value: Any) -> Any:
+    """Return a masked state without the numbers of attempts."""
+    if isinstance(value, dict):
+        kept = {key: entry for key, entry in value.items() if key not in ("attempt", "number")}
+        return {without_numbers(key): without_numbers(entry) for key, entry in kept.items()}
+    if isinstance(value, list):
+        return [without_numbers(entry) for entry in value]
+    return _NUMBER.sub(r"\1<n>", value) if isinstance(value, str) else value
 
 
 def words_of(uids: Iterable[str], suffix: str, namespace: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from tests.faults.api import ApiFault, Json
 from tests.faults.ground import KUEUE, Ground
 from tests.faults.kubelet import SUCCEEDS, Act
 from tests.faults.proxy import Write
+from tests.faults.worker import Worker
 from tests.support.auditor import LEDGER_PREFIX, ledger_text
 from tests.support.auditor_history import forget_key
 from tests.support.operator_process import NAMESPACE
@@ -35,7 +36,8 @@ class Scenario:
     about: str = ""
     fresh: bool = False  #: a namespace, and so a ledger, of its own for each trial
     counts_quota: bool = False  #: count writes to the tenant's quota too; they come when they like, if nobody waits
-    #: Counts that may differ between two runs (`Job deleted`, `Pod created`, …), each with the reason.
+    #: What may differ between two runs, each with the reason: counts (`Job deleted`, `Pod created`, …), or `attempt`,
+    #: the numbers of attempts and with them how many Jobs there were.
     may_differ: dict[str, str] = field(default_factory=dict)
 
 
@@ -155,9 +157,56 @@ class Play:
         change = {"spec": {"suspend": suspend}}
         await self.ground.api.request("PATCH", f"{path}/{job['metadata']['name']}", change, user=KUEUE)
 
+    async def lose_node(self, name: str) -> None:
+        """Let the node of the task's running pod answer no more: nobody ends the pod, nobody knows whether it runs."""
+        await self.ground.kubelet.forsake(await self.pod(name))
+
+    async def queued(self, name: str, reason: str) -> None:
+        """Wait until the task waits for *reason*."""
+        await self.until(name, check=lambda status: (status.get("queue") or {}).get("reason") == reason)
+
     async def quota(self, **spec: Any) -> None:
-        """Merge *spec* into the tenant's quota."""
-        await self.ground.api.request("PATCH", f"{GROUP}/tenantquotas/{self.namespace}", {"spec": spec})
+        """Merge *spec* into the tenant's quota and wait until the operator took it in."""
+        path = f"{GROUP}/tenantquotas/{self.namespace}"
+        changed = await self.ground.api.request("PATCH", path, {"spec": spec})
+
+        async def known() -> bool:
+            status = (await self.ground.api.request("GET", path)).get("status") or {}
+            return bool(status.get("observedGeneration") == changed["metadata"]["generation"])
+
+        await self.await_(lambda: f"{spec} of the quota observed", known)
+
+    async def refuse(self, **hard: str) -> None:
+        """Let a ResourceQuota of the namespace refuse what goes beyond *hard*; `_` stands for what no name may have."""
+        limits = {name.replace("_jobs", "/jobs.batch"): amount for name, amount in hard.items()}
+        meta = {"name": "refuses", "namespace": self.namespace}
+        body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": limits}}
+        await self.ground.api.request("POST", self._refusals, body)
+
+        async def at_work() -> bool:
+            made = await self.ground.api.request("GET", f"{self._refusals}/refuses")
+            return bool((made.get("status") or {}).get("hard"))
+
+        await self.await_(lambda: "the ResourceQuota at work", at_work)
+
+    async def refuse_no_more(self) -> None:
+        await self.ground.api.delete(f"{self._refusals}/refuses")
+
+    async def save(self, name: str, number: int) -> None:
+        """Let the task's running worker save its *number*-th checkpoint and report it until it counts."""
+        pod = await self.pod(name)
+        worker = Worker(self.ground.api, pod)
+        uri = f"{worker.variable('LONGTASK_CHECKPOINT_URI')}{number}/manifest.json"
+        saved = {"uri": uri, "sha256": f"{number:064x}", "sizeBytes": number}
+
+        async def counts() -> bool:
+            answer = await worker.report({"sequence": number, "checkpoint": saved})
+            stands = ((await self.find(name) or {}).get("status") or {}).get("checkpoint") or {}
+            if (answer.get("checkpoint") or {}).get("uri") == uri and stands.get("uri") != uri:
+                raise Stuck(f"the worker was told to rely on {uri}, and the status has {stands}")
+            return bool(stands.get("uri") == uri)
+
+        await self.await_(lambda: f"checkpoint {number} of {name} accepted", counts, pause=0.3)
 
     async def ledger_holds(self, ledger: str, name: str) -> None:
         """Wait until the task's attempt stands in the ledger of that name, given without its prefix."""
@@ -170,14 +219,14 @@ class Play:
 
         await self.await_(lambda: f"{name} in ledger {ledger}", there)
 
-    async def await_(self, what: Callable[[], str], check: Callable[[], Awaitable[bool]]) -> None:
+    async def await_(self, what: Callable[[], str], check: Callable[[], Awaitable[bool]], pause: float = 0.04) -> None:
         """Wait until *check* holds. Raises Stuck."""
         loop = asyncio.get_running_loop()
         limit = loop.time() + PATIENCE
         while not await check():
             if loop.time() > limit:
                 raise Stuck(f"after {PATIENCE:.0f} s still not: {what()}")
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(pause)
 
     async def _children(self, api: str, plural: str, name: str) -> list[Json]:
         path = f"{api}/namespaces/{self.namespace}/{plural}"
@@ -185,6 +234,10 @@ class Play:
 
     def _pod_path(self, pod: Json) -> str:
         return f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}"
+
+    @property
+    def _refusals(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/resourcequotas"
 
     @property
     def _tasks(self) -> str:

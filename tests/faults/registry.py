@@ -13,6 +13,8 @@ Story = Callable[[Play], Awaitable[None]]
 QUICK = {"initialSeconds": 1, "factor": 1, "maxSeconds": 1, "jitterPercent": 0}
 #: Long enough that a scenario does something while the task waits.
 SLOW = {"initialSeconds": 600, "factor": 1, "maxSeconds": 600, "jitterPercent": 0}
+#: A quota of one attempt at a time.
+ONE = {"concurrency": {"nominal": 1}}
 #: The Job of an ended attempt that the Job controller has not ended yet is deleted; one that it has is kept.
 JOB_RACE = {"Job deleted": "whether the Job controller or the operator's next look is first is a matter of moments"}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import platform
 import random
 import sys
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -108,17 +109,29 @@ Choose = Callable[[Scenario, Reference], list[Wanted]]
 
 
 async def sweep(
-    ground: Ground, scenarios: Iterable[Scenario], choose: Choose, report: Report, mutant: str = ""
+    grounds: Sequence[Ground], scenarios: Iterable[Scenario], choose: Choose, report: Report, mutant: str = ""
 ) -> None:
-    """Run each scenario once without faults and then all trials that *choose* names."""
+    """Run each scenario once without faults and then all trials that *choose* names, on all *grounds* at once."""
+    waiting = deque(scenarios)
+    async with asyncio.TaskGroup() as group:
+        for ground in grounds:
+            group.create_task(_work_off(ground, waiting, choose, report, mutant))
+
+
+async def _work_off(ground: Ground, waiting: deque[Scenario], choose: Choose, report: Report, mutant: str) -> None:
     async with staged(ground, mutant) as stage:
-        for scenario in scenarios:
-            await _sweep_one(stage, scenario, choose, report)
+        while waiting:
+            await _sweep_one(stage, waiting.popleft(), choose, report)
 
 
 async def _sweep_one(stage: Stage, scenario: Scenario, choose: Choose, report: Report) -> None:
     await stage.warm_up()
-    wanted = await reference(stage, scenario)
+    try:
+        wanted = await reference(stage, scenario)
+    except (AssertionError, TimeoutError) as error:
+        report.add(Verdict(scenario=scenario.name, k=0, mode="none", successor="same", violations=[f"{error!r}"]))
+        await stage.start_afresh(scenario)
+        return
     trials = choose(scenario, wanted)
     report.say(
         f"{scenario.name}: {len(wanted.writes)} writes, {len(trials)} trials, {wanted.seconds:.1f} s without a fault"

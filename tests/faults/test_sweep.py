@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from devcluster.errors import DevclusterError
-from tests.faults.ground import stand
+from tests.faults.ground import stand_all
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.suite import MODES, Report, plan, sweep
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2700)]
 #: Of all trials, so many parts of one are run here; each write at least once.
 SHARE = 0.0
+#: Control planes side by side.
+GROUNDS = 2
 SEED = 1
 HERE = ("success", "retry", "cancel", "quota-wait")
 #: Faults that must have met a write. The write of a release may be shared with the next one, so some meet none.
@@ -42,9 +44,9 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Report:
 async def _find(folder: Path) -> Report:
     with (folder / "trials.jsonl").open("w") as out:
         found = Report(out, SEED)
-        async with stand(folder) as ground:
+        async with stand_all(GROUNDS, folder) as grounds:
             await sweep(
-                ground,
+                grounds,
                 [SCENARIOS[name] for name in HERE],
                 lambda scenario, wanted: plan(
                     len(wanted.writes), MODES, SHARE, random.Random(f"{SEED} {scenario.name}")

@@ -118,7 +118,7 @@ class Auditor:
     def _pod(self, change: Change) -> None:
         world, key = self._world, f"Pod/{change.namespace}/{change.name}"
         if change.body is None:
-            world.pods.pop(world.uid_of.pop(key, ""), None)
+            self._pod_went(world.uid_of.pop(key, ""))
             return
         owner = _attempt_of(change.body)
         if owner is None:
@@ -130,6 +130,12 @@ class Auditor:
         if code is not None:
             world.exits.setdefault(owner, code)
         self._check_pods(change, owner)
+
+    def _pod_went(self, uid: str) -> None:
+        """Forget a pod. One that went with our finalizer on it was erased behind the API server's back."""
+        pod = self._world.pods.pop(uid, None)
+        if pod and FINALIZER in (pod["metadata"].get("finalizers") or []) and (owner := _attempt_of(pod)):
+            self._world.pods_of[owner].discard(uid)  # that its Job makes another one is not the operator's doing
 
     def _ledger(self, change: Change) -> None:
         if not change.name.startswith(LEDGER_PREFIX):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.faults.kubelet import SUCCEEDS, WORKS
 from tests.faults.play import Play
-from tests.faults.registry import scenario
+from tests.faults.registry import ONE, scenario
 
 
-@scenario(quota={"concurrency": {"nominal": 1}})
+@scenario(quota=ONE)
 async def quota_wait(play: Play) -> None:
     """Two tasks, one place."""
     await play.submit("a", WORKS)
@@ -16,3 +16,79 @@ async def quota_wait(play: Play) -> None:
     await play.until("b", "Queued")
     play.tell("a")
     await play.finished("a", "b")
+
+
+@scenario(quota={"concurrency": {"nominal": 2}})
+async def quota_lowered(play: Play) -> None:
+    """A quota that falls below what runs ends nothing, and holds back until it fits again."""
+    await play.submit("a", WORKS)
+    await play.submit("b", WORKS)
+    await play.until("a", "Running")
+    await play.until("b", "Running")
+    await play.quota(concurrency={"nominal": 1})
+    await play.submit("c")
+    await play.queued("c", "QuotaExhausted")
+    play.tell("a")
+    await play.finished("a")
+    play.tell("b")
+    await play.finished("b", "c")
+    await play.quota(concurrency={"nominal": 2})
+
+
+@scenario(quota=ONE)
+async def quota_hold(play: Play) -> None:
+    """A tenant on hold starts nothing, until it is let go."""
+    await play.quota(stopPolicy="Hold")
+    await play.submit("a")
+    await play.queued("a", "TenantStopped")
+    await play.quota(stopPolicy="None")
+    await play.finished("a")
+
+
+@scenario(quota=ONE)
+async def cohort_join(play: Play) -> None:
+    """A tenant joins a cohort and leaves it while its attempt runs, which goes along from ledger to ledger."""
+    await play.submit("a", WORKS)
+    await play.until("a", "Running")
+    await play.quota(cohort=play.namespace)
+    await play.ledger_holds(f"cohort-{play.namespace}", "a")
+    await play.quota(cohort=None)
+    await play.ledger_holds(f"tenant-{play.namespace}", "a")
+    play.tell("a")
+    await play.finished("a")
+
+
+@scenario(quota={**ONE, "cohort": "before"})
+async def cohort_move(play: Play) -> None:
+    """A tenant moves from a cohort to another while one task runs and one waits."""
+    await play.submit("a", WORKS)
+    await play.until("a", "Running")
+    await play.submit("b")
+    await play.queued("b", "CohortExhausted")
+    await play.quota(cohort="after")
+    await play.ledger_holds("cohort-after", "a")
+    play.tell("a")
+    await play.finished("a", "b")
+    await play.quota(cohort="before")
+
+
+@scenario()
+async def job_refused(play: Play) -> None:
+    """The cluster refuses the Job for a while; it is a wait, and the number is not used up."""
+    await play.refuse(count_jobs="0")
+    await play.submit("a")
+    await play.queued("a", "RefusedByCluster")
+    await play.refuse_no_more()
+    await play.finished("a")
+
+
+@scenario(
+    may_differ={"attempt": "each refused pod uses a number up, and how often it is asked for is a matter of time"}
+)
+async def pod_refused(play: Play) -> None:
+    """The cluster takes the Job and refuses its pod for a while."""
+    await play.refuse(pods="0")
+    await play.submit("a")
+    await play.queued("a", "RefusedByCluster")
+    await play.refuse_no_more()
+    await play.finished("a")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults.kubelet import SUCCEEDS, WORKS, fails, out_of_memory
+import json
+
+from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, Act, fails, out_of_memory
 from tests.faults.play import Play
 from tests.faults.registry import JOB_RACE, QUICK, scenario
 
@@ -50,4 +52,62 @@ async def disruption(play: Play) -> None:
 async def out_of_memory_kill(play: Play) -> None:
     """Killed for memory; the next attempt succeeds."""
     await play.submit("a", out_of_memory(), SUCCEEDS, retry={"backoff": QUICK})
+    await play.finished("a")
+
+
+@scenario()
+async def result(play: Play) -> None:
+    """The termination message holds a result."""
+    said = json.dumps({"longtask": 1, "result": {"rows": 7}, "message": "done"})
+    await play.submit("a", Act(message=said))
+    await play.finished("a")
+
+
+@scenario()
+async def rule_fails(play: Play) -> None:
+    """An exit code that a rule names ends the task, whatever the budget."""
+    await play.submit("a", fails(65), retry={"rules": [{"exitCodes": [65], "action": "Fail"}]})
+    await play.finished("a")
+
+
+@scenario(may_differ=JOB_RACE)
+async def attempt_timeout(play: Play) -> None:
+    """The kubelet ends an attempt that ran too long; the next one succeeds."""
+    await play.submit("a", WORKS, SUCCEEDS, attemptTimeoutSeconds=1, retry={"backoff": QUICK})
+    await play.finished("a")
+
+
+@scenario()
+async def start_timeout(play: Play) -> None:
+    """The first attempt does not start in time, the second succeeds."""
+    await play.submit("a", NEVER_STARTS, SUCCEEDS, startTimeoutSeconds=4, retry={"backoff": QUICK})
+    await play.until("a", "Starting")
+    await play.finished("a")
+
+
+@scenario(may_differ=JOB_RACE)
+async def job_deleted(play: Play) -> None:
+    """Somebody deletes the Job of a running attempt; the next attempt succeeds."""
+    await play.submit("a", WORKS, SUCCEEDS, retry={"backoff": QUICK, "limits": {"application": 0}})
+    await play.until("a", "Running")
+    await play.delete_job("a")
+    await play.finished("a")
+
+
+@scenario()
+async def lost_pod(play: Play) -> None:
+    """The pod vanishes without a word and the Job makes another one; that is ended, and the next attempt succeeds."""
+    await play.submit("a", WORKS, SUCCEEDS, retry={"backoff": QUICK, "limits": {"application": 0}})
+    await play.until("a", "Running")
+    await play.lose_pod("a")
+    await play.finished("a")
+
+
+@scenario()
+async def node_loss(play: Play) -> None:
+    """The node of a running attempt does not answer; its pod is given up, and the next attempt succeeds."""
+    replace = {"onNodeLoss": "Replace", "nodeLossTimeoutSeconds": 1}
+    await play.submit("a", WORKS, SUCCEEDS, retry={**replace, "backoff": QUICK, "limits": {"application": 0}})
+    await play.until("a", "Running")
+    await play.lose_node("a")
     await play.finished("a")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, fails
 from tests.faults.play import Play
-from tests.faults.registry import SLOW, scenario
+from tests.faults.registry import ONE, SLOW, scenario
 
 
-@scenario(quota={"concurrency": {"nominal": 1}})
+@scenario(quota=ONE)
 async def delete_queued(play: Play) -> None:
     """Deleted while it waits for the quota that another task holds."""
     await play.submit("a", WORKS)
@@ -43,5 +43,24 @@ async def delete_backoff(play: Play) -> None:
     """Deleted between two attempts."""
     await play.submit("a", fails(), retry={"backoff": SLOW})
     await play.until("a", "Backoff")
+    await play.delete("a")
+    await play.gone("a")
+
+
+@scenario()
+async def delete_finished(play: Play) -> None:
+    """Deleted once it is finished."""
+    await play.submit("a")
+    await play.finished("a")
+    await play.delete("a")
+    await play.gone("a")
+
+
+@scenario()
+async def delete_cancelled(play: Play) -> None:
+    """Cancelled while it runs, and deleted in the same breath."""
+    await play.submit("a", WORKS)
+    await play.until("a", "Running")
+    await play.change("a", cancel=True)
     await play.delete("a")
     await play.gone("a")

@@ -30,3 +30,16 @@ async def key_heir(play: Play) -> None:
     await play.delete("a")
     await play.gone("a")
     await play.finished("b")
+
+
+@scenario()
+async def key_conflict(play: Play) -> None:
+    """One key with two specs: the second waits until the first is gone, and runs then."""
+    key = f"key{play.suffix}"
+    await play.submit("a", WORKS, idempotencyKey=key)
+    await play.until("a", "Running")
+    await play.submit("b", idempotencyKey=key, args=["other"])
+    await play.queued("b", "KeyConflict")
+    await play.delete("a")
+    await play.gone("a")
+    await play.finished("b")

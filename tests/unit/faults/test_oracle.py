@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.oracle import creations, differences, masked, words_of
+from tests.faults.oracle import creations, differences, masked, without_numbers, words_of
 from tests.support.auditor_history import Change
 
 
@@ -10,6 +10,17 @@ def test_uids_suffixes_and_times_are_masked_and_nothing_else() -> None:
     words = words_of(["abcdef12-3"], "-t0007", "f-retry-1")
     found = masked({"jobName": "a-t0007-abcdef-1", "completionTime": "x", "message": "at 2026-11-25T09:00:00Z"}, words)
     assert found == {"jobName": "a-<uid 1>-1", "message": "at <time>"}
+
+
+def test_what_the_cluster_makes_up_of_a_pods_name_is_masked() -> None:
+    words = words_of(["abcdef12-3"], "-t0007", "f-retry-1")
+    assert masked("pod a-t0007-abcdef-1-x7k2p is gone", words) == "pod a-<uid 1>-1-<pod> is gone"
+
+
+def test_numbers_of_attempts_are_taken_out_where_they_may_differ() -> None:
+    state = {"attempt": 3, "jobName": "a-<uid 1>-3", "run": 1, "pods": ["a 3 Succeeded"], "said": "attempt 3 succeeded"}
+    found = {"jobName": "a-<uid 1>-<n>", "run": 1, "pods": ["a <n> Succeeded"], "said": "attempt <n> succeeded"}
+    assert without_numbers(state) == found
 
 
 def test_a_difference_says_where_and_what() -> None:

@@ -203,6 +203,19 @@ PLANTS: dict[str, tuple[Callable[[], History], str]] = {
 }
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_that_a_job_replaces_a_pod_that_was_erased_is_not_the_operators_doing(held: bool) -> None:
+    """With our finalizer on it no API takes a pod away; without, its attempt had let go of it."""
+    twin = {"exit_code": 3, "suffix": "twin"}
+    told = {
+        "running 1": [running(1), pod(1, "Running", held=held)],
+        "pod 1 over": [change("Pod", "task-1-x", None), pod(1, "Failed", **twin)],
+        "pod 1 let go": [pod(1, "Failed", held=False, **twin)],
+    }
+    found = audit([one for step, known in clean().items() for one in told.get(step, [known])])
+    assert found == (set() if held else {"PodPerAttempt"})
+
+
 def refused(**queue: str) -> Change:
     return task(phase="Queued", run=1, attempt=1, queue={"reason": "RefusedByCluster", **queue})
 
