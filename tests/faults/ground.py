@@ -43,6 +43,7 @@ class Ground:
     proxy: FaultProxy
     forks: ForkServer
     folder: Path
+    plays: int = 0  #: performances so far: their names differ
 
     @property
     def kubeconfig(self) -> Path:
@@ -124,13 +125,18 @@ def install_chart(ground: Ground) -> None:
     """Apply what the chart consists of, the operator's own workload aside."""
     ground.kubectl("create", "namespace", NAMESPACE)
     ground.kubectl("create", "clusterrolebinding", "kueue", "--clusterrole=edit", f"--user={KUEUE}")
-    ground.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    install_crds(ground)
     ground.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     command = [str(HELM), "template", "longtask", str(ROOT / "charts" / "longtask"), "--namespace", NAMESPACE]
     command += ["--set", "kueue.enabled=true", "--kube-version", "1.36.3"]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True)
     documents = [document for document in yaml.safe_load_all(rendered.stdout) if document and _is_wanted(document)]
     ground.kubectl("apply", "--server-side", "-n", NAMESPACE, "-f", "-", input=yaml.safe_dump_all(documents))
+
+
+def install_crds(ground: Ground) -> None:
+    """Apply the CRDs as they are, whatever became of them."""
+    ground.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
 
 
 async def await_kind(api: Api) -> None:

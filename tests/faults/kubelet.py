@@ -29,6 +29,7 @@ class Act:
     message: str = ""  #: termination message
     starts: bool = True  #: False: it waits for ever, as with an image that cannot be pulled
     on_term: int = 143  #: exit code on SIGTERM
+    lingers: float = 0.0  #: seconds from SIGTERM to the exit
 
 
 SUCCEEDS, WORKS, NEVER_STARTS = Act(), Act(exit=None), Act(starts=False)
@@ -100,7 +101,8 @@ class Kubelet:
             self._told[uid] = asyncio.get_running_loop().create_future()
             self._lives[uid] = group.create_task(self._live(pod))
         if meta.get("deletionTimestamp") and not self._told[uid].done():
-            self._told[uid].set_result(Act(exit=self._act(pod).on_term))
+            act = self._act(pod)
+            self._told[uid].set_result(Act(exit=act.on_term, lingers=act.lingers))
 
     def _act(self, pod: Json) -> Act:
         labels = pod["metadata"].get("labels") or {}
@@ -114,6 +116,7 @@ class Kubelet:
             started = _now()
             await self._say(pod, _started(started) if act.starts else _waiting())
             end = await self._end_of(uid, act)
+            await asyncio.sleep(end.lingers)
             await self._say(pod, _ended(end, started if act.starts else None))
         while not (self._pods.get(uid) or pod)["metadata"].get("deletionTimestamp"):  # noqa: ASYNC110 - a watch sets it
             await asyncio.sleep(0.02)

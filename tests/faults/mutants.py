@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from longtask_operator.adapters.kube import Kube
+from longtask_operator.api.status import LongTaskStatus, Progress, Result
+from longtask_operator.core import reconcile
+from longtask_operator.core.decision import DeleteTask
 from longtask_operator.core.ledger_layout import Content, format_ledger
-from longtask_operator.core.quota import UNLIMITED
-from longtask_operator.engines import admission_loop
+from longtask_operator.core.observe import PodView
+from longtask_operator.core.room import Room
+from longtask_operator.engines import apply
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.apply import Applier
 from longtask_operator.engines.ledgers import Ledgers
@@ -20,12 +25,7 @@ from longtask_operator.engines.ledgers import Ledgers
 
 def ignores_quota() -> None:
     """Admit whoever waits, whatever the quota says."""
-    plan = admission_loop.plan_admissions
-
-    def everybody(queue: Any, snapshot: Any, **more: Any) -> Any:
-        return plan(queue, replace(snapshot, limits=UNLIMITED), **more)
-
-    admission_loop.plan_admissions = everybody
+    Room.fits = Room.could_fit = lambda self, tenant, demand: True  # type: ignore[method-assign]
 
 
 def job_twice() -> None:
@@ -51,6 +51,34 @@ def job_twice() -> None:
     Applier._create_job = twice  # type: ignore[method-assign]
 
 
+def number_left_out() -> None:
+    """Begin with attempt 2."""
+    entry = reconcile.LedgerEntry
+
+    def later(**fields: Any) -> Any:
+        return entry(**{**fields, "attempt": max(2, fields["attempt"])})
+
+    reconcile.LedgerEntry = later  # type: ignore[misc,assignment,attr-defined]
+
+
+def two_pods_per_job() -> None:
+    """Make Jobs that run two pods."""
+    build = apply.build_job
+
+    def doubled(*args: Any, **more: Any) -> Any:
+        body = build(*args, **more)
+        body["spec"] |= {"parallelism": 2, "completions": 2}
+        return body
+
+    apply.build_job = doubled  # type: ignore[attr-defined]
+
+
+def deleted_is_over() -> None:
+    """Take a pod for over as soon as it is told to end, though its container still runs."""
+    is_terminal = PodView.is_terminal.fget  # type: ignore[attr-defined]
+    PodView.is_terminal = property(lambda self: is_terminal(self) or self.deleted_at is not None)  # type: ignore[method-assign,assignment]
+
+
 def early_release() -> None:
     """Give the place in the ledger back as soon as the Job stands."""
     create = Applier._create_job
@@ -61,6 +89,11 @@ def early_release() -> None:
 
     Applier._create_job = released  # type: ignore[method-assign]
     AdmissionLoop.keep = lambda self, tenant, entry: None  # type: ignore[method-assign]
+
+
+def never_released() -> None:
+    """Never give a place in the ledger back."""
+    AdmissionLoop.release = lambda self, tenant, uid, attempt: None  # type: ignore[method-assign]
 
 
 def no_reservation() -> None:
@@ -98,13 +131,136 @@ def blind_ledger_write() -> None:
     Kube.replace = blindly  # type: ignore[method-assign]
 
 
+def deletes_finished() -> None:
+    """Delete a task that nobody wanted deleted, as soon as it is finished."""
+    settled = reconcile._settled
+
+    def deleted(seen: Any, status: Any, leftovers: Any) -> Any:
+        decision = settled(seen, status, leftovers)
+        return decision if leftovers else replace(decision, then=(*decision.then, DeleteTask()))
+
+    reconcile._settled = deleted
+
+
+def _writing(lie: Callable[[LongTaskStatus], LongTaskStatus | None]) -> Callable[[], None]:
+    """Return the plant that writes what *lie* makes of each status; None: write nothing."""
+
+    def planted() -> None:
+        write = Applier.write_status
+
+        async def lying(self: Applier, record: Any, status: LongTaskStatus) -> Any:
+            said = lie(status)
+            return None if said is None else await write(self, record, said)
+
+        Applier.write_status = lying  # type: ignore[method-assign]
+
+    planted.__doc__ = lie.__doc__
+    return planted
+
+
+def _with_ends(status: LongTaskStatus, **changes: Any) -> LongTaskStatus:
+    """Return *status* with *changes* made to the record of every attempt that has ended."""
+    attempts = [one.model_copy(update=changes if one.completion_time else {}) for one in status.attempts or ()]
+    return status.model_copy(update={"attempts": attempts or None})
+
+
+@_writing
+def finish_moves(status: LongTaskStatus) -> LongTaskStatus:
+    """Write another end of the run each time."""
+    return status.model_copy(update={"completion_time": _now()}) if status.completion_time else status
+
+
+@_writing
+def number_falls(status: LongTaskStatus) -> LongTaskStatus:
+    """Say in the end that the attempt was the first."""
+    return status.model_copy(update={"attempt": 1}) if status.completion_time else status
+
+
+@_writing
+def number_ahead(status: LongTaskStatus) -> LongTaskStatus:
+    """Say the number of an attempt that is still to come."""
+    return status.model_copy(update={"attempt": 9}) if status.completion_time else status
+
+
+@_writing
+def progress_falls(status: LongTaskStatus) -> LongTaskStatus:
+    """Say in the end that less was done than before."""
+    return status.model_copy(update={"progress": Progress(done=1 if status.completion_time else 99)})
+
+
+@_writing
+def end_rewritten(status: LongTaskStatus) -> LongTaskStatus:
+    """Write another end of each attempt each time."""
+    return _with_ends(status, completion_time=_now())
+
+
+@_writing
+def wrong_exit_code(status: LongTaskStatus) -> LongTaskStatus:
+    """Say another exit code than the container did."""
+    return _with_ends(status, exit_code=77)
+
+
+@_writing
+def outcome_lost(status: LongTaskStatus) -> LongTaskStatus:
+    """Say of every attempt that its end is not known."""
+    return _with_ends(status, cause="Lost")
+
+
+@_writing
+def never_finishes(status: LongTaskStatus) -> LongTaskStatus | None:
+    """Keep the end of a run for itself."""
+    return None if status.completion_time else status
+
+
+@_writing
+def history_forgotten(status: LongTaskStatus) -> LongTaskStatus:
+    """Keep no record of attempts."""
+    return status.model_copy(update={"attempts": None})
+
+
+@_writing
+def counted_twice(status: LongTaskStatus) -> LongTaskStatus:
+    """Count more attempts than there were."""
+    return status.model_copy(update={"attempt_totals": {"completed": 2}}) if status.completion_time else status
+
+
+@_writing
+def result_made_up(status: LongTaskStatus) -> LongTaskStatus:
+    """Say another result than the worker did."""
+    return status.model_copy(update={"result": Result(value={"rows": 8})}) if status.result else status
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
-    "ignores-quota": ignores_quota,
-    "job-twice": job_twice,
-    "early-release": early_release,
-    "no-reservation": no_reservation,
-    "forgotten-finalizer": forgotten_finalizer,
-    "blind-ledger-write": blind_ledger_write,
+    found.__name__.replace("_", "-"): found
+    for found in (
+        ignores_quota,
+        job_twice,
+        number_left_out,
+        two_pods_per_job,
+        deleted_is_over,
+        early_release,
+        never_released,
+        no_reservation,
+        forgotten_finalizer,
+        blind_ledger_write,
+        deletes_finished,
+    )
+} | {
+    "finish-moves": finish_moves,
+    "number-falls": number_falls,
+    "number-ahead": number_ahead,
+    "progress-falls": progress_falls,
+    "end-rewritten": end_rewritten,
+    "wrong-exit-code": wrong_exit_code,
+    "outcome-lost": outcome_lost,
+    "never-finishes": never_finishes,
+    "history-forgotten": history_forgotten,
+    "counted-twice": counted_twice,
+    "result-made-up": result_made_up,
 }
 
 

@@ -49,6 +49,7 @@ class Play:
     scenario: Scenario
     namespace: str
     suffix: str
+    patience: float = PATIENCE  #: seconds for one step
     uids: list[str] = field(default_factory=list)  #: of all its tasks, those that are gone included
 
     def counts(self, write: Write) -> bool:
@@ -222,10 +223,10 @@ class Play:
     async def await_(self, what: Callable[[], str], check: Callable[[], Awaitable[bool]], pause: float = 0.04) -> None:
         """Wait until *check* holds. Raises Stuck."""
         loop = asyncio.get_running_loop()
-        limit = loop.time() + PATIENCE
+        limit = loop.time() + self.patience
         while not await check():
             if loop.time() > limit:
-                raise Stuck(f"after {PATIENCE:.0f} s still not: {what()}")
+                raise Stuck(f"after {self.patience:.0f} s still not: {what()}")
             await asyncio.sleep(pause)
 
     async def _children(self, api: str, plural: str, name: str) -> list[Json]:

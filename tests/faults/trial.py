@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.faults.operators import Replica, quiet
 from tests.faults.oracle import creations, differences, is_ended, state_of, without_numbers, words_of
 from tests.faults.play import GROUP, Play, Scenario, Stuck
 from tests.faults.proxy import Fault, Mode, Write
-from tests.support.auditor import Auditor, ledger_text
+from tests.support.auditor import Auditor, Expected, ledger_text
 from tests.support.auditor_history import Change, current_revision, read_history
 from tests.support.auditor_quota import QuotaAuditor
 from tests.support.operator_process import NAMESPACE
@@ -28,6 +29,8 @@ Json = dict[str, Any]
 QUIET_SECONDS = 1.0
 #: So long may it take from the end of the story until all is as without the fault.
 SETTLE_SECONDS = 20.0
+#: Where a bug is planted, nobody waits long for what may never come.
+MUTANT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,6 @@ class Stage:
     ground: Ground
     replica: Replica
     _namespaces: dict[str, str] = field(default_factory=dict)
-    _plays: int = 0
     _warm: bool = False
     _next_identity: str | None = None
 
@@ -94,13 +96,13 @@ class Stage:
         return await quiet(lambda: self.ground.proxy.last_write, seconds, SETTLE_SECONDS)
 
     async def fresh_play(self, scenario: Scenario) -> Play:
-        self._plays += 1
+        self.ground.plays += 1
         if scenario.fresh or scenario.name not in self._namespaces:
-            self._namespaces[scenario.name] = f"f-{scenario.name}-{self._plays}"
+            self._namespaces[scenario.name] = f"f-{scenario.name}-{self.ground.plays}"
             await self.ground.namespace(self._namespaces[scenario.name], scenario.quota)
             if scenario.quota is not None:
                 await self._knows_quota(self._namespaces[scenario.name])
-        return Play(self.ground, scenario, self._namespaces[scenario.name], f"-t{self._plays:04d}")
+        return Play(self.ground, scenario, self._namespaces[scenario.name], f"-t{self.ground.plays:04d}")
 
     async def _knows_quota(self, name: str) -> None:
         """Wait until the operator took the new quota in: until then the default one holds."""
@@ -145,15 +147,20 @@ async def reference(stage: Stage, scenario: Scenario) -> Reference:
     return Reference(writes=writes, state=state, counts=creations(history), seconds=time.monotonic() - started)
 
 
-async def violations_of(stage: Stage, scenario: Scenario) -> list[str]:
-    """Run *scenario* without faults and return what the auditors find, whether it comes to its end or not."""
+async def violations_of(stage: Stage, scenario: Scenario, expected: Mapping[str, Expected]) -> list[str]:
+    """Run *scenario* without faults and return what the auditors find, whether it comes to its end or not.
+
+    *expected* says, by the names that the scenario uses, how tasks must end.
+    """
     await stage.ready()
     play, since, _ = await _begin(stage, scenario)
+    play.patience = MUTANT_SECONDS
     stage.ground.proxy.arm(counts=play.counts)
     with contextlib.suppress(Stuck):
         await scenario.story(play)
-        await stage.quiet(1.5)
-    return _audit(await _history(stage, play, since))
+    await quiet(lambda: stage.ground.proxy.last_write, 1.5, MUTANT_SECONDS)
+    wanted = {f"{play.namespace}/{name}{play.suffix}": end for name, end in expected.items()}
+    return _audit(await _history(stage, play, since), wanted)
 
 
 async def trial(
@@ -255,8 +262,8 @@ async def _history(stage: Stage, play: Play, since: int) -> list[Change]:
     return [c for c in changes if c.kind in ("ConfigMap", "TenantQuota") or play.suffix in c.name]
 
 
-def _audit(history: list[Change]) -> list[str]:
-    found = [*Auditor().replay(history).finish(), *QuotaAuditor().replay(history).violations]
+def _audit(history: list[Change], expected: Mapping[str, Expected] | None = None) -> list[str]:
+    found = [*Auditor().replay(history).finish(expected), *QuotaAuditor().replay(history).violations]
     return [f"{violation.rule}: {violation.about} at {violation.revision}: {violation.message}" for violation in found]
 
 

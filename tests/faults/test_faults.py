@@ -1,0 +1,142 @@
+"""A crash, a lost answer or a false failure at the writes of every scenario: no promise is ever broken.
+
+CI meets each write of every scenario once, plants each bug once and plays 20 rounds of rivals; `make test-faults`
+runs all trials. All of it shares two control planes, which come up once.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import os
+import random
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from devcluster.errors import DevclusterError
+from tests.faults.ground import stand_all
+from tests.faults.mutants import MUTANTS
+from tests.faults.planted import PLANTED, Planted, find_all
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.suite import MODES, Report, plan, sweep
+from tests.support import auditor, auditor_quota
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2700)]
+#: Of all trials, so many parts of one are run here; each write at least once.
+SHARE = 0.0
+#: Control planes side by side.
+GROUNDS = 2
+SEED = 1
+#: Faults that must have met a write. The write of a release may be shared with the next one, so some meet none.
+LEAST_TRIALS = 250
+T = TypeVar("T")
+
+
+class Arena:
+    """The grounds, and the thread whose event loop they live in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._up: asyncio.Future[None] | None = None
+        self._ready, self._failure = threading.Event(), list[BaseException]()
+        self._thread = threading.Thread(target=self._run, name="grounds")
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* to its end in the grounds' loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def __enter__(self) -> Arena:
+        self._thread.start()
+        self._ready.wait()
+        if self._failure:
+            raise self._failure[0]
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._stand())
+        except BaseException as error:
+            self._failure.append(error)
+        finally:
+            self._ready.set()
+
+    async def _stand(self) -> None:
+        self.loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with stand_all(GROUNDS, self._folder) as self.grounds:
+            self._ready.set()
+            await self._over.wait()
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    try:
+        with Arena(tmp_path_factory.mktemp("faults")) as found:
+            yield found
+    except DevclusterError as error:
+        if os.environ.get("LONGTASK_REQUIRE_CLUSTER") == "1":
+            raise
+        pytest.skip(f"no cluster: {error}")
+
+
+@pytest.fixture(scope="module")
+def findings(arena: Arena, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Run the sweep."""
+    with (tmp_path_factory.mktemp("sweep") / "trials.jsonl").open("w") as out:
+        found = Report(out, SEED)
+        arena.run(sweep(arena.grounds, SCENARIOS.values(), _choose, found))
+    return found
+
+
+def _choose(scenario: Any, wanted: Any) -> Any:
+    return plan(len(wanted.writes), MODES, SHARE, random.Random(f"{SEED} {scenario.name}"))
+
+
+def test_no_promise_is_broken(findings: Report) -> None:
+    broken = {f"{v.scenario} {v.k} {v.mode}": [v.write, *v.violations] for v in findings.failed}
+    assert broken == {}
+
+
+def test_enough_faults_met_a_write(findings: Report) -> None:
+    met = [verdict for verdict in findings.verdicts if verdict.fired]
+    assert len(met) >= LEAST_TRIALS
+    assert {verdict.scenario for verdict in met} == set(SCENARIOS)
+
+
+@pytest.fixture(scope="module")
+def said(arena: Arena) -> dict[Planted, list[str]]:
+    """Plant every bug and return what the auditors say of each."""
+    return arena.run(find_all(arena.grounds, PLANTED))
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: f"{planted.mutant}-{planted.rule}")
+def test_a_planted_bug_is_found(planted: Planted, said: dict[Planted, list[str]]) -> None:
+    assert [line for line in said[planted] if line.startswith(planted.rule)], said[planted]
+
+
+def test_the_auditors_find_nothing_where_no_bug_is_planted(arena: Arena) -> None:
+    stories = {planted.scenario.name: planted for planted in PLANTED}
+    found = arena.run(find_all(arena.grounds, stories.values(), really=False))
+    assert {planted.scenario.name: lines for planted, lines in found.items() if lines} == {}
+
+
+def test_each_rule_has_a_planted_bug() -> None:
+    source = inspect.getsource(auditor) + inspect.getsource(auditor_quota)
+    named = {
+        node.value
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call)
+        for node in [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "rule")]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier()
+    }
+    rules = {name for name in named if name[0].isupper() and name not in ("LongTask", "Job", "Pod", "Lost")}
+    assert rules == {planted.rule.partition(":")[0] for planted in PLANTED}
+    assert {planted.mutant for planted in PLANTED} == set(MUTANTS) - {"blind-ledger-write"}
