@@ -5,9 +5,10 @@ They live in the memory of a forked operator only; no code of the operator knows
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from longtask_operator.adapters.kube import Kube
@@ -80,12 +81,13 @@ def deleted_is_over() -> None:
 
 
 def early_release() -> None:
-    """Give the place in the ledger back as soon as the Job stands."""
+    """Give the place in the ledger back a second after the Job was made."""
     create = Applier._create_job
 
     async def released(self: Applier, action: Any, seen: Any) -> None:
         await create(self, action, seen)
-        self.admission.release(action.tenant, action.entry.uid, action.entry.attempt)
+        entry = action.entry
+        asyncio.get_running_loop().call_later(1.0, self.admission.release, action.tenant, entry.uid, entry.attempt)
 
     Applier._create_job = released  # type: ignore[method-assign]
     AdmissionLoop.keep = lambda self, tenant, entry: None  # type: ignore[method-assign]
@@ -167,7 +169,7 @@ def _with_ends(status: LongTaskStatus, **changes: Any) -> LongTaskStatus:
 @_writing
 def finish_moves(status: LongTaskStatus) -> LongTaskStatus:
     """Write another end of the run each time."""
-    return status.model_copy(update={"completion_time": _now()}) if status.completion_time else status
+    return status.model_copy(update={"completion_time": _another_time()}) if status.completion_time else status
 
 
 @_writing
@@ -191,7 +193,7 @@ def progress_falls(status: LongTaskStatus) -> LongTaskStatus:
 @_writing
 def end_rewritten(status: LongTaskStatus) -> LongTaskStatus:
     """Write another end of each attempt each time."""
-    return _with_ends(status, completion_time=_now())
+    return _with_ends(status, completion_time=_another_time())
 
 
 @_writing
@@ -214,8 +216,8 @@ def never_finishes(status: LongTaskStatus) -> LongTaskStatus | None:
 
 @_writing
 def history_forgotten(status: LongTaskStatus) -> LongTaskStatus:
-    """Keep no record of attempts."""
-    return status.model_copy(update={"attempts": None})
+    """Keep no record of attempts in the end."""
+    return status.model_copy(update={"attempts": None}) if status.completion_time else status
 
 
 @_writing
@@ -230,8 +232,11 @@ def result_made_up(status: LongTaskStatus) -> LongTaskStatus:
     return status.model_copy(update={"result": Result(value={"rows": 8})}) if status.result else status
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+_seconds = itertools.cycle(range(60))
+
+
+def _another_time() -> str:
+    return f"2026-01-01T00:00:{next(_seconds):02d}Z"
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

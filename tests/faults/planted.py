@@ -37,15 +37,33 @@ async def suspended_slowly(play: Play) -> None:
 
 
 async def alone_in_a_cohort(play: Play) -> None:
+    await play.quota(cohort=play.namespace)
     await play.submit("a", Act(after=3.0))
     await play.until("a", "Running")
     await play.submit("b")
     await play.finished("a", "b")
 
 
+async def works_a_while(play: Play) -> None:
+    await play.submit("a", Act(after=3.0))
+    await play.finished("a")
+
+
+async def changed_afterwards(play: Play) -> None:
+    await play.submit("a")
+    await play.finished("a")
+    for number in (2, 3):
+        await play.change("a", image=f"registry.example/task:{number}")
+        await play.until("a", check=lambda status, seen=number: status.get("observedGeneration") == seen)
+
+
 _SLOWLY = Scenario(name="suspended-slowly", story=suspended_slowly)
-_LENDING = {"cohort": "alone", "concurrency": {"nominal": 1, "borrowingLimit": 5}}
+_LENDING = {"concurrency": {"nominal": 1, "borrowingLimit": 5}}
 _ALONE = Scenario(name="alone-in-a-cohort", story=alone_in_a_cohort, quota=_LENDING)
+
+
+_WHILE = Scenario(name="works-a-while", story=works_a_while)
+_AFTERWARDS = Scenario(name="changed-afterwards", story=changed_afterwards)
 
 
 def _planted(mutant: str, rule: str, scenario: str | Scenario, **expected: Expected) -> Planted:
@@ -62,8 +80,8 @@ PLANTED = (
     _planted("two-pods-per-job", "PodPerAttempt", "success"),
     _planted("deleted-is-over", "OneLivePod", _SLOWLY),
     _planted("deleted-is-over", "EndedAlive", _SLOWLY),
-    _planted("early-release", "EarlyRelease", "cancel"),
-    _planted("finish-moves", "TerminalChanged", "success"),
+    _planted("early-release", "EarlyRelease", _WHILE),
+    _planted("finish-moves", "TerminalChanged", _AFTERWARDS),
     _planted("number-falls", "AttemptFell", "retry"),
     _planted("number-ahead", "AttemptWithoutJob", "success"),
     _planted("progress-falls", "ProgressFell", "success"),

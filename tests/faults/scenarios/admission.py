@@ -58,18 +58,18 @@ async def cohort_join(play: Play) -> None:
     await play.finished("a")
 
 
-@scenario(quota={**ONE, "cohort": "before"})
+@scenario(quota=ONE)
 async def cohort_move(play: Play) -> None:
     """A tenant moves from a cohort to another while one task runs and one waits."""
+    await play.quota(cohort=f"{play.namespace}-before")
     await play.submit("a", WORKS)
     await play.until("a", "Running")
     await play.submit("b")
     await play.queued("b", "CohortExhausted")
-    await play.quota(cohort="after")
-    await play.ledger_holds("cohort-after", "a")
+    await play.quota(cohort=f"{play.namespace}-after")
+    await play.ledger_holds(f"cohort-{play.namespace}-after", "a")
     play.tell("a")
     await play.finished("a", "b")
-    await play.quota(cohort="before")
 
 
 @scenario()
