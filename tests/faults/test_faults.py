@@ -1,7 +1,7 @@
 """A crash, a lost answer or a false failure at the writes of every scenario: no promise is ever broken.
 
-CI meets each write of every scenario once, plants each bug once and plays 20 rounds of rivals; `make test-faults`
-runs all trials. All of it shares two control planes, which come up once.
+CI meets each write of every scenario once and plants each bug once; `make test-faults` runs all trials. All of it
+shares two control planes, which come up once.
 """
 
 from __future__ import annotations

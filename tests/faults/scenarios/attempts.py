@@ -51,7 +51,8 @@ async def disruption(play: Play) -> None:
 @scenario()
 async def out_of_memory_kill(play: Play) -> None:
     """Killed for memory; the next attempt succeeds."""
-    await play.submit("a", out_of_memory(), SUCCEEDS, retry={"backoff": QUICK})
+    # A size of its own: without one it would begin with what the plays before it needed.
+    await play.submit("a", out_of_memory(), SUCCEEDS, resources={"memory": "512Mi"}, retry={"backoff": QUICK})
     await play.finished("a")
 
 
