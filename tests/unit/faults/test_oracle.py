@@ -12,6 +12,10 @@ def test_uids_suffixes_and_times_are_masked_and_nothing_else() -> None:
     assert found == {"jobName": "a-<uid 1>-1", "message": "at <time>"}
 
 
+def test_what_holds_nothing_but_times_is_masked_with_them() -> None:
+    assert masked({"progress": {"lastReportTime": "x"}, "other": {"done": 0}}, {}) == {"other": {"done": 0}}
+
+
 def test_what_the_cluster_makes_up_of_a_pods_name_is_masked() -> None:
     words = words_of(["abcdef12-3"], "-t0007", "f-retry-1")
     assert masked("pod a-t0007-abcdef-1-x7k2p is gone", words) == "pod a-<uid 1>-1-<pod> is gone"
