@@ -174,8 +174,8 @@ def finish_moves(status: LongTaskStatus) -> LongTaskStatus:
 
 @_writing
 def number_falls(status: LongTaskStatus) -> LongTaskStatus:
-    """Say in the end that the attempt was the first."""
-    return status.model_copy(update={"attempt": 1}) if status.completion_time else status
+    """Say in the end that no attempt was made; that there was one has been said before, when it failed."""
+    return status.model_copy(update={"attempt": 0}) if status.completion_time else status
 
 
 @_writing
