@@ -31,7 +31,7 @@ from tests.support.s3 import S3Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-#: With the three on the real kubelet there are fifty.
+#: So many at once a small machine can play beside other work; on demand more.
 ZOMBIES = int(os.environ.get("LONGTASK_ZOMBIES", "12"))
 AT_ONCE = 24
 NUMBERS, PAUSE, INTERVAL = 60, 0.25, 1
