@@ -6,10 +6,11 @@ from typing import Any
 
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.core.quota import Limits
-from longtask_operator.engines.context import Context, new_caches
+from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.ledgers import Ledgers
 from tests.builders import UID, a_longtask_body
+from tests.support.contexts import context_on
 
 
 class Setup:
@@ -18,16 +19,7 @@ class Setup:
     def __init__(self, **limits: Any) -> None:
         nothing: Any = None
         self.caches, self.woken = new_caches(), list[str]()
-        context = Context(
-            kube=nothing,
-            caches=self.caches,
-            metrics=nothing,
-            clock=nothing,
-            policy=nothing,
-            job_policy=nothing,
-            unlabelled="Own",
-            progress_interval=10,
-        )
+        context = context_on(self.caches)
         known = Limits(origin="TenantQuota team-a", **limits)
         self.evictions = Evictions(context, Ledgers(nothing, "x"), lambda tenant: known, self.woken.append)
 

@@ -10,9 +10,10 @@ from longtask_operator.adapters.quotas import observe_quota
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.names import ANNOTATION_CREATED_BY
 from longtask_operator.core.quota import Limits, default_limits
-from longtask_operator.engines.context import Context, new_caches
+from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.quotas import Quotas
 from tests.builders import a_longtask_body
+from tests.support.contexts import context_on
 from tests.support.sim_operator import LogTrap
 
 DEFAULT = default_limits(5, "", "")
@@ -22,18 +23,8 @@ class Setup:
     """Quotas on caches of its own; *told* are the tenants whose limits changed."""
 
     def __init__(self) -> None:
-        nothing: Any = None
         self.caches = new_caches()
-        context = Context(
-            kube=nothing,
-            caches=self.caches,
-            metrics=nothing,
-            clock=nothing,
-            policy=nothing,
-            job_policy=nothing,
-            unlabelled="Own",
-            progress_interval=10,
-        )
+        context = context_on(self.caches)
         self.quotas, self.told = Quotas(context, DEFAULT), list[str]()
         self.quotas.listeners.append(self.told.append)
 

@@ -8,28 +8,19 @@ from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.quantity import MEBIBYTE
 from longtask_operator.core.history import HistoryRule
 from longtask_operator.core.quota import Limits
-from longtask_operator.engines.context import Context, new_caches
+from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.sizer import Sizer
 from tests.builders import FINISHED, a_longtask, a_longtask_body, at, wire
+from tests.support.contexts import context_on
 
 ENDED = {"number": 1, "run": 1, "generation": 1, "memory": "512Mi", "cpu": "250m", "completionTime": wire(5)}
 
 
 class Setup:
     def __init__(self) -> None:
-        nothing: Any = None
         self.caches = new_caches()
-        self.context = Context(
-            kube=nothing,
-            caches=self.caches,
-            metrics=nothing,
-            clock=nothing,
-            policy=nothing,
-            job_policy=nothing,
-            unlabelled="Own",
-            progress_interval=10,
-        )
+        self.context = context_on(self.caches)
         self.sizer = self.restarted()
 
     def restarted(self) -> Sizer:
