@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from longtask_operator.api.quantity import MEBIBYTE, parse_memory
+from tests.e2e.node_room import full_node
 from tests.e2e.stage import Played, Stage, played
 from tests.support.auditor_history import read_history, versions
 from tests.support.live import Json, await_
@@ -169,8 +170,8 @@ def test_what_the_node_defers_for_long_is_taken_back(new_stage: NewStage) -> Non
     stage = new_stage("deferred")
     stage.tasks.create("deferred", **holds(440, 100))
     stage.tasks.until_phase("deferred", "Running")
-    fill_the_node(stage, spare=300)
-    status = stage.tasks.until_finished("deferred", 160)
+    with full_node(stage, spare=300):
+        status = stage.tasks.until_finished("deferred", 160)
     assert (status["phase"], sizes(status)) == ("Succeeded", [("250m", "512Mi", "Completed")])
     assert status["attempts"][0]["resizeRefused"].startswith("Deferred: not within 60 s: Node didn't have enough")
     (pod,) = stage.tasks.pods("deferred")
@@ -184,29 +185,3 @@ def held_in_turn(stage: Stage) -> list[str]:
     history = read_history(stage.cluster.etcd_endpoint, since=stage.since, namespaces=[NAMESPACE])
     texts = [body["data"]["attempts"].split() for body in versions(history, "ConfigMap", NAMESPACE, stage.ledger_name)]
     return [line[4] for line in texts if line]
-
-
-def fill_the_node(stage: Stage, spare: int) -> None:
-    """Let a pod ask for all memory of the node but *spare* MiB."""
-    (node,) = stage.client.items("/api/v1/nodes")
-    pods = stage.client.items("/api/v1/pods", fieldSelector="status.phase=Running")
-    taken = sum(requested(pod) for pod in pods)
-    size = (parse_memory(node["status"]["allocatable"]["memory"]) - taken) // MEBIBYTE - spare
-    container = {
-        "name": "fill",
-        "image": "longtask/worker:0.1.0",
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["sleep", "300"],
-        "resources": {"requests": {"memory": f"{size}Mi"}},
-    }
-    spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]}
-    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fill"}, "spec": spec}
-    path = f"/api/v1/namespaces/{stage.namespace}/pods"
-    stage.client.request("POST", path, body)
-    await_("a full node", lambda: stage.client.request("GET", f"{path}/fill")["status"]["phase"] == "Running", 30)
-
-
-def requested(pod: Json) -> int:
-    containers = [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]
-    amounts = [((c.get("resources") or {}).get("requests") or {}).get("memory") or 0 for c in containers]
-    return sum(parse_memory(amount) for amount in amounts)
