@@ -28,9 +28,9 @@ def masked(value: Any, words: Mapping[str, str]) -> Any:
     """Return *value* without what differs between two equal runs; each of *words* is replaced by what it maps to."""
     if isinstance(value, dict):
         kept = {key: entry for key, entry in value.items() if key not in _MASKED_KEYS and not key.endswith("Time")}
-        found = {masked(key, words): masked(entry, words) for key, entry in kept.items()}
+        found = {masked(key, words): (entry, masked(entry, words)) for key, entry in kept.items()}
         # What holds nothing but times says no more than they do: a report without a count, heard or lost in a crash.
-        return {key: entry for key, entry in found.items() if entry != {}}
+        return {key: after for key, (before, after) in found.items() if after != {} or before == {}}
     if isinstance(value, list):
         return [masked(entry, words) for entry in value]
     if not isinstance(value, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.oracle import creations, differences, masked, without_numbers, words_of
+from tests.faults.oracle import creations, differences, masked, state_of, without_numbers, words_of
 from tests.support.auditor_history import Change
 
 
@@ -14,6 +14,11 @@ def test_uids_suffixes_and_times_are_masked_and_nothing_else() -> None:
 
 def test_what_holds_nothing_but_times_is_masked_with_them() -> None:
     assert masked({"progress": {"lastReportTime": "x"}, "other": {"done": 0}}, {}) == {"other": {"done": 0}}
+
+
+def test_what_holds_nothing_at_all_stays() -> None:
+    nothing = {"tasks": {}, "jobs": {}, "pods": [], "ledger": []}
+    assert state_of([], [], [], [], {}) == nothing
 
 
 def test_what_the_cluster_makes_up_of_a_pods_name_is_masked() -> None:
