@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import Stage, stoppable
-from tests.support.live import Json
+from tests.support.live import Json, await_
 from tests.support.rules import GITOPS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -62,6 +62,7 @@ def test_nobody_gets_out_of_it_by_naming_another(stage: Stage) -> None:
 
 
 def test_the_quota_says_nothing_where_persons_are_known(stage: Stage) -> None:
+    await_("a status of the quota", lambda: stage.quota().get("status", {}).get("conditions"), 30)
     kinds = [condition["type"] for condition in stage.quota()["status"]["conditions"]]
     assert kinds == ["Ready"]
 
