@@ -40,11 +40,16 @@ def held_by_kueue(attempt: CurrentAttempt) -> JobView | None:
 
 
 def began(attempt: CurrentAttempt) -> datetime:
-    """Return when the attempt's pod could be made first; of a Job without a pod that Kueue holds, its creation."""
+    """Return when the attempt's pod could be made first; of a Job without a pod that Kueue holds, its creation.
+
+    A Job's controller makes the pod before it writes that it began with the Job: till then the pod alone tells.
+    """
     job = attempt.job
-    if job is None:
-        return attempt.pods[0].created
-    return (job.started or job.created) if job.queue else job.created
+    if job and not job.queue:
+        return job.created
+    if job and job.started:
+        return job.started
+    return attempt.pods[0].created if attempt.pods or job is None else job.created
 
 
 def had_pod(attempt: CurrentAttempt) -> bool:

@@ -106,6 +106,14 @@ class TestHeldByKueue:
         assert written(late).attempts[0].cause == "NeverStarted"  # type: ignore[index]
         assert late.then == (StopJob(job=job),)
 
+    def test_the_pod_tells_that_time_till_the_job_does(self) -> None:
+        """A Job's controller makes the pod first and writes the Job's startTime later."""
+        pod = a_pod(created=at(50_000))
+        soon = decide(status=RECORDED, jobs=(let_go(None),), pods=(pod,), now=at(50_002))
+        assert (written(soon).attempts[0].cause, soon.then) == (None, ())  # type: ignore[index]
+        late = decide(status=RECORDED, jobs=(let_go(None),), pods=(pod,), now=at(50_600))
+        assert written(late).attempts[0].cause == "NeverStarted"  # type: ignore[index]
+
     def test_suspended_again_before_it_had_a_pod_it_waits_on(self) -> None:
         decision = decide(status=RECORDED, jobs=(queued(started=None),), now=at(90))
         assert (written(decision).phase, decision.then) == ("Queued", ())
