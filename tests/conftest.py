@@ -115,6 +115,9 @@ CHART_SETTINGS = (
     "progress.intervalSeconds=1",
     "terminationGraceSeconds=5",
     "kueue.enabled=true",
+    "sizing.inputs.rules[0].image=longtask/examples",
+    "sizing.inputs.rules[0].base=256Mi",
+    "sizing.inputs.rules[0].percent=150",
     "trustedSubmitters={system:serviceaccount:argocd:application-controller}",
 )
 

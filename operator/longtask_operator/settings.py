@@ -49,6 +49,11 @@ class Settings(BaseSettings):
         "250m=512Mi,1Gi,2Gi;500m=1Gi,2Gi,3Gi,4Gi;1=2Gi,3Gi,4Gi,5Gi,6Gi,7Gi,8Gi;2=4Gi,5Gi,6Gi,7Gi,8Gi;4=8Gi",
         description="Legal sizes: cpu=memory,memory;cpu=memory.",
     )
+    input_rules: str = Field(
+        "",
+        description="Memory for the inputs of tasks that ask for none, by image: image=memory+percent%;…, the first "
+        "that fits counts. Empty: nothing is derived from inputs.",
+    )
     history_days: int = Field(
         30,
         description="Days for which it counts what attempts needed, for the first size of tasks that ask for none. "

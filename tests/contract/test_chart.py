@@ -9,6 +9,8 @@ import yaml
 from annotated_types import Ge, Gt, Le
 
 from longtask_operator.api import names
+from longtask_operator.api.quantity import parse_memory
+from longtask_operator.core.input_hint import parse_input_rules
 from longtask_operator.settings import ENV_PREFIX, Settings
 from tests.chart.rendering import (
     CHART,
@@ -63,7 +65,7 @@ VALUE_OF = {
     "metrics_max_tenants": "metrics.maxTenants",
 }
 #: Settings whose value the chart composes from several values.
-COMPOSED = {"created_by", "ladder", "copied_labels", "sidecar_image", "report_host", "report_service"}
+COMPOSED = {"created_by", "ladder", "input_rules", "copied_labels", "sidecar_image", "report_host", "report_service"}
 
 
 def schema_of(path: str) -> dict[str, Any]:
@@ -122,6 +124,16 @@ def test_the_value_reaches_its_setting(field: str) -> None:
     value = value_at(path)
     written = str(value).lower() if isinstance(value, bool) else str(value)
     assert written == environment()[f"{ENV_PREFIX}{field.upper()}"]
+
+
+def test_the_operator_reads_the_rules_for_inputs_as_they_stand_in_the_values() -> None:
+    written = [
+        {"image": "r:5000/etl/load", "base": "1500M", "percent": 10000},
+        {"image": "*", "base": "256Mi", "percent": 0},
+    ]
+    text = environment({"sizing": {"inputs": {"rules": written}}})[f"{ENV_PREFIX}INPUT_RULES"]
+    read = [{"image": r.image, "base": r.base, "percent": r.percent} for r in parse_input_rules(text)]
+    assert read == [rule | {"base": parse_memory(str(rule["base"]))} for rule in written]
 
 
 def test_crds_of_the_chart_are_the_generated_ones() -> None:

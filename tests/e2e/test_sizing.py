@@ -98,3 +98,21 @@ def test_a_task_begins_with_what_its_kind_needed_before(new_stage: NewStage) -> 
     assert status["sizing"]["source"] == "History"
     assert "512Mi ran out of memory for this kind last" in status["sizing"]["message"]
     assert stage.audit() == []
+
+
+def test_a_task_begins_with_what_its_inputs_need(new_stage: NewStage) -> None:
+    stage = new_stage("inputs")
+    task = {"image": EXAMPLES, "command": ["sh", "-c", "true"], "retry": QUICK}
+    inputs = [{"name": "orders", "uri": "file:///data/orders.csv", "sizeBytes": 500 * MEBIBYTE}]
+    stage.tasks.create("stated", **task, inputs=inputs)
+    stage.tasks.create("unknown", **task, inputs=[*inputs, {"name": "prices", "uri": "file:///data/prices.csv"}])
+    status = stage.tasks.until_finished("stated")
+    assert sizes(status) == [("250m", "1Gi", "Completed")]
+    assert (status["sizing"]["source"], status["sizing"]["message"]) == (
+        "InputHint",
+        "one input of 500Mi; the rule for longtask/examples gives 256Mi and 150 % of that",
+    )
+    status = stage.tasks.until_finished("unknown")
+    assert sizes(status) == [("250m", "512Mi", "Completed")]
+    assert "the size of input prices is not known: its sizeBytes is not given" in status["sizing"]["message"]
+    assert stage.audit() == []

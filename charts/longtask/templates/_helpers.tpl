@@ -89,6 +89,15 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "longtask.serviceAccou
 {{- join ";" $sorted -}}
 {{- end -}}
 
+{{/* The rules for inputs as one string: image=memory+percent%;image=memory+percent%. */}}
+{{- define "longtask.inputRules" -}}
+{{- $rules := list -}}
+{{- range .Values.sizing.inputs.rules -}}
+{{- $rules = append $rules (printf "%s=%s+%d%%" .image .base (int64 .percent)) -}}
+{{- end -}}
+{{- join ";" $rules -}}
+{{- end -}}
+
 {{/* Pod fields that the operator's pod and the chart's Jobs share. */}}
 {{- define "longtask.podPlacement" -}}
 securityContext:

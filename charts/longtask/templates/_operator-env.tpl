@@ -17,6 +17,7 @@
   (list "API_CONNECTIONS" .Values.api.connections)
   (list "RELIST_SECONDS" .Values.api.relistSeconds)
   (list "LADDER" (include "longtask.ladder" .))
+  (list "INPUT_RULES" (include "longtask.inputRules" .))
   (list "HISTORY_DAYS" (int64 .Values.sizing.history.days))
   (list "HISTORY_QUANTILE_PERCENT" (int64 .Values.sizing.history.quantilePercent))
   (list "HISTORY_HEADROOM_PERCENT" (int64 .Values.sizing.history.headroomPercent))

@@ -6,17 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from longtask_operator.api.data import CheckpointSpec, Input, NamedUri
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.model import (
     ATOMIC,
-    DNS_LABEL,
     DNS_SUBDOMAIN,
     ENV_NAME,
     LABEL_KEY,
     LABEL_VALUE,
     NAMED_MAP,
     PRESERVE,
-    URI,
     YEAR_SECONDS,
     Duration,
     Model,
@@ -52,13 +51,6 @@ class EnvVar(Model):
     )
     value: str | None = Field(None, description="The value, passed on as it is.", max_length=32768)
     value_from: EnvVarSource | None = Field(None, description="Takes the value from a Secret or ConfigMap instead.")
-
-
-class NamedUri(Model):
-    """A named reference to data outside the cluster."""
-
-    name: str = Field(description="Name by which the worker finds it.", min_length=1, max_length=63, pattern=DNS_LABEL)
-    uri: str = Field(description="Where the data is, for example s3://bucket/key.", max_length=2048, pattern=URI)
 
 
 class Resources(Model):
@@ -174,37 +166,6 @@ class Retry(Model):
     )
 
 
-class CheckpointSpec(Model):
-    """Where attempts save checkpoints, and how often. Exactly one of uri and volumeClaimName."""
-
-    uri: str | None = Field(
-        None,
-        description="Prefix of an object store, for example s3://bucket/checkpoints/. Each attempt saves below "
-        "<uri>/<uid of the task>/<number of the attempt>/.",
-        max_length=256,
-        pattern=URI,
-    )
-    volume_claim_name: str | None = Field(
-        None,
-        description="A PersistentVolumeClaim in the task's namespace instead, mounted at /var/run/longtask-checkpoint.",
-        max_length=253,
-        pattern=DNS_SUBDOMAIN,
-    )
-    interval_seconds: int | None = Field(
-        None, description="How often the worker should save, in seconds. Default 60.", ge=1, le=86_400
-    )
-    keep: int | None = Field(
-        None,
-        description="How many checkpoints are kept: the newest and those to fall back to. 1 to 10. Default 2.",
-        ge=1,
-        le=10,
-    )
-    on_redrive: Literal["Keep", "Discard"] | None = Field(
-        None,
-        description="Whether a new run goes on from the last checkpoint, Keep, or starts fresh, Discard. Default Keep.",
-    )
-
-
 class Toleration(Model):
     """A node taint that the attempt's pod tolerates, as in a Pod. A key is required."""
 
@@ -261,7 +222,7 @@ class LongTaskSpec(Model):
         "LONGTASK_PAYLOAD. Larger data goes by URI, in inputs.",
         json_schema_extra=PRESERVE,
     )
-    inputs: list[NamedUri] | None = Field(
+    inputs: list[Input] | None = Field(
         None,
         description="Data that the task reads, by reference. The worker finds it in LONGTASK_INPUTS.",
         max_length=16,

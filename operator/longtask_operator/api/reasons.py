@@ -119,6 +119,7 @@ class SizeSource(StrEnum):
 
     REQUESTED = "Requested"
     SMALLEST = "Smallest"
+    INPUT_HINT = "InputHint"
     HISTORY = "History"
     OUT_OF_MEMORY = "OutOfMemory"
     LIVE = "Live"

@@ -38,7 +38,7 @@ class Sizing(Model):
     memory: str = Field(description="Memory of the attempt.", max_length=20)
     display: str = Field(description="Both, for the SIZE column.", max_length=41)
     source: str = Field(
-        description="Where the size comes from: Requested, Smallest, History, OutOfMemory or Live.",
+        description="Where the size comes from: Requested, Smallest, InputHint, History, OutOfMemory or Live.",
         max_length=63,
     )
     message: str | None = Field(None, description="The same in a sentence.", max_length=1024)

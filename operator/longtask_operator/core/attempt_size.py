@@ -1,6 +1,7 @@
 """Which size the next attempt gets, and why: what was asked for, or what a run needed before.
 
-Without a request it is what attempts of the same kind needed before, else the smallest.
+Without a request it is what the size of the inputs suggests, else what attempts of the same kind
+needed before, else the smallest.
 A size that was needed once is kept: `status.sizing` says it, and the attempt that ran out of memory
 last. It is given up when `spec.resources` asks for something else than it did then.
 """
@@ -23,7 +24,7 @@ _MESSAGES: Mapping[SizeSource, str] = {
     SizeSource.SMALLEST: "no size was asked for; this is the smallest",
 }
 #: Sizes that a task keeps until its spec asks for something else.
-_KEPT = (SizeSource.OUT_OF_MEMORY, SizeSource.LIVE, SizeSource.HISTORY)
+_KEPT = (SizeSource.OUT_OF_MEMORY, SizeSource.LIVE, SizeSource.HISTORY, SizeSource.INPUT_HINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,12 @@ class SizeChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """What is known of the need of a task that asks for no memory: bytes, where that is from, why, and a bound."""
+    """What is known of the need of a task that asks for no memory: bytes, where that is from, why, and a bound.
 
-    memory: int
+    Without *memory* nothing is, and the message says why.
+    """
+
+    memory: int | None
     source: SizeSource
     message: str
     most: Ceiling = field(default_factory=Ceiling)  #: no size beyond it is suggested
@@ -86,7 +90,7 @@ def sizing_at_start(
     except SpecError:
         choice = None
     if choice is None or choice.size != size:
-        source = _source_of(size, task.spec.resources, ladder)
+        source = _source_of(size, task.spec.resources, ladder, suggestion)
         choice = SizeChoice(size=size, source=source, message="as decided when the attempt was admitted")
     return sizing_of(choice, task.spec.resources)
 
@@ -128,18 +132,19 @@ def _start(resources: Resources | None, ladder: Ladder, suggestion: Suggestion |
         return SizeChoice(size=size, source=suggestion.source, message=suggestion.message)
     size = allowed[0]
     source = SizeSource.REQUESTED if _asks(resources) else SizeSource.SMALLEST
-    return SizeChoice(size=size, source=source, message=_MESSAGES[source])
+    unknown = f"; {suggestion.message}" if suggestion and suggestion.memory is None else ""
+    return SizeChoice(size=size, source=source, message=_MESSAGES[source] + unknown)
 
 
 def _suggested(suggestion: Suggestion, resources: Resources | None, allowed: list[Size]) -> Size | None:
     """Return the cheapest of the *allowed* rungs that has the suggested memory, else the largest within its bound."""
-    if resources and resources.memory is not None:
+    if suggestion.memory is None or (resources and resources.memory is not None):
         return None
     within = tuple(rung for rung in allowed if suggestion.most.allows(rung))
     return _fitted(Size(cpu=0, memory=suggestion.memory), within, Ceiling())
 
 
-def _source_of(size: Size, resources: Resources | None, ladder: Ladder) -> SizeSource:
+def _source_of(size: Size, resources: Resources | None, ladder: Ladder, suggestion: Suggestion | None) -> SizeSource:
     """Return where an admitted size comes from of which nothing else is known any more."""
     if resources and resources.memory is not None:
         return SizeSource.REQUESTED
@@ -147,7 +152,9 @@ def _source_of(size: Size, resources: Resources | None, ladder: Ladder) -> SizeS
         start = _start(resources, ladder, None)
     except SpecError:
         return SizeSource.REQUESTED
-    return start.source if start.size.memory >= size.memory else SizeSource.HISTORY
+    if start.size.memory >= size.memory:
+        return start.source
+    return suggestion.source if suggestion else SizeSource.HISTORY
 
 
 def _asks(resources: Resources | None) -> bool:

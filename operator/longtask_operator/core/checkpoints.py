@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from longtask_operator.api.longtask import CheckpointSpec, LongTask
+from longtask_operator.api.data import CheckpointSpec
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import Attempt, Checkpoint, LongTaskStatus, OlderCheckpoint
 from longtask_operator.api.times import format_time

@@ -8,12 +8,14 @@ it was given.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from longtask_operator.api.data import NamedUri
 from longtask_operator.api.errors import SpecError
-from longtask_operator.api.longtask import EnvVar, LongTask, NamedUri
+from longtask_operator.api.longtask import EnvVar, LongTask
 from longtask_operator.api.names import ANNOTATION_TRACEPARENT, ENV_PREFIX, REPORT_PATH
 from longtask_operator.api.report import MAX_CHECKPOINT_URI
 from longtask_operator.api.status import OlderCheckpoint
@@ -160,7 +162,7 @@ def _literal(name: str, value: str) -> EnvEntry:
     return {"name": name, "value": value.replace("$", "$$")}
 
 
-def _uris(entries: list[NamedUri] | None) -> str:
+def _uris(entries: Sequence[NamedUri] | None) -> str:
     return compact_json([{"name": entry.name, "uri": entry.uri} for entry in entries or ()])
 
 

@@ -13,6 +13,7 @@ from longtask_operator.adapters.errors import ApiError
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.informer import Informer
 from longtask_operator.core.history import HistoryRule
+from longtask_operator.core.input_hint import parse_input_rules
 from longtask_operator.core.quota import Limits, default_limits
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
@@ -125,7 +126,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
         events=events,
         sight=sight,
     )
-    sizer = Sizer(context, quotas, _history_rule(settings))
+    sizer = Sizer(context, quotas, _history_rule(settings), parse_input_rules(settings.input_rules))
     parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
     parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
     parts.gatherer.evicted = evictions.why

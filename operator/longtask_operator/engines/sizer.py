@@ -1,8 +1,8 @@
-"""Suggests first sizes from the past, which it learns from the cache of tasks."""
+"""Suggests first sizes: from the size of inputs, else from the past, which it learns from the cache of tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from longtask_operator.adapters.tasks import TaskRecord
@@ -11,6 +11,7 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.phases import TERMINAL, Phase
 from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.history import History, HistoryRule, kind_of, suggestion_within
+from longtask_operator.core.input_hint import InputRule, InputSize, fall_through, hint_from, rule_for
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.quotas import Quotas
 
@@ -22,8 +23,11 @@ _MOST_READ = 2_000
 class Sizer:
     """Knows what attempts needed that ended since the start, and those of tasks that had finished before."""
 
-    def __init__(self, context: Context, quotas: Quotas, rule: HistoryRule) -> None:
+    def __init__(
+        self, context: Context, quotas: Quotas, rule: HistoryRule, input_rules: Sequence[InputRule] = ()
+    ) -> None:
         self._context, self._quotas, self.history = context, quotas, History(rule)
+        self._input_rules = input_rules
         context.caches.tasks.listeners.append(self._task_changed)
 
     def suggest(self, task: LongTask, tenant: str, now: datetime) -> Suggestion | None:
@@ -31,8 +35,18 @@ class Sizer:
         resources = task.spec.resources
         if task.status.phase in TERMINAL or (resources and resources.memory is not None):
             return None
-        found = self.history.suggest(tenant, kind_of(task.spec), now)
+        found = self._hint(task)
+        if found is None or found.memory is None:
+            found = fall_through(found, self.history.suggest(tenant, kind_of(task.spec), now))
         return found and suggestion_within(found, self._quotas.limits(tenant), sidecar=bool(task.spec.progress_file))
+
+    def _hint(self, task: LongTask) -> Suggestion | None:
+        """Return what the inputs of *task* suggest, or None where it has none or no rule is for its image."""
+        rule = rule_for(task.spec.image, self._input_rules)
+        if rule is None or not task.spec.inputs:
+            return None
+        unknown = "its sizeBytes is not given"
+        return hint_from([InputSize(name=i.name, size=i.size_bytes, why=unknown) for i in task.spec.inputs], rule)
 
     def read(self, records: Iterable[TaskRecord]) -> None:
         """Learn from tasks that have finished."""

@@ -86,6 +86,32 @@ class TestStart:
         assert str(caught.value).startswith(error)
 
 
+class TestFromInputs:
+    HINT = Suggestion(memory=3 * GI, source=SizeSource.INPUT_HINT, message="one input of 2Gi")
+    UNKNOWN = Suggestion(memory=None, source=SizeSource.INPUT_HINT, message="the size of input a is not known: why")
+
+    def test_it_is_kept_for_later_attempts(self) -> None:
+        choice = choose_size(None, NEW, LADDER, self.HINT)
+        assert (choice.size.display, choice.source, choice.message) == ("500m/3Gi", "InputHint", "one input of 2Gi")
+        status = a_status(an_attempt(1, "3Gi", "Disruption", "500m"), sizing=sizing_of(choice, None))
+        assert chosen(status) == ("500m/3Gi", "InputHint", "one input of 2Gi")
+
+    @pytest.mark.parametrize(
+        ("asked", "start"), [({}, "no size was asked for; this is the smallest"), ({"cpu": "1"}, "asked")]
+    )
+    def test_why_there_is_no_hint_is_told(self, asked: dict[str, Any], start: str) -> None:
+        choice = choose_size(asks(**asked), NEW, LADDER, self.UNKNOWN)
+        assert choice.message.startswith(start)
+        assert choice.message.endswith("; the size of input a is not known: why")
+
+    def test_an_admitted_size_that_no_status_tells_of_keeps_its_source(self) -> None:
+        size = Size(cpu=500, memory=3 * GI)
+        for suggestion, source in ((self.UNKNOWN, "InputHint"), (None, "History")):
+            found = sizing_at_start(size, a_longtask(), NEW, LADDER, suggestion)
+            assert (found.display, found.source) == ("500m/3Gi", source)
+            assert found.message == "as decided when the attempt was admitted"
+
+
 class TestAfterMemoryRanOut:
     def test_the_next_attempt_is_one_step_larger(self) -> None:
         assert chosen(a_status(an_attempt(3, "1Gi"))) == (

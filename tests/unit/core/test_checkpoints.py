@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtask_operator.api.longtask import CheckpointSpec, LongTask
+from longtask_operator.api.data import CheckpointSpec
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import Attempt, LongTaskStatus, OlderCheckpoint, Progress
 from longtask_operator.core.checkpoints import (

@@ -7,6 +7,7 @@ from typing import Any
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.quantity import MEBIBYTE
 from longtask_operator.core.history import HistoryRule
+from longtask_operator.core.input_hint import parse_input_rules
 from longtask_operator.core.quota import Limits
 from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.quotas import Quotas
@@ -17,6 +18,9 @@ from tests.support.contexts import context_on
 ENDED = {"number": 1, "run": 1, "generation": 1, "memory": "512Mi", "cpu": "250m", "completionTime": wire(5)}
 
 
+RULES = parse_input_rules("registry.example/import=256Mi+150%")
+
+
 class Setup:
     def __init__(self) -> None:
         self.caches = new_caches()
@@ -24,7 +28,7 @@ class Setup:
         self.sizer = self.restarted()
 
     def restarted(self) -> Sizer:
-        return Sizer(self.context, Quotas(self.context, Limits(max_memory=1024 * MEBIBYTE)), HistoryRule())
+        return Sizer(self.context, Quotas(self.context, Limits(max_memory=1024 * MEBIBYTE)), HistoryRule(), RULES)
 
     def put(self, version: int, **status: Any) -> None:
         body = a_longtask_body(status={"tenant": "team-a", "run": 1} | status, resourceVersion=str(version))
@@ -67,3 +71,29 @@ def test_memory_that_was_asked_for_needs_no_suggestion() -> None:
     assert setup.memory(resources={"memory": "512Mi"}) is None
     assert setup.memory(resources={"cpu": "1"}) == 1000
     assert setup.sizer.suggest(a_longtask(status={"phase": "Succeeded"}), "team-a", at(10)) is None
+
+
+def importing(*sizes: int | None) -> dict[str, Any]:
+    inputs = [{"name": f"i{n}", "uri": "s3://b/k", "sizeBytes": size} for n, size in enumerate(sizes)]
+    return {"image": "registry.example/import:2", "inputs": inputs}
+
+
+def test_inputs_come_before_the_past() -> None:
+    setup = Setup()
+    setup.put(2, **FINISHED | {"attempts": [ENDED | {"cause": "Completed", "peakMemory": "800Mi"}]})
+    assert setup.memory(**importing(100 * MEBIBYTE, 100 * MEBIBYTE)) == 556
+    assert setup.memory(**importing(0)) == 256
+    assert setup.memory(**importing(1), resources={"memory": "512Mi"}) is None
+
+
+def test_without_inputs_or_a_rule_the_past_counts_alone() -> None:
+    setup = Setup()
+    assert setup.memory(**importing()) is None
+    assert setup.memory(**importing(1) | {"image": "registry.example/other:2"}) is None
+
+
+def test_an_unknown_input_is_told_beside_what_counts_instead() -> None:
+    setup = Setup()
+    found = setup.sizer.suggest(a_longtask(importing(1, None)), "team-a", at(10))
+    assert found
+    assert (found.memory, found.message) == (None, "the size of input i1 is not known: its sizeBytes is not given")
