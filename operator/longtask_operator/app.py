@@ -211,6 +211,7 @@ def _policy(settings: Settings) -> Policy:
             cancel=timedelta(seconds=settings.cancel_wait_seconds),
         ),
         kueue=settings.kueue,
+        input_wait=timedelta(seconds=settings.input_wait_seconds),
         created_by=settings.created_by,
         live_growth=LiveGrowth(threshold_percent=settings.live_threshold_percent),
     )

@@ -54,6 +54,14 @@ class Settings(BaseSettings):
         description="Memory for the inputs of tasks that ask for none, by image: image=memory+percent%;…, the first "
         "that fits counts. Empty: nothing is derived from inputs.",
     )
+    input_uris: str = Field(
+        "",
+        description="Comma-separated places, s3://bucket/ or s3://bucket/folder/, of objects whose sizes the operator "
+        "may ask for; {tenant} in one stands for the task's tenant. Empty: it asks for none.",
+    )
+    input_wait_seconds: float = Field(
+        5, description="How long a task may wait for the sizes of its inputs before it is queued without.", ge=0, le=60
+    )
     history_days: int = Field(
         30,
         description="Days for which it counts what attempts needed, for the first size of tasks that ask for none. "

@@ -212,6 +212,14 @@ def test_network_policy_lets_tasks_report_from_every_namespace() -> None:
     assert policy["policyTypes"] == ["Ingress", "Egress"]
 
 
+def test_network_policy_lets_the_operator_reach_what_an_administrator_adds() -> None:
+    more = [{"to": [{"ipBlock": {"cidr": "10.0.0.9/32"}}], "ports": [{"port": 9000, "protocol": "TCP"}]}]
+    policy = one("NetworkPolicy", "longtask-operator", {"networkPolicy": {"enabled": True, "extraEgress": more}})[
+        "spec"
+    ]
+    assert policy["egress"][2:] == more
+
+
 def test_uninstall_releases_pods_after_the_operator_is_gone() -> None:
     job = one("Job", "longtask-release-pods")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"

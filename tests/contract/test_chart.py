@@ -39,6 +39,7 @@ VALUE_OF = {
     "workers": "workers",
     "api_connections": "api.connections",
     "relist_seconds": "api.relistSeconds",
+    "input_wait_seconds": "sizing.inputs.waitSeconds",
     "history_days": "sizing.history.days",
     "history_quantile_percent": "sizing.history.quantilePercent",
     "history_headroom_percent": "sizing.history.headroomPercent",
@@ -65,7 +66,16 @@ VALUE_OF = {
     "metrics_max_tenants": "metrics.maxTenants",
 }
 #: Settings whose value the chart composes from several values.
-COMPOSED = {"created_by", "ladder", "input_rules", "copied_labels", "sidecar_image", "report_host", "report_service"}
+COMPOSED = {
+    "created_by",
+    "ladder",
+    "input_rules",
+    "input_uris",
+    "copied_labels",
+    "sidecar_image",
+    "report_host",
+    "report_service",
+}
 
 
 def schema_of(path: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@
   (list "RELIST_SECONDS" .Values.api.relistSeconds)
   (list "LADDER" (include "longtask.ladder" .))
   (list "INPUT_RULES" (include "longtask.inputRules" .))
+  (list "INPUT_URIS" (join "," .Values.sizing.inputs.uris))
+  (list "INPUT_WAIT_SECONDS" .Values.sizing.inputs.waitSeconds)
   (list "HISTORY_DAYS" (int64 .Values.sizing.history.days))
   (list "HISTORY_QUANTILE_PERCENT" (int64 .Values.sizing.history.quantilePercent))
   (list "HISTORY_HEADROOM_PERCENT" (int64 .Values.sizing.history.headroomPercent))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.longtask import LongTask, Resources
@@ -40,13 +41,14 @@ class SizeChoice:
 class Suggestion:
     """What is known of the need of a task that asks for no memory: bytes, where that is from, why, and a bound.
 
-    Without *memory* nothing is, and the message says why.
+    Without *memory* nothing is, and the message says why. *asked*: since when an answer is awaited that may say more.
     """
 
     memory: int | None
     source: SizeSource
     message: str
     most: Ceiling = field(default_factory=Ceiling)  #: no size beyond it is suggested
+    asked: datetime | None = None
 
 
 def choose_size(

@@ -7,14 +7,20 @@ image, or where one input's size is not known, there is no hint, and the next so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
+from longtask_operator.api.data import Input
 from longtask_operator.api.quantity import format_memory, parse_memory
 from longtask_operator.api.reasons import SizeSource
 from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.history import in_mebibytes, repository_of
 
+#: Where objects lie whose size may be asked: a bucket, or a folder in it; `{tenant}` stands for the task's tenant.
+_PLACE = re.compile(r"s3://[^/,\s]+/(?:[^,\s]+/)?")
+TENANT = "{tenant}"
 #: Bounds of a rule; a program that needs more than a hundred times its input is not helped by a percentage.
 MAX_PERCENT = 10_000
 
@@ -72,14 +78,45 @@ def rule_for(image: str | None, rules: Sequence[InputRule]) -> InputRule | None:
     return next((rule for rule in rules if image and rule.is_for(image)), None)
 
 
-def hint_from(inputs: Sequence[InputSize], rule: InputRule) -> Suggestion:
-    """Return what *inputs*, at least one, suggest; no memory where a size is not known, with the reason."""
+def parse_places(text: str) -> tuple[str, ...]:
+    """Return the prefixes of `s3://bucket/,s3://bucket/folder/`. Raises ValueError if one does not end with a slash."""
+    places = tuple(place for place in (piece.strip() for piece in text.split(",")) if place)
+    for place in places:
+        if not _PLACE.fullmatch(place) or "{" in place.replace(TENANT, ""):
+            raise ValueError(
+                f"input places: {place!r} is not of the form s3://bucket/folder/, with {TENANT} in it or not"
+            )
+    return places
+
+
+def why_not_asked(uri: str, tenant: str, places: Sequence[str]) -> str:
+    """Return why nobody is asked for the size of *uri*, or nothing where the store may be asked."""
+    if not uri.startswith("s3://"):
+        return "its sizeBytes is not given, and the operator sees objects of S3 only"
+    if not any(uri.startswith(place.replace(TENANT, tenant)) for place in places):
+        return "its sizeBytes is not given, and sizing.inputs.uris of the chart names no place that it is in"
+    if uri.endswith("/") or {".", "..", ""} & set(uri.removeprefix("s3://").split("/")):
+        return "its sizeBytes is not given, and its URI does not name one object"
+    return ""
+
+
+def stated_sizes(inputs: Sequence[Input]) -> list[InputSize]:
+    """Return the sizes that a spec states of its *inputs*."""
+    return [InputSize(name=one.name, size=one.size_bytes, why="its sizeBytes is not given") for one in inputs]
+
+
+def hint_from(inputs: Sequence[InputSize], rule: InputRule, asked: datetime | None = None) -> Suggestion:
+    """Return what *inputs*, at least one, suggest; no memory where a size is not known, with the reason.
+
+    *asked*: since when the store owes an answer.
+    """
     for one in inputs:
         if one.size is None:
             return Suggestion(
                 memory=None,
                 source=SizeSource.INPUT_HINT,
                 message=f"the size of input {one.name} is not known: {one.why}",
+                asked=asked,
             )
     total = sum(one.size or 0 for one in inputs)
     message = (
@@ -93,7 +130,7 @@ def fall_through(hint: Suggestion | None, found: Suggestion | None) -> Suggestio
     """Return *hint* if it suggests anything, else *found*, which then also says why there is no hint."""
     if hint is None or found is None or hint.memory is not None:
         return hint or found
-    return replace(found, message=f"{found.message}; {hint.message}")
+    return replace(found, message=f"{found.message}; {hint.message}", asked=hint.asked)
 
 
 def _told(inputs: Sequence[InputSize]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from longtask_operator.api.identity import CreatedBy
 from longtask_operator.core.live_growth import LiveGrowth
@@ -20,4 +21,5 @@ class Policy:
     stop_waits: StopWaits = field(default_factory=StopWaits)
     kueue: bool = False  #: whether tasks may be handed to Kueue
     created_by: CreatedBy = "Mutate"  #: how the API server keeps the names of persons true
+    input_wait: timedelta = timedelta(seconds=5)  #: how long a task may wait for the sizes of its inputs
     live_growth: LiveGrowth = field(default_factory=LiveGrowth)

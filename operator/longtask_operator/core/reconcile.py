@@ -135,11 +135,24 @@ def _wait(
         if not_before and seen.now < said_from:
             return replace(waiting, again_at=earliest(said_from, deadline))
         return _releasing(seen, status, waiting, live)
-    if refused := wait_refused(seen, status, waiting):
-        return refused
+    if still := wait_refused(seen, status, waiting) or _await_sizes(seen, attempt, status, policy, waiting):
+        return still
     if seen.evicted and attempt.is_open:
         return _give_up(seen, attempt, status, waiting)
     return _queue(seen, attempt, status, size, waiting)
+
+
+def _await_sizes(
+    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy, waiting: Decision
+) -> Decision | None:
+    """Return the decision while the sizes of the inputs are asked for, or None: a late answer is not awaited."""
+    asked = seen.suggestion.asked if seen.suggestion else None
+    if asked is None or attempt.is_open or seen.now >= asked + policy.input_wait:
+        return None
+    if seen.now < asked + QUIET_WAIT:
+        return replace(waiting, again_at=earliest(waiting.again_at, asked + min(QUIET_WAIT, policy.input_wait)))
+    decision = _waits(seen, status, waiting, QueueReason.BEHIND_OTHERS, "the sizes of its inputs are asked for")
+    return replace(decision, again_at=earliest(waiting.again_at, asked + policy.input_wait))
 
 
 def _give_up(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision) -> Decision:

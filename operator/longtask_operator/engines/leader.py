@@ -12,8 +12,9 @@ import structlog
 from longtask_operator.adapters.errors import ApiError
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.informer import Informer
+from longtask_operator.adapters.object_sizes import S3Sizes
 from longtask_operator.core.history import HistoryRule
-from longtask_operator.core.input_hint import parse_input_rules
+from longtask_operator.core.input_hint import parse_input_rules, parse_places
 from longtask_operator.core.quota import Limits, default_limits
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
@@ -23,6 +24,7 @@ from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
@@ -126,7 +128,13 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
         events=events,
         sight=sight,
     )
-    sizer = Sizer(context, quotas, _history_rule(settings), parse_input_rules(settings.input_rules))
+    sizer = Sizer(
+        context,
+        quotas,
+        _history_rule(settings),
+        parse_input_rules(settings.input_rules),
+        _input_sizes(context, settings, queue),
+    )
     parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
     parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
     parts.gatherer.evicted = evictions.why
@@ -143,6 +151,11 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
 
 def _default_limits(settings: Settings) -> Limits:
     return default_limits(settings.default_concurrency, settings.default_cpu, settings.default_memory)
+
+
+def _input_sizes(context: Context, settings: Settings, queue: WorkQueue) -> InputSizes | None:
+    places = parse_places(settings.input_uris)
+    return InputSizes(S3Sizes(), places, context.clock.now, queue.add) if places else None
 
 
 def _history_rule(settings: Settings) -> HistoryRule:

@@ -11,8 +11,9 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.phases import TERMINAL, Phase
 from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.history import History, HistoryRule, kind_of, suggestion_within
-from longtask_operator.core.input_hint import InputRule, InputSize, fall_through, hint_from, rule_for
+from longtask_operator.core.input_hint import InputRule, fall_through, hint_from, rule_for, stated_sizes
 from longtask_operator.engines.context import Context
+from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.quotas import Quotas
 
 _ENDED = frozenset({*TERMINAL, Phase.BACKOFF})
@@ -24,10 +25,15 @@ class Sizer:
     """Knows what attempts needed that ended since the start, and those of tasks that had finished before."""
 
     def __init__(
-        self, context: Context, quotas: Quotas, rule: HistoryRule, input_rules: Sequence[InputRule] = ()
+        self,
+        context: Context,
+        quotas: Quotas,
+        rule: HistoryRule,
+        input_rules: Sequence[InputRule] = (),
+        inputs: InputSizes | None = None,
     ) -> None:
         self._context, self._quotas, self.history = context, quotas, History(rule)
-        self._input_rules = input_rules
+        self._input_rules, self._inputs = input_rules, inputs
         context.caches.tasks.listeners.append(self._task_changed)
 
     def suggest(self, task: LongTask, tenant: str, now: datetime) -> Suggestion | None:
@@ -35,18 +41,25 @@ class Sizer:
         resources = task.spec.resources
         if task.status.phase in TERMINAL or (resources and resources.memory is not None):
             return None
-        found = self._hint(task)
+        found = self._hint(task, tenant)
         if found is None or found.memory is None:
             found = fall_through(found, self.history.suggest(tenant, kind_of(task.spec), now))
         return found and suggestion_within(found, self._quotas.limits(tenant), sidecar=bool(task.spec.progress_file))
 
-    def _hint(self, task: LongTask) -> Suggestion | None:
-        """Return what the inputs of *task* suggest, or None where it has none or no rule is for its image."""
-        rule = rule_for(task.spec.image, self._input_rules)
-        if rule is None or not task.spec.inputs:
+    def _hint(self, task: LongTask, tenant: str) -> Suggestion | None:
+        """Return what the inputs of *task* suggest, or None where it has none or no rule is for its image.
+
+        The store is asked before the first attempt of a run; what was known then holds for all of it.
+        """
+        rule, stated = rule_for(task.spec.image, self._input_rules), stated_sizes(task.spec.inputs or ())
+        if rule is None or not stated:
             return None
-        unknown = "its sizeBytes is not given"
-        return hint_from([InputSize(name=i.name, size=i.size_bytes, why=unknown) for i in task.spec.inputs], rule)
+        if all(one.size is not None for one in stated) or self._inputs is None:
+            return hint_from(stated, rule)
+        if any(attempt.run == (task.status.run or 1) for attempt in task.status.attempts or ()):
+            return None
+        sizes, asked = self._inputs.of(task, tenant)
+        return hint_from(sizes, rule, asked)
 
     def read(self, records: Iterable[TaskRecord]) -> None:
         """Learn from tasks that have finished."""

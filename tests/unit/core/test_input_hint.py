@@ -14,10 +14,12 @@ from longtask_operator.core.input_hint import (
     fall_through,
     hint_from,
     parse_input_rules,
+    parse_places,
     rule_for,
+    why_not_asked,
 )
 from longtask_operator.core.sizing import Size
-from tests.builders import LADDER
+from tests.builders import LADDER, at
 
 RULE = InputRule(image="r/import", base=256 * MEBIBYTE, percent=150)
 PAST = Suggestion(memory=1, source=SizeSource.HISTORY, message="the past")
@@ -88,10 +90,43 @@ def test_what_is_not_known_falls_through_to_the_next_source_and_is_told() -> Non
     assert told
     assert (told.memory, told.source) == (1, SizeSource.HISTORY)
     assert told.message == "the past; the size of input prices is not known: nobody knows"
+    assert told.asked is None
+    owed = fall_through(hint_from([InputSize(name="a", size=None, why="later")], RULE, at(3)), PAST)
+    assert owed
+    assert owed.asked == at(3)
     assert fall_through(unknown, None) == unknown
     assert fall_through(None, PAST) == PAST
     assert fall_through(None, None) is None
     assert fall_through(hint_from([known(5)], RULE), PAST) == hint_from([known(5)], RULE)
+
+
+def test_places_are_buckets_and_folders() -> None:
+    assert parse_places(" s3://a/, s3://b/{tenant}/x/ ,") == ("s3://a/", "s3://b/{tenant}/x/")
+    for text in ("s3://a", "s3://", "s3:///x/", "file:///x/", "s3://a/b", "s3://a/{user}/", "s3://a/ b/"):
+        with pytest.raises(ValueError, match="input places"):
+            parse_places(text)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("s3://shared/a/b", ""),
+        ("s3://data/team-a/x", ""),
+        ("s3://data/team-b/x", "names no place that it is in"),
+        ("s3://data/team-ab/x", "names no place that it is in"),
+        ("s3://sharedx/a", "names no place that it is in"),
+        ("s3://data/team-a/../team-b/x", "does not name one object"),
+        ("s3://data/team-a/./x", "does not name one object"),
+        ("s3://data/team-a//x", "does not name one object"),
+        ("s3://shared/folder/", "does not name one object"),
+        ("s3://shared/", "does not name one object"),
+        ("file:///data/x", "sees objects of S3 only"),
+        ("https://host/x", "sees objects of S3 only"),
+    ],
+)
+def test_the_store_is_asked_only_for_objects_in_places_of_the_tenant(uri: str, why: str) -> None:
+    found = why_not_asked(uri, "team-a", ("s3://data/{tenant}/", "s3://shared/"))
+    assert found.endswith(why) if why else found == ""
 
 
 rules = st.builds(InputRule, image=st.just("r/*"), base=st.integers(0, 2**36), percent=st.integers(0, 10_000))

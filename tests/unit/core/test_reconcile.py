@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from longtask_operator.api.longtask import LongTask
-from longtask_operator.api.reasons import Cause, QueueReason
+from longtask_operator.api.reasons import Cause, QueueReason, SizeSource
 from longtask_operator.api.status import Attempt, LongTaskStatus
+from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import Decision, DeleteTask, ReleaseEntry, StopPod
 from longtask_operator.core.ending import end_attempt
@@ -17,6 +20,7 @@ from longtask_operator.core.why_waiting import HeldBack
 from tests.builders import (
     FINISHED,
     POLICY,
+    SMALLEST,
     UID,
     a_job,
     a_longtask,
@@ -93,6 +97,42 @@ class TestQueued:
     def test_a_deadline_wakes_it(self) -> None:
         assert decide({"deadlineSeconds": 11}).again_at == at(11)
         assert decide({"deadlineSeconds": 50}, **WAITED).again_at == at(50)
+
+
+class TestSizesOfInputs:
+    """A task whose inputs are being asked for is no candidate yet, but not for long."""
+
+    POLICY = replace(POLICY, input_wait=timedelta(seconds=5))
+
+    def decide(self, asked: float | None, now: float, **there: Any) -> Decision:
+        suggestion = Suggestion(
+            memory=None, source=SizeSource.INPUT_HINT, message="not yet", asked=None if asked is None else at(asked)
+        )
+        return reconcile(seen(a_longtask(None, BEGUN), suggestion=suggestion, now=at(now), **there), self.POLICY)
+
+    def test_it_waits_for_the_answer_quietly_then_says_so(self) -> None:
+        decision = self.decide(asked=10, now=11)
+        assert (decision.candidate, decision.status, decision.again_at) == (None, None, at(12))
+        decision = self.decide(asked=10, now=12)
+        assert (decision.candidate, decision.again_at) == (None, at(15))
+        queue = written(decision).queue
+        assert queue
+        assert (queue.reason, queue.message) == ("BehindOthers", "the sizes of its inputs are asked for")
+
+    def test_an_answer_that_is_late_or_not_owed_is_not_awaited(self) -> None:
+        for decision in (self.decide(asked=10, now=15), self.decide(asked=None, now=10)):
+            assert decision.candidate
+            assert decision.candidate.entry.size == SMALLEST
+
+    def test_what_is_admitted_already_goes_on(self) -> None:
+        assert words(self.decide(asked=10, now=11, entry=an_entry())) != ""
+
+    def test_suspension_and_the_deadline_hold_meanwhile(self) -> None:
+        suggestion = Suggestion(memory=None, source=SizeSource.INPUT_HINT, message="", asked=at(10))
+        there = {"suggestion": suggestion, "now": at(11)}
+        assert written(decide({"suspend": True}, **there)).queue.reason == "Suspended"  # type: ignore[union-attr]
+        assert decide({"deadlineSeconds": 12}, **there).again_at == at(12)
+        assert written(decide({"deadlineSeconds": 11}, **there)).reason == "Deadline"
 
 
 class TestInadmissible:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from longtask_operator.adapters.tasks import observe_task
@@ -10,6 +11,7 @@ from longtask_operator.core.history import HistoryRule
 from longtask_operator.core.input_hint import parse_input_rules
 from longtask_operator.core.quota import Limits
 from longtask_operator.engines.context import new_caches
+from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.sizer import Sizer
 from tests.builders import FINISHED, a_longtask, a_longtask_body, at, wire
@@ -27,8 +29,9 @@ class Setup:
         self.context = context_on(self.caches)
         self.sizer = self.restarted()
 
-    def restarted(self) -> Sizer:
-        return Sizer(self.context, Quotas(self.context, Limits(max_memory=1024 * MEBIBYTE)), HistoryRule(), RULES)
+    def restarted(self, inputs: InputSizes | None = None) -> Sizer:
+        quotas = Quotas(self.context, Limits(max_memory=1024 * MEBIBYTE))
+        return Sizer(self.context, quotas, HistoryRule(), RULES, inputs)
 
     def put(self, version: int, **status: Any) -> None:
         body = a_longtask_body(status={"tenant": "team-a", "run": 1} | status, resourceVersion=str(version))
@@ -97,3 +100,30 @@ def test_an_unknown_input_is_told_beside_what_counts_instead() -> None:
     found = setup.sizer.suggest(a_longtask(importing(1, None)), "team-a", at(10))
     assert found
     assert (found.memory, found.message) == (None, "the size of input i1 is not known: its sizeBytes is not given")
+
+
+class Asked:
+    """A store that answers at once."""
+
+    def __init__(self) -> None:
+        self.uris: list[str] = []
+
+    async def size_of(self, uri: str) -> int:
+        self.uris.append(uri)
+        return 200 * MEBIBYTE
+
+
+async def test_the_store_is_asked_before_the_first_attempt_of_a_run_and_not_later() -> None:
+    setup, store = Setup(), Asked()
+    sizer = setup.restarted(InputSizes(store, ("s3://b/",), lambda: at(9), lambda key: None))
+    spec = importing(None) | {"resources": {"growth": "Never"}}
+    owed = sizer.suggest(a_longtask(spec), "team-a", at(9))
+    assert owed
+    assert (owed.memory, owed.asked) == (None, at(9))
+    await asyncio.sleep(0.01)
+    assert setup.memory(sizer, **spec) == 556
+    begun = a_longtask(spec, {"run": 1, "attempts": [ENDED | {"cause": "Disruption"}]})
+    assert sizer.suggest(begun, "team-a", at(10)) is None
+    again = a_longtask(spec, {"run": 2, "attempts": [ENDED | {"cause": "Disruption"}]})
+    assert sizer.suggest(again, "team-a", at(10)) is not None
+    assert store.uris == ["s3://b/k"]
