@@ -22,7 +22,8 @@ class Input(NamedUri):
     size_bytes: int | None = Field(
         None,
         description="How large it is, where you know it. A task without resources.memory begins with a size for it, "
-        "where the chart has a rule for its image. Absent: the operator asks the object store, where the chart lets it.",
+        "where the chart has a rule for its image. Absent: the operator asks the object store, where the chart lets "
+        "it.",
         ge=0,
         le=2**50,
     )
