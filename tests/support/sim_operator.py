@@ -238,7 +238,7 @@ class SimOperator:
         keys = Keys(context, self.ledgers, queue.add)
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
         admission.rivals = keys.rivals
-        evictions = Evictions(context, self.ledgers, quotas.limits, queue.add)
+        evictions = Evictions(context, self.ledgers, quotas, admission.claims, queue.add)
         quotas.listeners += [admission.limits_changed, evictions.limits_changed]
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)

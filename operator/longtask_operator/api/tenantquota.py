@@ -111,6 +111,12 @@ class TenantQuotaSpec(Model):
         description="Hold: nothing new starts; what runs goes on. HoldAndDrain: what runs is stopped too, asked for a "
         "checkpoint first, keeps its place and goes on later. Default None.",
     )
+    preemption: Literal["Never", "LowerPriority", "ReclaimWithinCohort"] | None = Field(
+        None,
+        description="Who gives way to a waiting task of the tenant. LowerPriority: its own attempts of lower "
+        "priority. ReclaimWithinCohort: attempts of others that borrow, where the task is within the nominal quota. "
+        "Default Never.",
+    )
     budgets: list[Budget] | None = Field(
         None,
         description="Rolling budgets of CPU-hours and GiB-hours.",

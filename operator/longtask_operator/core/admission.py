@@ -3,7 +3,8 @@
 Tenants take turns: those who do not borrow first, then by the least share of decayed usage (`fair_share.py`), then by
 the place of whoever is their first. Inside a tenant the first in order that fits starts. A task at the head that does
 not fit lets smaller ones pass, but only for RESERVE_AFTER: then what becomes free is kept for it, in its tenant, and
-where the whole cohort is short of room nobody else borrows until it has started.
+where the whole cohort is short of room nobody else borrows until it has started. Where a tenant asks for it, others
+give way to its waiting tasks (`preemption.py`): what they leave is claimed, and taken by nobody else.
 
 Those whom Kueue admits take no part in this: of a TenantQuota only stopPolicy and maxSize keep them from Kueue.
 """
@@ -19,12 +20,15 @@ from functools import cached_property, partial
 
 from longtask_operator.core.fair_share import NOTHING, Use, share_of
 from longtask_operator.core.ledger import MAX_ENTRIES, Entries
+from longtask_operator.core.preemption import LOWER_PRIORITY, NEVER, RECLAIM, Claim, Future, Runs
 from longtask_operator.core.queueing import Candidate, Line, Place, TenantQueue, place_of
 from longtask_operator.core.quota import NO_AMOUNTS, Amounts, Limits, exceeds_max_size, usage_of
 from longtask_operator.core.room import Room, Vector, demand_of
 
 #: A head of the queue that has not fitted for so long gets what becomes free.
 RESERVE_AFTER = timedelta(minutes=10)
+#: Of each tenant, tasks for which room is made at once. Each costs a look at all live attempts: 10 ms at 10,000.
+MAX_CLAIMS = 16
 
 Queues = Mapping[str, TenantQueue]
 
@@ -48,6 +52,9 @@ class Snapshot:
     cohort: str = ""
     strays: Amounts = NO_AMOUNTS  #: what stands in the ledger and belongs to no member
     max_entries: int = MAX_ENTRIES
+    claims: tuple[Claim, ...] = ()  #: as the last plan left them
+    runs: Runs = lambda entry: None
+    is_known: Callable[[str], bool] = lambda uid: False  #: whether a task that is in no queue may still come to one
 
     @cached_property
     def room(self) -> Room:
@@ -66,6 +73,7 @@ class Plan:
 
     admitted: tuple[Candidate, ...] = ()
     holder: Candidate | None = None  #: for whom nobody else of the cohort borrows
+    claims: tuple[Claim, ...] = ()  #: room that is being made
 
 
 def member_of(
@@ -130,6 +138,20 @@ def is_kept_from(tenant: str, demand: Vector, holder: Candidate, room: Room) -> 
     return room.borrows(tenant, demand)
 
 
+def future_of(snapshot: Snapshot, room: Room, now: datetime) -> Future:
+    """Return what is free once all that leaves has left, before anybody's claim."""
+    return Future(room, {tenant: member.entries for tenant, member in snapshot.members.items()}, snapshot.runs, now)
+
+
+def claimed_room(snapshot: Snapshot, now: datetime) -> Room:
+    """Return what is free once all that leaves has left and all those have started for whom room is made."""
+    future = future_of(snapshot, snapshot.room, now)
+    for claim in snapshot.claims:
+        if claim.tenant in snapshot.members:
+            future.keep(claim)
+    return future.room
+
+
 _Turn = tuple[bool, float, Place, str, Candidate]
 
 
@@ -137,7 +159,7 @@ class _Cycle:
     """One cycle: what is free in it, and whose turn it is."""
 
     def __init__(self, queues: Queues, snapshot: Snapshot, now: datetime, holder: str) -> None:
-        self.queues, self.members, self.now = queues, snapshot.members, now
+        self.snapshot, self.queues, self.members, self.now = snapshot, queues, snapshot.members, now
         self.room = snapshot.room.copy()
         self.total = self.room.totals()[1]
         self.slots = snapshot.max_entries - snapshot.count
@@ -146,23 +168,93 @@ class _Cycle:
         self.active = [tenant for tenant in sorted(queues) if tenant in snapshot.members and len(queues[tenant])]
         self.holder = self._holder_before(holder)
         self._patient: list[Candidate] | None = None
+        self.claims: dict[str, Claim] = {}
+        self._future: Future | None = None  #: only where room is being made
 
     def run(self) -> Plan:
         """Admit until nobody fits any more."""
         self._admit_anew()
         self._hand_over()
+        self._renew_claims()
         if self.holder and self._takes(self.holder):
             self._admit(self.holder)
             self.holder = None
         turns = [turn for tenant in self.active if (turn := self._turn(tenant))]
         heapq.heapify(turns)
+        reclaimed = False
         while turns:
             borrows, _, _, tenant, candidate = heapq.heappop(turns)
+            if borrows and not reclaimed:  # nobody borrows what has to come back at once
+                reclaimed = True
+                self._make_room(RECLAIM)
             if self._takes(candidate) and not (borrows and self._has_to_leave_it(candidate)):
                 self._admit(candidate)
             if turn := self._turn(tenant):
                 heapq.heappush(turns, turn)
-        return Plan(admitted=tuple(self.admitted), holder=self.holder)
+        for policy in (LOWER_PRIORITY,) if reclaimed else (RECLAIM, LOWER_PRIORITY):
+            self._make_room(policy)
+        return Plan(admitted=tuple(self.admitted), holder=self.holder, claims=tuple(self.claims.values()))
+
+    def _renew_claims(self) -> None:
+        """Take over the claims of the last plan that are still of use, and admit whom there is room for now."""
+        before = self.snapshot.claims
+        if not before:
+            return
+        anew = {candidate.entry.uid for candidate in self.admitted}
+        self._future = future_of(self.snapshot, self.room, self.now)
+        for claim in before:
+            candidate = self._claimant(claim)
+            if candidate:
+                self._claim(candidate, claim)
+            elif claim.uid not in anew and claim.tenant in self.members and self.snapshot.is_known(claim.uid):
+                self.claims[claim.uid] = self._future.keep(claim)
+        for candidate in [found for claim in before if (found := self._claimant(claim)) and claim.uid in self.claims]:
+            if self.slots > 0 and self.room.fits(candidate.tenant, demand_of(candidate.entry.held)):
+                self._admit(candidate)
+
+    def _claimant(self, claim: Claim) -> Candidate | None:
+        return self.queues[claim.tenant].get(claim.uid) if claim.tenant in self.queues else None
+
+    def _make_room(self, policy: str) -> None:
+        """Claim room for those who still wait and whose tenants let others give way by that *policy*."""
+        asking = [t for t in self.active if self.members[t].limits.preemption == policy and not self._is_stopped(t)]
+        for tenant in sorted(asking, key=self._share):
+            for candidate in self.queues[tenant].first_few(MAX_CLAIMS):
+                if candidate.entry.uid in self.claims or self._claim(candidate):
+                    continue
+                if has_waited(candidate, self.now):  # nobody passes who has waited long
+                    break
+
+    def _claim(self, candidate: Candidate, before: Claim | None = None) -> bool:
+        """Claim room for *candidate* if it may start but for the room, and others can be asked to give way."""
+        tenant, entry = candidate.tenant, candidate.entry
+        limits, claimed = self.members[tenant].limits, [self._claimant(claim) for claim in self.claims.values()]
+        users = self.users[tenant] + Counter(one.user for one in claimed if one and one.tenant == tenant)
+        if (
+            entry.handed_over
+            or limits.preemption == NEVER
+            or self._is_stopped(tenant)
+            or self.slots <= len(self.claims)
+        ):
+            return False
+        if exceeds_max_size(entry.size, limits) or not can_hold(candidate.user, users, limits):
+            return False
+        demand = demand_of(entry.held)
+        if self.holder and is_kept_from(tenant, demand, self.holder, self.room):
+            return False
+        if before is None and limits.preemption == RECLAIM and self.room.borrows(tenant, demand):
+            return False  # the usual case of a busy tenant costs no look at what lives
+        self._future = self._future or future_of(self.snapshot, self.room, self.now)
+        if before is None and self.room.fits(tenant, demand) and self._future.room.fits(tenant, demand):
+            return False  # it only waits for its turn
+        claim = self._future.claim(candidate, limits, before)
+        if claim:
+            self.claims[entry.uid] = claim
+        return claim is not None
+
+    def _share(self, tenant: str) -> float:
+        member = self.members[tenant]
+        return share_of(member.decayed, self.room.used(tenant), self.total, member.limits.weight)
 
     def _admit_anew(self) -> None:
         for tenant in self.active:
@@ -187,16 +279,14 @@ class _Cycle:
 
     def _turn(self, tenant: str) -> _Turn | None:
         """Return who of *tenant* is the next that fits, with what decides whose turn it is; None if there is nobody."""
-        member = self.members[tenant]
         if self._is_stopped(tenant) or self.slots <= 0:
             return None
         chosen = self.queues[tenant].first(lambda line: self._takes_line(tenant, line))
         if chosen is None or self._is_behind_its_head(chosen):
             return None
         demand = demand_of(chosen.entry.held)
-        share = share_of(member.decayed, self.room.used(tenant), self.total, member.limits.weight)
-        place = place_of(chosen, member.limits.max_priority)
-        return (self.room.borrows(tenant, demand), share, place, tenant, chosen)
+        place = place_of(chosen, self.members[tenant].limits.max_priority)
+        return (self.room.borrows(tenant, demand), self._share(tenant), place, tenant, chosen)
 
     def _is_stopped(self, tenant: str) -> bool:
         limits = self.members[tenant].limits
@@ -209,6 +299,7 @@ class _Cycle:
             self.slots > 0
             and not line.handed_over
             and self.room.fits(tenant, demand)
+            and (self._future is None or self._future.room.fits(tenant, demand))
             and not exceeds_max_size(line.size, limits)
             and can_hold(line.user, self.users[tenant], limits)
             and not (self.holder and is_kept_from(tenant, demand, self.holder, self.room))
@@ -223,6 +314,8 @@ class _Cycle:
         self.queues[candidate.tenant].remove(candidate.entry.uid)
         self.users[candidate.tenant][candidate.user] += 1
         self.room.add(candidate.tenant, demand_of(candidate.entry.held))
+        if self._future and not self.claims.pop(candidate.entry.uid, None):  # whoever had a claim is counted there
+            self._future.room.add(candidate.tenant, demand_of(candidate.entry.held))
         self.slots -= 1
         self.admitted.append(candidate)
 

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.sizing import Size
@@ -55,7 +55,18 @@ _Entry = tuple[Place, int, Candidate]
 _SPARE = 64
 
 
-def place_of(candidate: Candidate, max_priority: int | None = None) -> Place:
+class Ranked(Protocol):
+    """What has a place in a queue, or had one."""
+
+    @property
+    def key(self) -> str: ...  # noqa: D102
+    @property
+    def priority(self) -> int: ...  # noqa: D102
+    @property
+    def queued_at(self) -> datetime: ...  # noqa: D102
+
+
+def place_of(candidate: Ranked, max_priority: int | None = None) -> Place:
     """Return the place in the queue, lower first: priority and age in one number, then the name.
 
     The difference of two such numbers does not change with time, so a queue stays sorted as it ages.
@@ -123,6 +134,11 @@ class TenantQueue:
         """Return the first in order of the lines that *fits* accepts, or None."""
         heads = [head for line in list(self._lines) if (head := self._head(line)) and fits(line)]
         return min(heads)[2] if heads else None
+
+    def first_few(self, number: int) -> list[Candidate]:
+        """Return the first in order, *number* at most; O(n)."""
+        ordered = heapq.nsmallest(number, self._waiting.values(), key=lambda one: place_of(one, self._max_priority))
+        return list(ordered)
 
     def oldest(self) -> datetime | None:
         """Return since when the candidate waits that has waited longest; O(n)."""

@@ -64,6 +64,7 @@ class Limits:
     weight: int = 1
     borrowing: Caps = NO_CAPS  #: what may be taken beyond the nominal quota, where the cohort has it
     lending: Caps = NO_CAPS  #: what others of the cohort may take of the nominal quota
+    preemption: str = "Never"  #: who gives way for it, see `preemption.py`
 
 
 UNLIMITED = Limits()
@@ -92,6 +93,7 @@ def limits_of(name: str, spec: TenantQuotaSpec) -> Limits:
         weight=spec.weight or 1,
         borrowing=_caps(spec, "borrowing_limit"),
         lending=_caps(spec, "lending_limit"),
+        preemption=spec.preemption or "Never",
     )
 
 

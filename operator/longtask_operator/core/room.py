@@ -120,6 +120,11 @@ class Room:
         account = self._accounts[tenant]
         return any(account.used[r] + demand[r] > account.nominal[r] for r in _EACH)
 
+    def exceeds(self, tenant: str, resources: list[int]) -> bool:
+        """Whether *tenant* has more than its nominal quota of one of *resources*."""
+        account = self._accounts[tenant]
+        return any(account.used[r] > account.nominal[r] for r in resources)
+
     def lacking(self, tenant: str, demand: Vector) -> list[int]:
         """Return the resources of which *tenant* cannot have that much more now."""
         alone = [tuple(demand[r] if r == one else 0 for r in _EACH) for one in _EACH]

@@ -13,6 +13,7 @@ from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import (
     Snapshot,
     can_hold,
+    claimed_room,
     has_waited,
     head_of,
     is_kept_from,
@@ -53,7 +54,8 @@ def why_waiting(candidate: Candidate, scene: Scene, position: int | None = None)
     rules = (_of_its_size, _of_its_tenant, _of_what_is_used, _of_reservations)
     for rule in (_before_kueue,) if candidate.entry.handed_over else rules:
         if found := rule(candidate, scene.snapshot, scene, position):
-            return replace(found, position=position)
+            message = found.message + _room_being_made(candidate, scene.snapshot)
+            return replace(found, message=message, position=position)
     return HeldBack(reason=QueueReason.BEHIND_OTHERS, message="waits for its turn", position=position)
 
 
@@ -85,6 +87,15 @@ def why_it_may_not_grow(tenant: str, has: LedgerEntry, wants: LedgerEntry, snaps
             return f"tenant {tenant} uses {_amount(r, used)} of {_amount(r, cap)} {what}; this needs {more} more"
         return f"cohort {snapshot.cohort} has no {more} of {what} to lend to tenant {tenant}"
     return ""
+
+
+def _room_being_made(candidate: Candidate, snapshot: Snapshot) -> str:
+    """Return what is done to let *candidate* start, as the end of a sentence."""
+    claim = next((claim for claim in snapshot.claims if claim.uid == candidate.entry.uid), None)
+    if claim is None:
+        return ""
+    number = f"{len(claim.victims)} attempts give" if len(claim.victims) > 1 else "an attempt gives"
+    return f"; {number} way to this one and it starts when the room is free"
 
 
 def _of_its_size(candidate: Candidate, snapshot: Snapshot, scene: Scene, position: int | None) -> HeldBack | None:
@@ -144,6 +155,10 @@ def _of_the_ledger(snapshot: Snapshot) -> HeldBack | None:
 def _of_reservations(candidate: Candidate, snapshot: Snapshot, scene: Scene, position: int | None) -> HeldBack | None:
     tenant, room, demand = candidate.tenant, snapshot.room, demand_of(candidate.entry.held)
     member, holder = snapshot.members[tenant], scene.holder
+    claimed = any(claim.uid != candidate.entry.uid for claim in snapshot.claims)
+    if claimed and not claimed_room(snapshot, scene.now).fits(tenant, demand):
+        message = "what becomes free is kept for a task to which others give way"
+        return HeldBack(reason=QueueReason.RESERVED, message=message)
     if holder is None or holder is candidate or not is_kept_from(tenant, demand, holder, room):
         holder = head_of(scene.queue, tenant, member.limits, room, member.running)
         if holder is None or holder is candidate or not has_waited(holder, scene.now):

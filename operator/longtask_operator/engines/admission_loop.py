@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -52,8 +53,10 @@ class AdmissionLoop:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._tenants: Tenants = tenants or NoLimits()
         self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
-        self._snapshots = Snapshots(self._tenants)
-        ledgers.riders.append(self._snapshots.shares)
+        self._snapshots = Snapshots(self._tenants, self._has_to_give_way)
+        self.claims = self._snapshots.claims
+        ledgers.riders += [self._snapshots.shares, self.claims]
+        self._withdrawn: set[str] = set()  #: tasks with a claim that wait no more
         self._holders: dict[str, Candidate | None] = {}  #: by ledger: for whom the last cycle kept what becomes free
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
         self._room = WaitingRoom(metrics, on_change, self._explainer)
@@ -73,6 +76,7 @@ class AdmissionLoop:
         if self._room.candidate(uid) == candidate or self._in_flight.get(uid) == candidate:
             return
         self._room.enter(candidate)
+        self._withdrawn.discard(uid)
         for name in {self.home(candidate.tenant), *self._ledgers.standing(uid)}:
             self._work[name].released.discard((uid, candidate.entry.attempt))
         self._look_at(self.home(candidate.tenant))
@@ -83,6 +87,9 @@ class AdmissionLoop:
         if self._in_flight.get(uid):
             self._in_flight[uid] = None
         self._room.leave(uid)
+        if found := self.claims.of_task(uid):
+            self._withdrawn.add(uid)
+            self._look_at(found[0])
 
     def concerns(self, uid: str, tenant: str) -> bool:
         """Return whether a write that admits the task is under way or still to come."""
@@ -141,6 +148,8 @@ class AdmissionLoop:
                 self._look_at(ours)
         if any(name != home for name in astray):
             self._look_at(home)
+        for name in self.claims.names():
+            self._look_at(name)
 
     def held_back(self, uid: str) -> HeldBack | None:
         """Return why a task still waits, if a cycle looked at it and did not admit it."""
@@ -175,6 +184,10 @@ class AdmissionLoop:
             for tenant in self._ledgers.ledger(name).tenants:
                 if self.home(tenant) != name:
                     self._look_at(self.home(tenant))
+
+    def _has_to_give_way(self, uid: str) -> None:
+        if key := self._tenants.key(uid):
+            self._on_change(key)
 
     def _look_at(self, name: str) -> None:
         self._dirty[name] = None
@@ -262,12 +275,16 @@ class AdmissionLoop:
         """Return who may start now, taken out of their queues."""
         members = self._members(name)
         snapshot = self._snapshots.of(name, entries, members)
+        self._withdrawn = {uid for uid in self._withdrawn if self.claims.of_task(uid)}
+        waiting = tuple(claim for claim in snapshot.claims if claim.uid not in self._withdrawn)
+        snapshot = replace(snapshot, claims=waiting)
         queues = {tenant: self._room.of(tenant).queue for tenant in members}
         for tenant, queue in queues.items():
             queue.set_max_priority(snapshot.members[tenant].limits.max_priority)
         before = self._holders.get(name)
         plan = plan_admissions(queues, snapshot, now=self._tenants.now(), holder=before.entry.uid if before else "")
         self._holders[name] = plan.holder
+        self.claims.plan(name, plan.claims)
         return list(plan.admitted)
 
     def _one_of_each_key(self, name: str, entries: Entries, admitted: list[Candidate]) -> list[Candidate]:

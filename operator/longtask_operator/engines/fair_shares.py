@@ -21,6 +21,7 @@ class FairShares:
 
     now: Callable[[], datetime]
     key: str = "usage.decayed"
+    urgent: bool = False
     _known: dict[str, Decayed] = field(default_factory=dict)
 
     def text(self, name: str, before: Tenants, after: Tenants) -> str:

@@ -109,7 +109,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     keys = Keys(context, ledgers, queue.add)
     admission = AdmissionLoop(ledgers, context.metrics, keys.waking(queue.add), quotas)
     admission.rivals = keys.rivals
-    evictions = Evictions(context, ledgers, quotas.limits, queue.add)
+    evictions = Evictions(context, ledgers, quotas, admission.claims, queue.add)
     quotas.listeners += [admission.limits_changed, evictions.limits_changed]
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now)
     ledgers.riders.append(spendings)

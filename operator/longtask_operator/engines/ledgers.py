@@ -46,6 +46,7 @@ class Rider(Protocol):
     """
 
     key: str  #: data key; with a dot in it
+    urgent: bool  #: whether a change of its text alone is worth a write
 
     def text(self, name: str, before: Tenants, after: Tenants) -> str:
         """Return what ledger *name* is to carry once its entries change from *before* to *after*."""
@@ -131,10 +132,12 @@ class Ledgers:
             Conflict: if somebody else wrote; the ledger has not been read again. ApiError otherwise.
         """
         ledger = self.ledger(name)
-        if tenants == ledger.tenants:
+        urgent = {rider.key: rider.text(name, ledger.tenants, tenants) for rider in self.riders if rider.urgent}
+        carried = ledger.content.further
+        if tenants == ledger.tenants and all(text == carried.get(key, "") for key, text in urgent.items()):
             return False
-        riding = {rider.key: rider.text(name, ledger.tenants, tenants) for rider in self.riders}
-        content = Content(tenants=tenants, further={**ledger.content.further, **riding})
+        riding = {rider.key: rider.text(name, ledger.tenants, tenants) for rider in self.riders if not rider.urgent}
+        content = Content(tenants=tenants, further={**carried, **urgent, **riding})
         data = format_ledger(name, content)
         body: Json = {
             "apiVersion": "v1",

@@ -15,9 +15,12 @@ from longtask_operator.adapters.quotas import QuotaView
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
 from longtask_operator.core.budgets import Budget, BudgetUse, budgets_of, describe_spent
+from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import ledger_name
+from longtask_operator.core.preemption import Run
 from longtask_operator.core.quota import Limits, limits_of
 from longtask_operator.engines.context import Context
+from longtask_operator.engines.runs import Runs
 
 log = structlog.get_logger("longtask.quotas")
 
@@ -29,6 +32,7 @@ class Quotas:
         self._context, self._default = context, default
         self._limits: dict[str, Limits] = {}
         self._users: dict[str, str] = {}
+        self._runs = Runs(context.caches.tasks)
         self.budgets: dict[str, tuple[Budget, ...]] = {}  #: of tenants that have any
         self.uses: Callable[[str], list[BudgetUse]] = lambda tenant: []  #: how far a tenant's budgets are used
         self.listeners: list[Callable[[str], None]] = []  #: told the tenant whose limits changed
@@ -53,6 +57,14 @@ class Quotas:
     def user(self, uid: str) -> str:
         """Return the person who created the task of *uid*, or an empty string."""
         return self._users.get(uid, "")
+
+    def run(self, entry: LedgerEntry) -> Run | None:
+        """Return what is known of a live attempt; None where its task is gone or finished."""
+        return self._runs.of(entry)
+
+    def key(self, uid: str) -> str:
+        """Return namespace/name of a task that has not finished, or an empty string."""
+        return self._runs.key(uid)
 
     def now(self) -> datetime:
         """Return the present time."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
 from longtask_operator.core.admission import Member, Snapshot, member_of
 from longtask_operator.core.fair_share import NOTHING
-from longtask_operator.core.ledger import Entries
+from longtask_operator.core.ledger import Entries, LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Held
 from longtask_operator.core.ledger_layout import cohort_of, ledger_name
+from longtask_operator.core.preemption import Run
 from longtask_operator.core.quota import UNLIMITED, Amounts, Limits, usage_of
+from longtask_operator.engines.claims import Claims
 from longtask_operator.engines.fair_shares import FairShares
 
 
@@ -21,6 +23,8 @@ class Tenants(Protocol):
     def limits(self, tenant: str) -> Limits: ...  # noqa: D102
     def of_cohort(self, cohort: str) -> Iterable[str]: ...  # noqa: D102
     def user(self, uid: str) -> str: ...  # noqa: D102
+    def run(self, entry: LedgerEntry) -> Run | None: ...  # noqa: D102
+    def key(self, uid: str) -> str: ...  # noqa: D102
     def now(self) -> datetime: ...  # noqa: D102
 
 
@@ -39,17 +43,28 @@ class NoLimits:
         """Return no person."""
         return ""
 
+    def run(self, entry: LedgerEntry) -> Run | None:
+        """Return that nothing is known."""
+        return None
+
+    def key(self, uid: str) -> str:
+        """Return that there is no such task."""
+        return ""
+
     def now(self) -> datetime:
         """Return the same moment always."""
         return datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Snapshots:
-    """Makes snapshots; *shares* knows the decayed usage."""
+    """Makes snapshots; *shares* knows the decayed usage, *claims* for whom room is being made.
 
-    def __init__(self, tenants: Tenants) -> None:
+    *wake* is told the uid of a task that has to give way from now on.
+    """
+
+    def __init__(self, tenants: Tenants, wake: Callable[[str], None]) -> None:
         self._tenants = tenants
-        self.shares = FairShares(tenants.now)
+        self.shares, self.claims = FairShares(tenants.now), Claims(wake)
         self._usages: dict[tuple[str, str], tuple[Entries, Amounts]] = {}  #: of entries that stay the same object
 
     def of(self, name: str, held: Held, waiting: Iterable[str]) -> Snapshot:
@@ -66,7 +81,14 @@ class Snapshots:
             members[tenant] = member_of(own, entries, self._tenants.user, usage=usage, decayed=decayed)
         astray = [entries.values() for tenant, entries in held.items() if tenant not in members]
         strays = usage_of(entry for entries in astray for entry in entries)
-        return Snapshot(members=members, cohort=cohort, strays=strays)
+        return Snapshot(
+            members=members,
+            cohort=cohort,
+            strays=strays,
+            claims=self.claims.of(name),
+            runs=self._tenants.run,
+            is_known=lambda uid: bool(self._tenants.key(uid)),
+        )
 
     def _usage(self, name: str, tenant: str, entries: Entries) -> Amounts:
         """Return what *entries* hold; they are never changed in place."""

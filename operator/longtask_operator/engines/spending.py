@@ -38,6 +38,7 @@ class Spendings:
     home: Callable[[str], str]
     now: Callable[[], datetime]
     key: str = "budgets.spent"
+    urgent: bool = False
     _known: dict[str, Spending] = field(default_factory=dict)
 
     def text(self, name: str, before: Tenants, after: Tenants) -> str:

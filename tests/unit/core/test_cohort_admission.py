@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import settings
@@ -11,78 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import RESERVE_AFTER, Plan, Snapshot, member_of, plan_admissions
-from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.admission import RESERVE_AFTER
 from longtask_operator.core.queueing import Candidate, TenantQueue
-from longtask_operator.core.quota import Caps, Limits
+from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import Size
-from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
-from tests.builders import SMALLEST, START, at
-
-LARGE = Size(cpu=4000, memory=SMALLEST.memory)
-
-
-def limits(nominal: int | None, borrow: int | None = None, lend: int | None = None, **further: Any) -> Limits:
-    caps = {"borrowing": Caps(concurrency=borrow), "lending": Caps(concurrency=lend)}
-    return Limits(origin="a quota", cohort="research", concurrency=nominal, **{**caps, **further})
-
-
-class Cohort:
-    """Members, what they hold, and who of them waits."""
-
-    def __init__(self, now: datetime = START, decayed: dict[str, Any] | None = None, **members: Limits) -> None:
-        self.limits, self.now, self.decayed = dict(members), now, decayed or {}
-        self.held: dict[str, dict[str, LedgerEntry]] = {tenant: {} for tenant in members}
-        self.queues = {tenant: TenantQueue() for tenant in members}
-        self.holder: Candidate | None = None
-        self.count = 0
-
-    def entry(self, uid: str, size: Size = SMALLEST) -> LedgerEntry:
-        return LedgerEntry(uid=uid, attempt=1, generation=1, size=size)
-
-    def holds(self, tenant: str, number: int, size: Size = SMALLEST) -> None:
-        for _ in range(number):
-            self.count += 1
-            self.held[tenant][f"x{self.count}"] = self.entry(f"x{self.count}", size)
-
-    def waits(
-        self, tenant: str, number: int = 1, *, size: Size = SMALLEST, seconds: float = 0, priority: int = 0
-    ) -> str:
-        uid = ""
-        for _ in range(number):
-            self.count += 1
-            uid = f"u{self.count:04}"
-            self.queues[tenant].put(
-                Candidate(
-                    key=f"{tenant}/{uid}",
-                    tenant=tenant,
-                    priority=priority,
-                    queued_at=at(seconds),
-                    entry=self.entry(uid, size),
-                )
-            )
-        return uid
-
-    def snapshot(self) -> Snapshot:
-        members = {
-            tenant: member_of(own, self.held[tenant], decayed=self.decayed.get(tenant, (0.0, 0.0, 0.0)))
-            for tenant, own in self.limits.items()
-        }
-        return Snapshot(members=members, cohort="research")
-
-    def cycle(self) -> list[str]:
-        """Admit; return the tenants of the admitted in order."""
-        uid = self.holder.entry.uid if self.holder else ""
-        plan: Plan = plan_admissions(self.queues, self.snapshot(), now=self.now, holder=uid)
-        self.holder = plan.holder
-        for candidate in plan.admitted:
-            self.held[candidate.tenant][candidate.entry.uid] = candidate.entry
-        return [candidate.tenant for candidate in plan.admitted]
-
-    def why(self, tenant: str, uid: str) -> HeldBack:
-        candidate = self.queues[tenant].get(uid)
-        assert candidate is not None, f"{uid} does not wait"
-        return why_waiting(candidate, Scene(self.queues[tenant], self.snapshot(), self.now, self.holder))
+from tests.builders import SMALLEST, START
+from tests.support.cohort import LARGE, Cohort, limits
 
 
 def admitted_alone(**members: Limits) -> int:

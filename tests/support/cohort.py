@@ -1,0 +1,110 @@
+"""A cohort for tests of admission: members, what they hold, who of them waits, and for whom room is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from longtask_operator.core.admission import Plan, Snapshot, member_of, plan_admissions
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.preemption import Claim, Run, format_claims, parse_claims
+from longtask_operator.core.queueing import Candidate, TenantQueue
+from longtask_operator.core.quota import Caps, Limits
+from longtask_operator.core.sizing import Size
+from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
+from tests.builders import SMALLEST, START, at
+
+LARGE = Size(cpu=4000, memory=SMALLEST.memory)
+
+
+def limits(nominal: int | None, borrow: int | None = None, lend: int | None = None, **further: Any) -> Limits:
+    caps = {"borrowing": Caps(concurrency=borrow), "lending": Caps(concurrency=lend)}
+    return Limits(origin="a quota", cohort="research", concurrency=nominal, **{**caps, **further})
+
+
+class Cohort:
+    """Members, what they hold, and who of them waits."""
+
+    def __init__(self, now: datetime = START, decayed: dict[str, Any] | None = None, **members: Limits) -> None:
+        self.limits, self.now, self.decayed = dict(members), now, decayed or {}
+        self.held: dict[str, dict[str, LedgerEntry]] = {tenant: {} for tenant in members}
+        self.queues = {tenant: TenantQueue() for tenant in members}
+        self.holder: Candidate | None = None
+        self.count = 0
+        self.claims: tuple[Claim, ...] = ()
+        self.runs: dict[str, Run] = {}
+
+    def entry(self, uid: str, size: Size = SMALLEST) -> LedgerEntry:
+        return LedgerEntry(uid=uid, attempt=1, generation=1, size=size)
+
+    def holds(self, tenant: str, number: int = 1, size: Size = SMALLEST, priority: int = 0, **run: Any) -> str:
+        """Let live attempts be there; return the uid of the last one."""
+        uid = ""
+        for _ in range(number):
+            self.count += 1
+            uid = f"x{self.count:04}"
+            self.held[tenant][uid] = self.entry(uid, size)
+            known: dict[str, Any] = {"queued_at": START, "since": START, **run}
+            self.runs[uid] = Run(key=f"{tenant}/{uid}", priority=priority, **known)
+        return uid
+
+    def records_stops(self) -> list[str]:
+        """Let the statuses of all victims say so; return their uids."""
+        named = [uid for claim in self.claims for uid, _ in claim.victims]
+        for uid in named:
+            self.runs[uid] = replace(self.runs[uid], leaving=True)
+        return named
+
+    def ends(self, *uids: str) -> None:
+        """Let attempts end: their lines leave the ledger."""
+        for held in self.held.values():
+            for uid in uids:
+                held.pop(uid, None)
+
+    def victims(self) -> list[str]:
+        """Return who gives way, in order of uid."""
+        return sorted(uid for claim in self.claims for uid, _ in claim.victims)
+
+    def waits(
+        self, tenant: str, number: int = 1, *, size: Size = SMALLEST, seconds: float = 0, priority: int = 0
+    ) -> str:
+        uid = ""
+        for _ in range(number):
+            self.count += 1
+            uid = f"u{self.count:04}"
+            self.queues[tenant].put(
+                Candidate(
+                    key=f"{tenant}/{uid}",
+                    tenant=tenant,
+                    priority=priority,
+                    queued_at=at(seconds),
+                    entry=self.entry(uid, size),
+                )
+            )
+        return uid
+
+    def snapshot(self) -> Snapshot:
+        members = {
+            tenant: member_of(own, self.held[tenant], decayed=self.decayed.get(tenant, (0.0, 0.0, 0.0)))
+            for tenant, own in self.limits.items()
+        }
+        claims = tuple(claim for claim in self.claims if claim.tenant in members)
+        return Snapshot(members=members, cohort="research", claims=claims, runs=lambda entry: self.runs.get(entry.uid))
+
+    def cycle(self) -> list[str]:
+        """Admit; return the tenants of the admitted in order."""
+        uid = self.holder.entry.uid if self.holder else ""
+        plan: Plan = plan_admissions(self.queues, self.snapshot(), now=self.now, holder=uid)
+        self.holder, self.claims = plan.holder, parse_claims(format_claims(plan.claims))
+        for candidate in plan.admitted:
+            self.held[candidate.tenant][candidate.entry.uid] = candidate.entry
+            self.runs[candidate.entry.uid] = Run(
+                key=candidate.key, priority=candidate.priority, queued_at=candidate.queued_at, since=self.now
+            )
+        return [candidate.tenant for candidate in plan.admitted]
+
+    def why(self, tenant: str, uid: str) -> HeldBack:
+        candidate = self.queues[tenant].get(uid)
+        assert candidate is not None, f"{uid} does not wait"
+        return why_waiting(candidate, Scene(self.queues[tenant], self.snapshot(), self.now, self.holder))

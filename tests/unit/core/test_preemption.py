@@ -1,0 +1,488 @@
+"""Who gives way to whom, by examples and against a model of plain sums."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from longtask_operator.api.reasons import QueueReason
+from longtask_operator.core.admission import RESERVE_AFTER
+from longtask_operator.core.preemption import LOWER_PRIORITY, NEVER, RECLAIM, Claim, format_claims, parse_claims
+from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
+from longtask_operator.core.quota import Limits
+from longtask_operator.core.sizing import Size
+from tests.builders import SMALLEST, START, at
+from tests.support.cohort import LARGE, Cohort, limits
+
+HOUR = 3600
+
+
+def lent(number: int = 2, policy: str = RECLAIM, **lender: Any) -> Cohort:
+    """Return a cohort whose member `own` has lent all of its quota to `guest`."""
+    cohort = Cohort(own=limits(number, preemption=policy, **lender), guest=limits(0))
+    cohort.holds("guest", number)
+    return cohort
+
+
+class TestReclaim:
+    def test_what_is_lent_comes_back_when_the_lender_needs_it(self) -> None:
+        cohort = lent()
+        uid = cohort.waits("own")
+        assert cohort.cycle() == []
+        (claim,) = cohort.claims
+        assert (claim.uid, claim.tenant, len(claim.victims)) == (uid, "own", 1)
+        cohort.ends(*cohort.records_stops())
+        assert cohort.cycle() == ["own"]
+        assert cohort.claims == ()
+
+    def test_nobody_gives_way_where_nobody_asked_for_it(self) -> None:
+        cohort = lent(policy=NEVER)
+        cohort.waits("own")
+        cohort.cycle()
+        assert cohort.claims == ()
+
+    @pytest.mark.parametrize("spec", [{"on_hold": True}, {"spent": "all"}, {"max_cpu": 100}])
+    def test_nobody_gives_way_to_what_may_not_start_anyway(self, spec: dict[str, Any]) -> None:
+        cohort = lent(**spec)
+        cohort.waits("own")
+        cohort.cycle()
+        assert cohort.claims == ()
+
+    def test_nobody_gives_way_to_a_task_that_would_borrow_itself(self) -> None:
+        cohort = Cohort(own=limits(1, preemption=RECLAIM), guest=limits(0), lender=limits(1))
+        cohort.holds("own")
+        cohort.holds("guest")
+        cohort.waits("own")
+        cohort.cycle()
+        assert cohort.claims == ()
+
+    def test_nobody_gives_way_who_is_within_its_own_quota(self) -> None:
+        cohort = Cohort(own=limits(2, preemption=RECLAIM), other=limits(2), guest=limits(0))
+        cohort.holds("other", 2, since=at(-1))
+        guests = [cohort.holds("guest", since=at(-HOUR)), cohort.holds("guest", since=at(-HOUR))]
+        cohort.waits("own", 2)
+        cohort.cycle()
+        assert cohort.victims() == guests
+
+    def test_who_loses_least_since_its_checkpoint_gives_way_first(self) -> None:
+        """Compute is CPU times seconds; what has not started has lost nothing."""
+        cohort = Cohort(own=limits(5, preemption=RECLAIM), guest=limits(0))
+        cohort.now = at(100)
+        cohort.holds("guest", size=replace(SMALLEST, cpu=1000), since=at(90))  # 10,000
+        least = cohort.holds("guest", since=at(80))  # 5,000
+        fresh = cohort.holds("guest", size=LARGE, since=None)
+        cohort.holds("guest", since=at(0))  # 25,000
+        third = cohort.holds("guest", since=at(70))  # 7,500
+        for expected in (fresh, least, third):
+            cohort.waits("own")
+            cohort.cycle()
+            assert expected in cohort.victims()
+        assert len(cohort.victims()) == 3
+
+    def test_whoever_is_not_needed_in_the_end_is_spared(self) -> None:
+        cohort = Cohort(own=limits(None, cpu=4000, preemption=RECLAIM), guest=limits(None, cpu=0))
+        cohort.holds("guest", 2, since=at(-1))
+        large = cohort.holds("guest", size=replace(LARGE, cpu=3500), since=at(-2))
+        cohort.waits("own", size=replace(SMALLEST, cpu=1000))
+        cohort.cycle()
+        assert cohort.victims() == [large]
+
+    def test_room_that_is_being_made_is_taken_by_nobody_else(self) -> None:
+        """Of all others that wait, a borrower and one of another member's own quota, nobody slips in."""
+        cohort = Cohort(own=limits(1, preemption=RECLAIM), guest=limits(0), other=limits(1, lend=0))
+        victim, other = cohort.holds("guest"), cohort.holds("other")
+        uid = cohort.waits("own", priority=-5, seconds=5)
+        cohort.cycle()
+        assert cohort.victims() == [victim]
+        greedy = cohort.waits("guest", priority=9)
+        cohort.waits("other", priority=9)
+        cohort.ends(victim, other)
+        assert sorted(cohort.cycle()) == ["other", "own"]
+        assert uid in cohort.held["own"]
+        assert cohort.why("guest", greedy).reason is QueueReason.COHORT_EXHAUSTED
+
+    def test_what_becomes_free_by_itself_counts_for_whom_room_is_made(self) -> None:
+        """Somebody else ends first: the task starts, and who was to give way and does not yet is spared."""
+        cohort = lent(2)
+        cohort.waits("own")
+        cohort.cycle()
+        (victim,) = cohort.victims()
+        (other,) = [uid for uid in cohort.held["guest"] if uid != victim]
+        cohort.ends(other)
+        assert cohort.cycle() == ["own"]
+        assert cohort.victims() == []
+
+    def test_what_leaves_anyway_is_waited_for(self) -> None:
+        cohort = lent(2)
+        leaving = cohort.holds("guest", leaving=True)
+        cohort.limits["own"] = limits(3, preemption=RECLAIM)
+        uid = cohort.waits("own")
+        cohort.cycle()
+        assert [(claim.uid, claim.victims) for claim in cohort.claims] == [(uid, ())]
+        cohort.waits("guest", priority=9)
+        cohort.ends(leaving)
+        assert cohort.cycle() == ["own"]
+
+    def test_a_choice_is_not_made_anew(self) -> None:
+        """A checkpoint makes another one cheaper meanwhile; the first one was told already."""
+        cohort = lent(2)
+        cohort.waits("own")
+        cohort.cycle()
+        before = cohort.victims()
+        (other,) = [uid for uid in cohort.held["guest"] if uid not in before]
+        cohort.now = at(60)
+        cohort.runs[other] = replace(cohort.runs[other], since=at(60))
+        cohort.cycle()
+        assert cohort.victims() == before
+
+    def test_nobody_gives_way_any_more_once_the_task_waits_no_more(self) -> None:
+        cohort = lent()
+        cohort.queues["own"].remove(cohort.waits("own"))
+        cohort.waits("own")
+        cohort.cycle()
+        cohort.queues["own"] = TenantQueue()
+        cohort.cycle()
+        assert cohort.claims == ()
+
+    def test_who_gave_way_takes_nothing_back(self) -> None:
+        """Not even when its tenant may let others give way too: it was beyond its own quota and would be again."""
+        cohort = Cohort(own=limits(2, preemption=RECLAIM), guest=limits(1, preemption=RECLAIM))
+        cohort.holds("guest", 3)
+        cohort.waits("own", 2)
+        cohort.cycle()
+        gone = cohort.records_stops()
+        cohort.ends(*gone)
+        cohort.waits("guest", 2, priority=9)
+        assert cohort.cycle() == ["own", "own"]
+        for _ in range(3):
+            assert (cohort.cycle(), cohort.claims) == ([], ())
+
+    def test_many_get_room_at_once(self) -> None:
+        cohort = lent(10)
+        cohort.waits("own", 5)
+        cohort.cycle()
+        assert (len(cohort.claims), len(cohort.victims())) == (5, 5)
+
+    def test_it_is_said_what_is_done(self) -> None:
+        cohort = lent(1)
+        uid = cohort.waits("own")
+        cohort.cycle()
+        said = cohort.why("own", uid)
+        assert said.reason is QueueReason.COHORT_EXHAUSTED
+        assert said.message.endswith("; an attempt gives way to this one and it starts when the room is free")
+
+    def test_nobody_borrows_what_would_have_to_come_back_at_once(self) -> None:
+        cohort = Cohort(own=limits(None, cpu=LARGE.cpu, preemption=RECLAIM), guest=limits(None, cpu=0))
+        cohort.holds("guest", 9)
+        cohort.waits("own", size=LARGE)
+        uid = cohort.waits("guest", priority=9)
+        assert cohort.cycle() == []
+        assert len(cohort.victims()) == 9
+        assert cohort.why("guest", uid).reason is QueueReason.RESERVED
+        assert "others give way" in cohort.why("guest", uid).message
+
+
+class TestLowerPriority:
+    def cohort(self, **own: Any) -> Cohort:
+        return Cohort(a=limits(2, borrow=0, preemption=LOWER_PRIORITY, **own), other=limits(0))
+
+    def test_a_higher_priority_takes_the_place_of_a_lower_one(self) -> None:
+        cohort = self.cohort()
+        cohort.holds("a", priority=5)
+        low = cohort.holds("a", priority=1)
+        cohort.waits("a", priority=4)
+        cohort.cycle()
+        assert cohort.victims() == [low]
+        cohort.ends(*cohort.records_stops())
+        cohort.waits("a", priority=1)
+        assert cohort.cycle() == ["a"]
+        assert (cohort.cycle(), cohort.claims) == ([], ())
+
+    @pytest.mark.parametrize("priority", [1, 0])
+    def test_an_equal_or_lower_one_waits(self, priority: int) -> None:
+        cohort = self.cohort()
+        cohort.holds("a", 2, priority=1)
+        cohort.waits("a", priority=priority)
+        cohort.cycle()
+        assert cohort.claims == ()
+
+    def test_priorities_count_up_to_the_cap(self) -> None:
+        cohort = self.cohort(max_priority=1)
+        cohort.holds("a", 2, priority=1)
+        cohort.waits("a", priority=1000)
+        cohort.cycle()
+        assert cohort.claims == ()
+
+    def test_who_would_come_first_again_keeps_its_place(self) -> None:
+        """An hour of age counts like a step of priority, so that this cannot go in circles."""
+        cohort = self.cohort()
+        cohort.holds("a", 2, queued_at=at(-2 * HOUR))
+        cohort.waits("a", priority=1)
+        cohort.cycle()
+        assert cohort.claims == ()
+
+    def test_attempts_of_others_are_no_concern(self) -> None:
+        cohort = Cohort(a=limits(2, preemption=LOWER_PRIORITY), guest=limits(0))
+        cohort.holds("guest", 2, priority=-9)
+        cohort.waits("a", priority=9)
+        cohort.cycle()
+        assert cohort.claims == ()
+
+    def test_a_large_task_at_the_head_is_not_passed_once_it_has_waited_long(self) -> None:
+        cohort = Cohort(a=limits(None, cpu=4000, preemption=LOWER_PRIORITY))
+        cohort.holds("a", size=replace(LARGE, cpu=3900), priority=9)
+        cohort.holds("a", size=replace(LARGE, cpu=100))
+        cohort.waits("a", size=LARGE, priority=8)
+        cohort.waits("a", size=replace(LARGE, cpu=200), priority=7)
+        cohort.now = START + RESERVE_AFTER
+        cohort.cycle()
+        assert cohort.claims == ()
+
+
+CLAIM = Claim(uid="u-1", tenant="team-a", held=SMALLEST, victims=(("u-2", 3), ("u-4", 1)))
+
+
+def test_claims_survive_being_written() -> None:
+    claims = (CLAIM, replace(CLAIM, uid="u-9", victims=()))
+    assert format_claims(claims) == "u-1 team-a 250 512 u-2/3 u-4/1\nu-9 team-a 250 512\n"
+    assert parse_claims(format_claims(claims)) == claims
+
+
+@pytest.mark.parametrize("text", ["u-1 team-a", "u-1 team-a x 512", "u-1 team-a 250 512 u-2", "u-1 a 1 1 u/x"])
+def test_claims_that_nobody_can_read_are_made_anew(text: str) -> None:
+    assert parse_claims(text) == ()
+
+
+TENANTS = ("a", "b", "c")
+SIZES = (SMALLEST, replace(SMALLEST, cpu=1000), LARGE)
+
+
+class Preemption(RuleBasedStateMachine):
+    """Tasks come, give way, save checkpoints, end and come back; quotas change; the operator restarts."""
+
+    @initialize(loans=st.lists(st.tuples(st.sampled_from("bc"), st.sampled_from(SIZES), st.integers(0, 60))))
+    def start(self, loans: list[tuple[str, Size, int]]) -> None:
+        """What a and b have is lent to begin with."""
+        own = {"a": limits(5, cpu=8000, preemption=RECLAIM), "b": limits(1, cpu=1000, preemption=LOWER_PRIORITY)}
+        self.cohort = Cohort(START, None, **own, c=limits(0, cpu=0))
+        for tenant, size, seconds in loans:
+            uid = self.cohort.holds(tenant, size=size, since=at(-seconds))
+            if not self.is_within_limits(self.used_by()):
+                self.cohort.ends(uid)
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        size=st.sampled_from(SIZES),
+        priority=st.integers(-1, 1),
+        number=st.integers(1, 3),
+    )
+    def comes(self, tenant: str, size: Size, priority: int, number: int) -> None:
+        seconds = (self.cohort.now - START).total_seconds()
+        self.cohort.waits(tenant, number, size=size, seconds=seconds, priority=priority)
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def ends(self, tenant: str) -> None:
+        self.cohort.ends(*list(self.cohort.held[tenant])[:1])
+
+    @rule()
+    def stops_are_recorded(self) -> None:
+        self.cohort.claims = tuple(
+            replace(c, victims=tuple(v for v in c.victims if v[0] in self.alive())) for c in self.cohort.claims
+        )
+        self.cohort.records_stops()
+
+    @rule(number=st.integers(1, 3))
+    def those_that_leave_end_and_wait_again(self, number: int) -> None:
+        for tenant, held in self.cohort.held.items():
+            for uid in [uid for uid in held if self.cohort.runs[uid].leaving][:number]:
+                run, entry = self.cohort.runs.pop(uid), held.pop(uid)
+                again = replace(entry, uid=f"{uid}'")
+                self.cohort.queues[tenant].put(
+                    Candidate(key=run.key, tenant=tenant, priority=run.priority, queued_at=run.queued_at, entry=again)
+                )
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def saves_a_checkpoint(self, tenant: str) -> None:
+        for uid in list(self.cohort.held[tenant])[-1:]:
+            self.cohort.runs[uid] = replace(self.cohort.runs[uid], since=self.cohort.now)
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def is_cancelled(self, tenant: str) -> None:
+        for candidate in list(self.cohort.queues[tenant])[:1]:
+            self.cohort.queues[tenant].remove(candidate.entry.uid)
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        nominal=st.none() | st.integers(0, 4),
+        borrow=st.none() | st.integers(0, 2),
+        lend=st.none() | st.integers(0, 2),
+        cpu=st.none() | st.integers(0, 8).map(lambda steps: steps * 1000),
+        preemption=st.sampled_from([NEVER, LOWER_PRIORITY, RECLAIM, RECLAIM]),
+        on_hold=st.sampled_from([False, False, False, True]),
+    )
+    def quota_changes(
+        self, tenant: str, nominal: int | None, borrow: int | None, lend: int | None, **other: Any
+    ) -> None:
+        self.cohort.limits[tenant] = limits(nominal, borrow, lend, **other)
+
+    @rule(seconds=st.sampled_from([1, 120, 700, 4000]))
+    def time_passes(self, seconds: int) -> None:
+        self.cohort.now += timedelta(seconds=seconds)
+
+    @rule()
+    def restarts(self) -> None:
+        """Claims stand in the ledger; for whom the last cycle kept what becomes free does not."""
+        self.cohort.holder = None
+
+    @rule()
+    def cycle(self) -> None:
+        before = {tenant: dict(entries) for tenant, entries in self.cohort.held.items()}
+        orderly = self.is_within_limits(self.used_by())
+        self.cohort.cycle()
+        self.everyone_who_gives_way_is_needed()
+        self.everyone_who_gives_way_may_be_asked_to(before)
+        if orderly:
+            assert self.is_within_limits(self.used_by())
+            assert self.is_within_limits(self.used_in_the_end())
+        self.nobody_waits_for_nothing()
+        self.nobody_is_refused_what_is_its_own()
+
+    def alive(self) -> set[str]:
+        return {uid for held in self.cohort.held.values() for uid in held}
+
+    def used_by(self, without: frozenset[str] = frozenset()) -> dict[str, list[int]]:
+        """Return attempts and CPU of each tenant."""
+        return {
+            tenant: [
+                sum(1 for uid in held if uid not in without),
+                sum(entry.size.cpu for uid, entry in held.items() if uid not in without),
+            ]
+            for tenant, held in self.cohort.held.items()
+        }
+
+    def leaving(self) -> frozenset[str]:
+        return frozenset(uid for uid in self.alive() if self.cohort.runs[uid].leaving)
+
+    def used_in_the_end(self) -> dict[str, list[int]]:
+        """Return what is used once all have left and those have started for whom room is made."""
+        used = self.used_by(self.leaving() | set(self.cohort.victims()))
+        for claim in self.cohort.claims:
+            used[claim.tenant][0] += 1
+            used[claim.tenant][1] += claim.held.cpu
+        return used
+
+    def parts(self, r: int) -> dict[str, tuple[int, int, int]]:
+        """Return nominal, cap and what is lent, of those who limit resource *r*."""
+        found = {}
+        for tenant, own in self.cohort.limits.items():
+            name = ("concurrency", "cpu")[r]
+            nominal, borrow, lend = (getattr(amounts, name) for amounts in (own, own.borrowing, own.lending))
+            if nominal is not None:
+                cap = 1 << 40 if borrow is None else nominal + borrow
+                found[tenant] = (nominal, cap, nominal if lend is None else min(nominal, lend))
+        return found
+
+    def is_within_limits(self, used: dict[str, list[int]]) -> bool:
+        for r in (0, 1):
+            parts = self.parts(r)
+            if any(used[tenant][r] > cap for tenant, (_, cap, _) in parts.items()):
+                return False
+            taken = sum(max(0, used[tenant][r] - (nominal - lent)) for tenant, (nominal, _, lent) in parts.items())
+            if taken > sum(lent for _, _, lent in parts.values()):
+                return False
+        return True
+
+    def fits(self, claim: Claim, used: dict[str, list[int]]) -> bool:
+        """Whether the claim's task would fit; only what it takes itself counts."""
+        after = {tenant: list(amounts) for tenant, amounts in used.items()}
+        after[claim.tenant][0] += 1
+        after[claim.tenant][1] += claim.held.cpu
+        for r in (0, 1):
+            parts = self.parts(r)
+            if claim.tenant not in parts:
+                continue
+            nominal, cap, lent = parts[claim.tenant]
+            if after[claim.tenant][r] > cap:
+                return False
+            taken = sum(max(0, used[t][r] - (n - given)) for t, (n, _, given) in parts.items())
+            kept = max(0, nominal - lent - used[claim.tenant][r])
+            free = max(0, sum(given for _, _, given in parts.values()) - taken)
+            if after[claim.tenant][r] - used[claim.tenant][r] > kept + free:
+                return False
+        return True
+
+    def everyone_who_gives_way_is_needed(self) -> None:
+        """In the order in which claims were made, none fits with one more of its victims staying."""
+        out = self.leaving()
+        started: list[Claim] = []
+        for claim in self.cohort.claims:
+            mine = {uid for uid, _ in claim.victims} - out
+            for spared in mine:
+                used = self.used_by(out | (mine - {spared}))
+                for other in started:
+                    used[other.tenant][0] += 1
+                    used[other.tenant][1] += other.held.cpu
+                assert not self.fits(claim, used), f"{spared} need not give way to {claim.uid}"
+            out |= mine
+            started.append(claim)
+
+    def everyone_who_gives_way_may_be_asked_to(self, before: Any) -> None:
+        for claim in self.cohort.claims:
+            own = self.cohort.limits[claim.tenant]
+            candidate = self.cohort.queues[claim.tenant].get(claim.uid)
+            assert candidate
+            assert own.preemption != NEVER
+            assert not own.on_hold
+            for uid in {uid for uid, _ in claim.victims} - self.leaving():
+                run, tenant = self.cohort.runs[uid], next(t for t, held in before.items() if uid in held)
+                if own.preemption == LOWER_PRIORITY:
+                    assert tenant == claim.tenant
+                    assert run.priority < candidate.priority
+                    assert place_of(run) > place_of(candidate)
+                else:
+                    assert tenant != claim.tenant
+                    assert self.borrows(tenant, self.used_by())
+
+    def borrows(self, tenant: str, used: dict[str, list[int]]) -> bool:
+        return any(used[tenant][r] > parts[tenant][0] for r in (0, 1) if tenant in (parts := self.parts(r)))
+
+    def nobody_waits_for_nothing(self) -> None:
+        """The bound: a task for which room is made starts in the cycle that sees the last of it leave."""
+        assert not self.cohort.claims or self.leaving() | set(self.cohort.victims())
+
+    def nobody_is_refused_what_is_its_own(self) -> None:
+        """The head of a queue that is within its tenant's nominal quota starts, or others give way to it."""
+        if any(self.cohort.limits[c.tenant].preemption == LOWER_PRIORITY for c in self.cohort.claims):
+            return  # once those have started, they may have to give way themselves
+        used = self.used_in_the_end()
+        for tenant, own in self.cohort.limits.items():
+            if own.preemption != RECLAIM or own.on_hold or (self.cohort.holder and self.cohort.holder.tenant == tenant):
+                continue
+            for head in self.cohort.queues[tenant].first_few(1):
+                after = {**used, tenant: [used[tenant][0] + 1, used[tenant][1] + head.entry.size.cpu]}
+                now = self.used_by()
+                now[tenant] = [now[tenant][0] + 1, now[tenant][1] + head.entry.size.cpu]
+                if not self.borrows(tenant, after) and not self.borrows(tenant, now):
+                    assert head.entry.uid in {claim.uid for claim in self.cohort.claims}
+
+
+#: Stories told by default; HYPOTHESIS_PROFILE=thorough tells fifty times as many.
+RUNS, STEPS = 1000, 14
+
+
+def test_preemption_keeps_its_promises_whatever_happens() -> None:
+    factor = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1
+    run_state_machine_as_test(
+        Preemption, settings=settings(max_examples=RUNS * factor, stateful_step_count=STEPS, deadline=None)
+    )
+
+
+def test_limits_say_who_gives_way() -> None:
+    assert Limits().preemption == NEVER
