@@ -209,8 +209,15 @@ class _Cycle:
             elif claim.uid not in anew and claim.tenant in self.members and self.snapshot.is_known(claim.uid):
                 self.claims[claim.uid] = self._future.keep(claim)
         for candidate in [found for claim in before if (found := self._claimant(claim)) and claim.uid in self.claims]:
-            if self.slots > 0 and self.room.fits(candidate.tenant, demand_of(candidate.entry.held)):
+            fits = self.slots > 0 and self.room.fits(candidate.tenant, demand_of(candidate.entry.held))
+            if fits and not self._still_needs(self.claims[candidate.entry.uid]):
                 self._admit(candidate)
+
+    def _still_needs(self, claim: Claim) -> bool:
+        """Whether somebody has to give way for *claim* who does not yet: what is free is kept for other claims."""
+        live = [member.entries for member in self.members.values()]
+        entries = [held[uid] for held in live for uid, _ in claim.victims if uid in held]
+        return any((run := self.snapshot.runs(entry)) and not run.leaving for entry in entries)
 
     def _claimant(self, claim: Claim) -> Candidate | None:
         return self.queues[claim.tenant].get(claim.uid) if claim.tenant in self.queues else None
@@ -282,7 +289,7 @@ class _Cycle:
         if self._is_stopped(tenant) or self.slots <= 0:
             return None
         chosen = self.queues[tenant].first(lambda line: self._takes_line(tenant, line))
-        if chosen is None or self._is_behind_its_head(chosen):
+        if chosen is None or chosen.entry.uid in self.claims or self._is_behind_its_head(chosen):
             return None
         demand = demand_of(chosen.entry.held)
         place = place_of(chosen, self.members[tenant].limits.max_priority)
