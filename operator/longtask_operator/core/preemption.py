@@ -35,6 +35,7 @@ class Run:
     queued_at: datetime
     since: datetime | None = None  #: its last accepted checkpoint, or its start; None: it has not started
     leaving: bool = False  #: its stop, or its end, is recorded
+    unreachable: bool = False  #: its node does not answer: no stop would reach it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +70,15 @@ class Future:
 
     def __init__(self, room: Room, entries: Mapping[str, Entries], runs: Runs, now: datetime) -> None:
         self.room, self._now = room.copy(), now
-        self._there = {(uid, entry.attempt) for held in entries.values() for uid, entry in held.items()}
+        self._leaving: set[tuple[str, int]] = set()
         self._staying: dict[str, dict[str, Victim]] = {tenant: {} for tenant in entries}
         for tenant, held in entries.items():
             for uid, entry in held.items():
-                if entry.handed_over:  # it holds nothing of the quota
-                    continue
                 run = runs(entry)
+                if entry.handed_over or (run and run.unreachable):  # the one holds nothing, the other could not go
+                    continue
                 if run is None or run.leaving:  # the line of a task that nobody knows goes soon
+                    self._leaving.add((uid, entry.attempt))
                     self.room.add(tenant, demand_of(entry.held), -1)
                 else:
                     self._staying[tenant][uid] = Victim(tenant=tenant, entry=entry, run=run)
@@ -113,9 +115,8 @@ class Future:
         for victim in victims:
             del self._staying[victim.tenant][victim.entry.uid]
         self.room.add(candidate.tenant, demand_of(candidate.entry.held))
-        staying = {one.name for held in self._staying.values() for one in held.values()}
-        leaving = self._there - staying  # of those before whose stop is recorded
-        names = {*(one.name for one in victims), *(leaving & set(before.victims if before else ()))}
+        stopped = self._leaving & set(before.victims if before else ())  # of those before
+        names = {*(one.name for one in victims), *stopped}
         held, uid = candidate.entry.held, candidate.entry.uid
         return Claim(uid=uid, tenant=candidate.tenant, held=held, victims=tuple(sorted(names)))
 

@@ -24,6 +24,8 @@ from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import Limits, describe_shortage, exceeds_max_size, never_fits
 from longtask_operator.core.room import UNBOUNDED, Room, Vector, demand_of, growth_of
 
+_CLAIMED = "what becomes free is kept for a task to which others give way"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBack:
@@ -67,10 +69,13 @@ def _before_kueue(candidate: Candidate, snapshot: Snapshot, scene: Scene, positi
     return _of_a_stop(limits) or _of_the_ledger(snapshot)
 
 
-def why_it_may_not_grow(tenant: str, has: LedgerEntry, wants: LedgerEntry, snapshot: Snapshot, room: Room) -> str:
+def why_it_may_not_grow(
+    tenant: str, has: LedgerEntry, wants: LedgerEntry, snapshot: Snapshot, room: Room, claimed: Room
+) -> str:
     """Return why a live attempt of *tenant* may not hold *wants* in place of *has*, or an empty string.
 
-    *room* is that of *snapshot*, with what was granted since. What it has already counts as its own.
+    *room* is that of *snapshot* and *claimed* its `claimed_room`, both with what was granted since. What it has
+    already counts as its own.
     """
     member = snapshot.members.get(tenant)
     if member is None:
@@ -86,7 +91,7 @@ def why_it_may_not_grow(tenant: str, has: LedgerEntry, wants: LedgerEntry, snaps
         if used + growth[r] > cap:
             return f"tenant {tenant} uses {_amount(r, used)} of {_amount(r, cap)} {what}; this needs {more} more"
         return f"cohort {snapshot.cohort} has no {more} of {what} to lend to tenant {tenant}"
-    return ""
+    return "" if claimed.fits(tenant, growth) else _CLAIMED
 
 
 def _room_being_made(candidate: Candidate, snapshot: Snapshot) -> str:
@@ -157,8 +162,7 @@ def _of_reservations(candidate: Candidate, snapshot: Snapshot, scene: Scene, pos
     member, holder = snapshot.members[tenant], scene.holder
     claimed = any(claim.uid != candidate.entry.uid for claim in snapshot.claims)
     if claimed and not claimed_room(snapshot, scene.now).fits(tenant, demand):
-        message = "what becomes free is kept for a task to which others give way"
-        return HeldBack(reason=QueueReason.RESERVED, message=message)
+        return HeldBack(reason=QueueReason.RESERVED, message=_CLAIMED)
     if holder is None or holder is candidate or not is_kept_from(tenant, demand, holder, room):
         holder = head_of(scene.queue, tenant, member.limits, room, member.running)
         if holder is None or holder is candidate or not has_waited(holder, scene.now):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -18,7 +17,7 @@ import structlog
 from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import plan_admissions
+from longtask_operator.core.admission import claimed_room, plan_admissions
 from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
@@ -53,10 +52,9 @@ class AdmissionLoop:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._tenants: Tenants = tenants or NoLimits()
         self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
-        self._snapshots = Snapshots(self._tenants, self._has_to_give_way)
+        self._snapshots = Snapshots(self._tenants, self._look_at_task)
         self.claims = self._snapshots.claims
         ledgers.riders += [self._snapshots.shares, self.claims]
-        self._withdrawn: set[str] = set()  #: tasks with a claim that wait no more
         self._holders: dict[str, Candidate | None] = {}  #: by ledger: for whom the last cycle kept what becomes free
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
         self._room = WaitingRoom(metrics, on_change, self._explainer)
@@ -76,7 +74,7 @@ class AdmissionLoop:
         if self._room.candidate(uid) == candidate or self._in_flight.get(uid) == candidate:
             return
         self._room.enter(candidate)
-        self._withdrawn.discard(uid)
+        self.claims.heard(uid)
         for name in {self.home(candidate.tenant), *self._ledgers.standing(uid)}:
             self._work[name].released.discard((uid, candidate.entry.attempt))
         self._look_at(self.home(candidate.tenant))
@@ -87,9 +85,8 @@ class AdmissionLoop:
         if self._in_flight.get(uid):
             self._in_flight[uid] = None
         self._room.leave(uid)
-        if found := self.claims.of_task(uid):
-            self._withdrawn.add(uid)
-            self._look_at(found[0])
+        for name in self.claims.gone(uid):
+            self._look_at(name)
 
     def concerns(self, uid: str, tenant: str) -> bool:
         """Return whether a write that admits the task is under way or still to come."""
@@ -185,7 +182,7 @@ class AdmissionLoop:
                 if self.home(tenant) != name:
                     self._look_at(self.home(tenant))
 
-    def _has_to_give_way(self, uid: str) -> None:
+    def _look_at_task(self, uid: str) -> None:
         if key := self._tenants.key(uid):
             self._on_change(key)
 
@@ -232,6 +229,7 @@ class AdmissionLoop:
             self._room.admitted(candidate)
         for tenant in self._members(name):
             self._room.tell(tenant)
+        self.claims.tell(name, lambda uid: self._room.tenant_of(uid) is not None)
         for other in self._ledgers.names():  # those whom this ledger has taken in may leave the other one
             if other != name and any(self.home(tenant) == name for tenant in self._ledgers.ledger(other).tenants):
                 self._look_at(other)
@@ -259,15 +257,16 @@ class AdmissionLoop:
             return []
         granted: list[tuple[str, LedgerEntry]] = []
         snapshot = self._snapshots.of(name, entries, ())
-        room = snapshot.room.copy()
+        room, claimed = snapshot.room.copy(), claimed_room(snapshot, self._tenants.now())
         for uid, wanted in work.raises.items():
             tenant = self._ledgers.tenant_of(uid) or ""
             current = entries.get(tenant, {}).get(uid)
             if current is None or current.attempt != wanted.entry.attempt or wanted.answer.done():
                 continue
-            wanted.why = why_it_may_not_grow(tenant, current, wanted.entry, snapshot, room)
+            wanted.why = why_it_may_not_grow(tenant, current, wanted.entry, snapshot, room, claimed)
             if not wanted.why:
-                room.add(tenant, growth_of(current.held, wanted.entry.held))
+                for one in (room, claimed):
+                    one.add(tenant, growth_of(current.held, wanted.entry.held))
                 granted.append((tenant, wanted.entry))
         return granted
 
@@ -275,9 +274,6 @@ class AdmissionLoop:
         """Return who may start now, taken out of their queues."""
         members = self._members(name)
         snapshot = self._snapshots.of(name, entries, members)
-        self._withdrawn = {uid for uid in self._withdrawn if self.claims.of_task(uid)}
-        waiting = tuple(claim for claim in snapshot.claims if claim.uid not in self._withdrawn)
-        snapshot = replace(snapshot, claims=waiting)
         queues = {tenant: self._room.of(tenant).queue for tenant in members}
         for tenant, queue in queues.items():
             queue.set_max_priority(snapshot.members[tenant].limits.max_priority)

@@ -8,6 +8,7 @@ from typing import Any
 from longtask_operator.adapters.store import Store
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.phases import TERMINAL
+from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.times import parse_optional_time, parse_time
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.preemption import Run
@@ -58,4 +59,5 @@ def _run_of(body: Mapping[str, Any], attempt: int) -> Run:
         queued_at=parse_time(status.get("runStartTime") or meta["creationTimestamp"]),
         since=parse_optional_time(since),
         leaving=stopped or "deletionTimestamp" in meta or bool(spec.get("cancel") or spec.get("suspend")),
+        unreachable=status.get("reason") == QueueReason.NODE_UNREACHABLE,
     )

@@ -59,7 +59,7 @@ class NoLimits:
 class Snapshots:
     """Makes snapshots; *shares* knows the decayed usage, *claims* for whom room is being made.
 
-    *wake* is told the uid of a task that has to give way from now on.
+    *wake* is told the uid of a task that the claims concern.
     """
 
     def __init__(self, tenants: Tenants, wake: Callable[[str], None]) -> None:
@@ -87,7 +87,7 @@ class Snapshots:
             strays=strays,
             claims=self.claims.of(name),
             runs=self._tenants.run,
-            is_known=lambda uid: bool(self._tenants.key(uid)),
+            is_known=lambda uid: self.claims.is_unheard(uid) and bool(self._tenants.key(uid)),
         )
 
     def _usage(self, name: str, tenant: str, entries: Entries) -> Amounts:

@@ -178,6 +178,38 @@ class TestReclaim:
         assert said.reason is QueueReason.COHORT_EXHAUSTED
         assert said.message.endswith("; an attempt gives way to this one and it starts when the room is free")
 
+    def test_who_was_handed_over_to_kueue_holds_nothing_that_could_come_back(self) -> None:
+        cohort = Cohort(own=limits(1, preemption=RECLAIM), guest=limits(0))
+        kueues = cohort.holds("guest", since=None)
+        cohort.held["guest"][kueues] = replace(cohort.entry(kueues), handed_over=True)
+        ours = cohort.holds("guest", since=at(-HOUR))
+        cohort.waits("own")
+        cohort.cycle()
+        assert cohort.victims() == [ours]
+
+    def test_nobody_gives_way_whose_node_does_not_answer(self) -> None:
+        """No stop would reach it, so its room would not become free; whoever was asked before is spared."""
+        cohort = lent(2)
+        lost, other = cohort.held["guest"]
+        cohort.waits("own")
+        cohort.cycle()
+        assert cohort.victims() == [lost]
+        cohort.runs[lost] = replace(cohort.runs[lost], unreachable=True)
+        cohort.cycle()
+        assert cohort.victims() == [other]
+
+    def test_nobody_is_asked_for_two_tasks(self) -> None:
+        """Two have claims, and what the first one was to get becomes free by itself: each victim stays with its own."""
+        cohort = lent(4)
+        cohort.waits("own", 2)
+        cohort.cycle()
+        first, second = cohort.claims
+        cohort.ends(first.victims[0][0])
+        cohort.now = at(60)
+        cohort.cycle()
+        assert [claim.victims for claim in cohort.claims] == [second.victims]
+        assert len(cohort.held["own"]) == 1
+
     def test_nobody_borrows_what_would_have_to_come_back_at_once(self) -> None:
         cohort = Cohort(own=limits(None, cpu=LARGE.cpu, preemption=RECLAIM), guest=limits(None, cpu=0))
         cohort.holds("guest", 9)
@@ -346,6 +378,7 @@ class Preemption(RuleBasedStateMachine):
         before = {tenant: dict(entries) for tenant, entries in self.cohort.held.items()}
         orderly = self.is_within_limits(self.used_by())
         self.cohort.cycle()
+        self.nobody_gives_way_to_two()
         self.everyone_who_gives_way_is_needed()
         self.everyone_who_gives_way_may_be_asked_to(before)
         if orderly:
@@ -417,6 +450,10 @@ class Preemption(RuleBasedStateMachine):
             if after[claim.tenant][r] - used[claim.tenant][r] > kept + free:
                 return False
         return True
+
+    def nobody_gives_way_to_two(self) -> None:
+        named = [victim for claim in self.cohort.claims for victim in claim.victims]
+        assert len(named) == len(set(named)), f"asked twice: {named}"
 
     def everyone_who_gives_way_is_needed(self) -> None:
         """In the order in which claims were made, none fits with one more of its victims staying."""

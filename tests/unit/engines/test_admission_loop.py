@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio.events import _set_running_loop
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry, format_entries
 from longtask_operator.core.ledger_layout import Tenants, ledger_name
+from longtask_operator.core.preemption import RECLAIM, Run
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import Size
@@ -553,6 +555,167 @@ def test_a_raise_takes_what_others_of_the_cohort_lend(bench: Bench) -> None:
     second = raised(bench, "a", 1000)
     bench.run()
     assert (first.result(), second.result()) == ("", "cohort research has no 500m of CPU to lend to tenant team-a")
+
+
+class Lent(Cohorts):
+    """Member `own`, of *concurrency* attempts, has lent them all to `guest` and asks for them back."""
+
+    def __init__(self, concurrency: int) -> None:
+        super().__init__(own="research", guest="research")
+        self.concurrency, self.cpu = concurrency, 4000
+        self.gone: set[str] = set()
+        self.leaving: set[str] = set()
+
+    def limits(self, tenant: str) -> Limits:
+        limits = super().limits(tenant)
+        return replace(limits, preemption=RECLAIM) if tenant == "own" else replace(limits, concurrency=0, cpu=0)
+
+    def key(self, uid: str) -> str:
+        return "" if uid in self.gone else f"ns/{uid}"
+
+    def run(self, entry: LedgerEntry) -> Run | None:
+        leaving = entry.uid in self.leaving
+        return (
+            Run(key=self.key(entry.uid), priority=0, queued_at=START, leaving=leaving) if self.key(entry.uid) else None
+        )
+
+
+def lent(bench: Bench, *guests: str) -> Lent:
+    """Let *guests* run on all that `own` has."""
+    tenants = Lent(len(guests))
+    bench.know(tenants)
+    for uid in guests:
+        bench.submit(uid, tenant="guest")
+    bench.run()
+    assert bench.ledger("guest", "research") == [f"{uid} 1" for uid in guests]
+    bench.told.clear()
+    return tenants
+
+
+def claims_of(bench: Bench) -> str:
+    """Return the claims that the API server holds."""
+    data = bench.api.objects[("configmaps", NAMESPACE, ledger_name("own", "research"))]["data"]
+    return str(data.get("preemption.claims", ""))
+
+
+def gives_way(bench: Bench, uid: str) -> bool:
+    return bench.admission.claims.for_whom(uid, 1) is not None
+
+
+CLAIMED = "o own 250 512 x/1\n"
+
+
+@pytest.mark.parametrize("reply", ["ok", "lost", "not sent"])
+def test_one_gives_way_once_the_claim_stands_whatever_becomes_of_its_write(bench: Bench, reply: str) -> None:
+    tenants = lent(bench, "x", "y")
+    bench.submit("o", tenant="own")
+    bench.loop.settle()
+    assert (gives_way(bench, "x"), bench.told) == (False, [])
+    bench.step(reply)
+    assert gives_way(bench, "x") == (reply == "ok")
+    bench.run()
+    assert (claims_of(bench), gives_way(bench, "x"), gives_way(bench, "y")) == (CLAIMED, True, False)
+    assert "ns/x" in bench.told
+    assert "ns/y" not in bench.told
+    held_back = bench.admission.held_back("o")
+    assert held_back is not None
+    assert held_back.message.endswith("an attempt gives way to this one and it starts when the room is free")
+    writes = len(bench.api.writes)
+    tenants.leaving.add("x")
+    bench.call(lambda: bench.admission.limits_changed("own"))
+    bench.run()
+    assert (claims_of(bench), len(bench.api.writes)) == (CLAIMED, writes)
+    bench.submit("z", tenant="guest")
+    bench.release("x")
+    bench.run()
+    assert (bench.ledger("own", "research"), bench.ledger("guest", "research")) == (["o 1"], ["y 1"])
+    assert (claims_of(bench), gives_way(bench, "x")) == ("", False)
+
+
+@pytest.mark.parametrize("reply", ["ok", "lost", "not sent"])
+def test_the_next_leader_asks_nobody_else_and_only_for_who_still_waits(bench: Bench, reply: str) -> None:
+    tenants = lent(bench, "x", "y")
+    bench.submit("o", tenant="own")
+    bench.step(reply)
+    bench.restart()
+    bench.load()
+    bench.submit("z", tenant="guest")
+    bench.run()
+    assert not gives_way(bench, "x")
+    assert claims_of(bench) == ("" if reply == "not sent" else CLAIMED)
+    bench.submit("o", tenant="own")
+    bench.run()
+    assert (claims_of(bench), gives_way(bench, "x"), gives_way(bench, "y")) == (CLAIMED, True, False)
+    assert tenants.leaving == set()
+
+
+def test_the_next_leader_makes_no_room_for_a_task_that_went_meanwhile(bench: Bench) -> None:
+    tenants = lent(bench, "x", "y")
+    bench.submit("o", tenant="own")
+    bench.run()
+    tenants.gone.add("o")
+    bench.restart()
+    bench.load()
+    bench.submit("z", tenant="guest")
+    bench.run()
+    assert (claims_of(bench), gives_way(bench, "x")) == ("", False)
+
+
+def test_what_becomes_free_meanwhile_is_kept_until_it_is_heard_of_the_task(bench: Bench) -> None:
+    tenants = lent(bench, "x", "y")
+    bench.submit("o", tenant="own")
+    bench.run()
+    tenants.leaving.add("x")
+    bench.restart()
+    bench.load()
+    bench.submit("z", tenant="guest")
+    bench.release("x")
+    bench.run()
+    assert (bench.ledger("own", "research"), bench.ledger("guest", "research")) == ([], ["y 1"])
+    bench.withdraw("o")  # it is suspended
+    bench.run()
+    assert (claims_of(bench), bench.ledger("guest", "research")) == ("", ["y 1", "z 1"])
+
+
+def test_a_task_that_waits_no_more_gives_the_room_up_even_while_its_claim_is_being_written(bench: Bench) -> None:
+    lent(bench, "x")
+    bench.submit("o", tenant="own")
+    bench.loop.settle()
+    bench.withdraw("o")
+    bench.run()
+    assert (claims_of(bench), gives_way(bench, "x"), "ns/x" in bench.told) == ("", False, False)
+
+
+def test_two_operators_ask_one_attempt_for_one_task(bench: Bench) -> None:
+    lent(bench, "x", "y")
+    name = ledger_name("own", "research")
+    bench.submit("o", tenant="own")
+    bench.loop.settle()
+    config = bench.api.objects[("configmaps", NAMESPACE, name)]
+    others = "o own 250 512 y/1\n"
+    bench.api.put("configmaps", {**config, "data": {**config["data"], "preemption.claims": others}})
+    bench.run()
+    assert (claims_of(bench), gives_way(bench, "x"), gives_way(bench, "y")) == (others, False, True)
+
+
+def test_no_attempt_grows_into_room_that_is_made_for_another(bench: Bench) -> None:
+    tenants = lent(bench, "x", "y")
+    tenants.cpu = 800
+    bench.submit("o", tenant="own")
+    bench.run()
+    grown = raised(bench, "y", 400)
+    bench.run()
+    assert grown.result() == ""  # 250 leave, and 250 come
+    grown = raised(bench, "y", 600)
+    bench.run()
+    assert grown.result() == "cohort research has no 200m of CPU to lend to tenant guest"
+    bench.release("x")
+    tenants.leaving.add("x")
+    grown = raised(bench, "y", 600)
+    bench.step()
+    bench.run()
+    assert grown.result() == "what becomes free is kept for a task to which others give way"
+    assert bench.ledger("own", "research") == ["o 1"]
 
 
 def test_who_waits_for_a_ledger_that_cannot_be_written_is_told_in_time(bench: Bench) -> None:
