@@ -2,85 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.stage import Stage
+from tests.e2e.summing import EVERY, MOUNT, NUMBERS, TOTAL, Summing, claim_of
 from tests.support.live import Json, await_
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
-PROGRAM = (Path(__file__).parent / "checkpoint_worker.py").read_text()
-MOUNT = "file:///var/run/longtask-checkpoint"
-QUICK: Json = {"initialSeconds": 1, "factor": 1, "jitterPercent": 0}
-NUMBERS, EVERY = 30, 10
-TOTAL = sum(range(NUMBERS))
 #: Zombies at once: each holds the CPU of its pod in the kubelet's books until its runtime answers again.
 ZOMBIES = 3
 #: How often that many. tests/integration/test_zombies.py makes the rest of fifty, without a kubelet.
 ROUNDS = int(os.environ.get("LONGTASK_ZOMBIE_ROUNDS", "1"))
-
-
-@dataclass(frozen=True, slots=True)
-class Summing:
-    """A task of this module and the folder behind its claim."""
-
-    stage: Stage
-    name: str
-    uid: str
-    folder: Path
-
-    @classmethod
-    def create(cls, stage: Stage, folder: Path, name: str, payload: Json | None = None, **spec: Any) -> Summing:
-        checkpoint = {"volumeClaimName": "work", **spec.pop("checkpoint", {})}
-        retry = {"limits": {"application": 0, "lost": 0, **spec.pop("limits", {})}, "backoff": QUICK}
-        work = {"numbers": NUMBERS, "every": EVERY, **(payload or {})}
-        command = ["python3", "-c", PROGRAM]
-        made = stage.tasks.create(name, command=command, payload=work, checkpoint=checkpoint, retry=retry, **spec)
-        return cls(stage, name, made["metadata"]["uid"], folder)
-
-    def said(self, word: str, attempt: int | None = None) -> list[Json]:
-        """Return the lines of the log with that word, of one attempt or of all."""
-        log = self.folder / self.uid / "log"
-        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        return [line for line in lines if line["word"] == word and attempt in (None, line["attempt"])]
-
-    def until_did(self, number: int, attempt: int = 1) -> None:
-        did = {"word": "did", "attempt": attempt, "number": number}
-        await_(f"{self.name}: {did}", lambda: did in self.said("did", attempt), 150, pause=0.05)
-
-    def until(self, what: str, check: Callable[[Json], Any], seconds: float = 150) -> Json:
-        return self.stage.tasks.until(self.name, what, check, seconds)
-
-    def finished(self) -> Json:
-        return self.stage.tasks.until_finished(self.name, 200)
-
-    def uri(self, attempt: int, number: int) -> str:
-        return f"{MOUNT}/{self.uid}/{attempt}/{number:06}.json"
-
-    def file(self, attempt: int, number: int) -> Path:
-        return self.folder / self.uid / str(attempt) / f"{number:06}.json"
-
-    def process(self, attempt: int) -> int:
-        """Return the worker's process as this machine numbers it."""
-        wanted = {f"LONGTASK_UID={self.uid}".encode(), f"LONGTASK_ATTEMPT={attempt}".encode()}
-        found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if wanted <= environment(pid)]
-        (worker,) = found
-        return worker
-
-
-def environment(pid: int) -> set[bytes]:
-    try:
-        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-    except OSError:
-        return set()
 
 
 def parent(pid: int) -> int:
@@ -89,21 +28,9 @@ def parent(pid: int) -> int:
 
 @pytest.fixture(scope="module")
 def folder(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of claim `work`, which all tasks of the module mount."""
-    folder = tmp_path_factory.mktemp("claim")
-    folder.chmod(0o777)
-    size = {"storage": "1Gi"}
-    common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
-    claimed = {"namespace": stage.namespace, "name": "work"}
-    volume = common | {"capacity": size, "hostPath": {"path": str(folder)}, "claimRef": claimed}
-    claim = common | {"volumeName": stage.namespace, "resources": {"requests": size}}
-    meta = {"name": stage.namespace}
-    body = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": volume}
-    stage.client.request("POST", "/api/v1/persistentvolumes", body)
-    body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": claimed, "spec": claim}
-    stage.client.request("POST", f"/api/v1/namespaces/{stage.namespace}/persistentvolumeclaims", body)
-    yield folder
-    stage.client.request("DELETE", f"/api/v1/persistentvolumes/{stage.namespace}")
+    """The folder of the claim that all tasks of the module mount."""
+    with claim_of(stage, tmp_path_factory.mktemp("claim")) as folder:
+        yield folder
 
 
 def killed(stage: Stage, folder: Path) -> tuple[Summing, Json]:

@@ -21,6 +21,7 @@ from longtask_operator.adapters.informer import Informer
 from longtask_operator.adapters.kube import Kube, resource_path
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.namespaces import observe_namespace
+from longtask_operator.adapters.quotas import observe_quota
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.names import API_VERSION
 from longtask_operator.core.history import HistoryRule
@@ -235,6 +236,8 @@ class SimOperator:
         queue, self.ledgers, book = WorkQueue(), Ledgers(kube, "longtask-system"), ReportBook()
         self.book, self.directory = book, CachedPods(context, self.ledgers)
         quotas = Quotas(context, UNLIMITED)
+        for body in self._api.of("tenantquotas"):
+            context.caches.quotas.put(observe_quota(body))
         keys = Keys(context, self.ledgers, queue.add)
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
         admission.rivals = keys.rivals
@@ -302,6 +305,8 @@ class SimOperator:
             raise Broken(f"the operator ended: {self._main}")
 
     def _notice(self, plural: str, kind: str, body: Json) -> None:
+        if plural == "tenantquotas":
+            self.context.caches.quotas.put(observe_quota(body))
         if plural in self.inbox:
             self.inbox[plural].append((kind, body))
 

@@ -1,0 +1,26 @@
+"""Others give way: the claim first, then the stop, then the end of who was stopped, then whom it was for."""
+
+from __future__ import annotations
+
+from tests.faults.kubelet import SUCCEEDS, WORKS
+from tests.faults.play import Play
+from tests.faults.registry import QUICK, scenario
+
+PLACE = {"uri": "s3://bucket/checkpoints/"}
+
+
+@scenario(quota={"concurrency": {"nominal": 2}, "preemption": "LowerPriority"})
+async def preempt(play: Play) -> None:
+    """Of two that run, the one that saved gives way to an urgent task, saves once more, and goes on from there."""
+    await play.submit("c", WORKS)
+    await play.until("c", "Running")
+    await play.submit("a", WORKS, SUCCEEDS, checkpoint=PLACE, retry={"limits": {"application": 0}, "backoff": QUICK})
+    await play.until("a", "Running")
+    await play.save("a", 1)
+    await play.submit("b", SUCCEEDS, priority=5)
+    await play.until("a", check=lambda status: status["attempts"][0].get("stopTime"))
+    await play.save("a", 2)
+    await play.until("b", "Succeeded")
+    await play.until("a", "Succeeded")
+    play.tell("c")
+    await play.finished("c")

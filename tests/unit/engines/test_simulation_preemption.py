@@ -1,0 +1,143 @@
+"""Preemption against a model of the cluster: one gives way, whatever fails between two requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.sim_api import Json
+from tests.support.sim_operator import Pending
+from tests.support.sim_preemption import PreemptStory, tell_preempting
+from tests.support.sim_story import settle, story_settings
+
+TestPreemptStory = PreemptStory.TestCase
+TestPreemptStory.settings = story_settings(60)
+
+
+def status_of(state: PreemptStory, name: str) -> Json:
+    found: Json = next(task["status"] for task in state.tasks() if task["metadata"]["name"] == name)
+    return found
+
+
+def causes(state: PreemptStory, name: str) -> list[str]:
+    return [attempt["cause"] for attempt in status_of(state, name)["attempts"]]
+
+
+def until_two_run(state: PreemptStory) -> None:
+    """Let `a` and `b` run in a quota of two."""
+    state.set_quota(concurrency={"nominal": 2})
+    for name in "ab":
+        state.world.apply(name)
+    for _ in range(300):
+        settle(state)
+        if sum(container.lives for container in state.world.containers.values()) == 2:
+            settle(state)
+            return
+        quiet_move(state) or state.pass_time()
+    raise AssertionError("they do not run")
+
+
+def quiet_move(state: PreemptStory) -> bool:
+    """Let the cluster do the first thing that ends nobody by itself; return whether there was one."""
+    moves = [move for name, move in state.world.moves() if not name.startswith(("end ", "evict "))]
+    if moves:
+        moves[0]()
+    return bool(moves)
+
+
+def unsent(state: PreemptStory) -> Pending | None:
+    """Return the oldest write that nobody executed yet."""
+    return next((one for one in state.requests() if one.request.method != "GET" and not one.executed), None)
+
+
+def fail(state: PreemptStory, write: Pending, how: str) -> None:
+    """Let *write* meet a fault."""
+    if how in ("after", "lost"):
+        write.execute(state.api)
+    if how == "lost":
+        write.lose()
+    else:
+        state.fault("restart")
+        state.late.clear()
+
+
+def until_urgent_runs(state: PreemptStory, number: int, how: str) -> bool:
+    """Let an urgent task come, and the write of that *number* from then on fail; return whether there was one."""
+    state.world.apply("c", priority=9)
+    met, writes = False, 0
+    for _ in range(600):
+        state.loop.settle()
+        if any(one.lives for one in state.world.containers.values() if one.task == uid_of(state, "c")):
+            return met
+        if write := unsent(state):
+            writes += 1
+            if writes == number:
+                met = True
+                fail(state, write, how)
+                continue
+            write.execute(state.api)
+            write.deliver()
+            continue
+        state.answer_all() or quiet_move(state) or state.pass_time()
+    raise AssertionError(f"the urgent task does not run: {status_of(state, 'c')}")
+
+
+def uid_of(state: PreemptStory, name: str) -> str:
+    return next(str(task["metadata"]["uid"]) for task in state.tasks() if task["metadata"]["name"] == name)
+
+
+@pytest.mark.parametrize("how", ["before", "after", "lost"])
+def test_one_gives_way_whichever_write_fails(how: str) -> None:
+    """The other one runs on; who gave way comes back, and it is said why."""
+    met: list[bool] = []
+
+    def story(state: PreemptStory) -> None:
+        until_two_run(state)
+        met.append(until_urgent_runs(state, len(met) + 1, how))
+        assert len(state.stopped) == 1
+        (said,) = state.stopped.values()
+        assert said == "gives way to a task of this tenant with a higher priority"
+        state.come_to_rest()
+        assert causes(state, "c") == ["Completed"]
+        ends = sorted([causes(state, "a"), causes(state, "b")])
+        assert ends == [["Completed"], ["Preempted", "Completed"]]
+
+    while all(met):
+        tell_preempting(story)
+    assert len(met) > 8
+
+
+def test_nobody_gives_way_to_a_task_that_is_cancelled_before_it_is_told() -> None:
+    """The claim stands, and its reply is under way when the user cancels."""
+
+    def story(state: PreemptStory) -> None:
+        until_two_run(state)
+        state.world.apply("c", priority=9)
+        for _ in range(300):
+            state.loop.settle()
+            write = unsent(state)
+            if write and "/configmaps/" in write.request.path:
+                write.execute(state.api)
+                break
+            state.answer_all() or state.pass_time()
+        assert state.named
+        state.world.edit(next(task for task in state.tasks() if task["metadata"]["name"] == "c"), cancel=True)
+        state.fault("restart")
+        settle(state)
+        assert state.stopped == {}
+
+    tell_preempting(story)
+
+
+def test_an_operator_that_took_over_asks_nobody_else() -> None:
+    def story(state: PreemptStory) -> None:
+        until_two_run(state)
+        state.world.apply("c", priority=9)
+        while not state.named:
+            state.loop.settle()
+            state.answer_all() or state.pass_time()
+        for _ in range(3):
+            state.fault("failover")
+            settle(state)
+        assert len(state.named) == 1
+
+    tell_preempting(story)
