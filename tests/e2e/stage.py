@@ -119,6 +119,15 @@ class Stage:
         found = self.client.find(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{self.ledger_name}")
         return str(((found or {}).get("data") or {}).get("attempts") or "")
 
+    def cohort_ledger(self, cohort: str) -> dict[str, str]:
+        """Return the data of a cohort's ledger."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/longtask-ledger-cohort-{cohort}"
+        return dict((self.client.find(path) or {}).get("data") or {})
+
+    def until_released(self, cohort: str) -> None:
+        """Wait until no attempt stands in a cohort's ledger."""
+        await_("an empty ledger", lambda: not any("." not in key for key in self.cohort_ledger(cohort)), 30)
+
     @property
     def ledger_name(self) -> str:
         return f"longtask-ledger-tenant-{self.namespace}"

@@ -41,6 +41,8 @@ def test_a_lender_gets_back_what_it_lent_from_who_loses_least(new_stage: NewStag
     assert saved[-1] not in [saving.uri(1, number) for number in range(0, NUMBERS, EVERY)], "it was not asked to save"
     assert second["resumedFrom"] == saved[-1]
     assert status["result"]["value"] == {"sum": TOTAL, "attempt": 2}
+    borrower.until_released(cohort)
+    assert "preemption.claims" not in borrower.cohort_ledger(cohort)
     for stage in (borrower, lender):
         assert stage.audit(cohort=cohort) == []
 

@@ -72,6 +72,7 @@ class Future:
         self.room, self._now = room.copy(), now
         self._leaving: set[tuple[str, int]] = set()
         self._staying: dict[str, dict[str, Victim]] = {tenant: {} for tenant in entries}
+        self._ordered: list[Victim] | None = None  #: sorted once, where anybody has to give way
         for tenant, held in entries.items():
             for uid, entry in held.items():
                 run = runs(entry)
@@ -92,9 +93,9 @@ class Future:
         reclaims = limits.preemption == RECLAIM and not self.room.borrows(candidate.tenant, demand)
         victims: list[Victim] = []
         if not self.room.fits(candidate.tenant, demand):
-            asked = before.victims if before else ()
             pool = self._borrowing(candidate.tenant) if reclaims else self._lower(candidate, limits)
-            pool.sort(key=lambda one: (one.name not in asked, self._lost(one), one.run.key))
+            if asked := before.victims if before else ():
+                pool.sort(key=lambda one: one.name not in asked)
             victims = self._needed(candidate, pool, reclaims)
             if not victims:
                 return None
@@ -120,9 +121,16 @@ class Future:
         held, uid = candidate.entry.held, candidate.entry.uid
         return Claim(uid=uid, tenant=candidate.tenant, held=held, victims=tuple(sorted(names)))
 
+    def _in_order(self) -> list[Victim]:
+        """Return all that stay, whose end loses least first."""
+        if self._ordered is None:
+            every = [one for held in self._staying.values() for one in held.values()]
+            self._ordered = sorted(every, key=lambda one: (self._lost(one), one.run.key))
+        return [one for one in self._ordered if one.entry.uid in self._staying[one.tenant]]
+
     def _borrowing(self, tenant: str) -> list[Victim]:
         """Return the attempts of members other than *tenant*; `_needed` asks only those that borrow then."""
-        return [one for name, held in self._staying.items() if name != tenant for one in held.values()]
+        return [one for one in self._in_order() if one.tenant != tenant]
 
     def _lower(self, candidate: Candidate, limits: Limits) -> list[Victim]:
         """Return the attempts of its own tenant that have a lower priority and come later in the queue's order."""
@@ -131,8 +139,10 @@ class Future:
         own, place = _capped(candidate.priority, limits), place_of(candidate, limits.max_priority)
         return [
             one
-            for one in self._staying.get(candidate.tenant, {}).values()
-            if _capped(one.run.priority, limits) < own and place_of(one.run, limits.max_priority) > place
+            for one in self._in_order()
+            if one.tenant == candidate.tenant
+            and _capped(one.run.priority, limits) < own
+            and place_of(one.run, limits.max_priority) > place
         ]
 
     def _needed(self, candidate: Candidate, pool: list[Victim], reclaims: bool) -> list[Victim]:
