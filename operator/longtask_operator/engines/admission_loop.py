@@ -229,6 +229,8 @@ class AdmissionLoop:
             self._room.admitted(candidate)
         for tenant in self._members(name):
             self._room.tell(tenant)
+            if admitted:  # what others of the cohort have now may be another reason to wait
+                self._room.moved(tenant)
         self.claims.tell(name, lambda uid: self._room.tenant_of(uid) is not None)
         for other in self._ledgers.names():  # those whom this ledger has taken in may leave the other one
             if other != name and any(self.home(tenant) == name for tenant in self._ledgers.ledger(other).tenants):

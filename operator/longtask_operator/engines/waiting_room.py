@@ -103,7 +103,7 @@ class WaitingRoom:
         if tenant is not None:
             waiting = self._by_tenant[tenant]
             waiting.queue.remove(uid)
-            self._moved(waiting)
+            self.moved(tenant)
             waiting.forget(uid)
 
     def take_out(self, candidate: Candidate) -> None:
@@ -118,7 +118,7 @@ class WaitingRoom:
         waiting.forget(uid)
         self._metrics.admitted(candidate.tenant)
         self._on_change(candidate.key)
-        self._moved(waiting)
+        self.moved(candidate.tenant)
 
     def forget_reason(self, uid: str) -> None:
         """Forget what a task was told."""
@@ -150,18 +150,19 @@ class WaitingRoom:
                 self._metrics.held_back(tenant, reason)
                 self._on_change(candidate.key)
 
+    def moved(self, tenant: str) -> None:
+        """Look at places and reasons of *tenant* again, but not soon: an idle queue sets no timer."""
+        waiting = self._by_tenant[tenant]
+        if len(waiting.queue) and not waiting.moved:
+            waiting.moved = True
+            if self._refresh_timer is None:
+                self._refresh_timer = asyncio.get_running_loop().call_later(REFRESH_SECONDS, self._refresh)
+
     def _rank(self, waiting: Waiting) -> None:
         """Compute all places, but not in every cycle: in between a newcomer counts as the last."""
         now = asyncio.get_running_loop().time()
         if now - waiting.ranked_at >= _RANK_SECONDS:
             waiting.positions, waiting.ranked_at = waiting.queue.positions(), now
-
-    def _moved(self, waiting: Waiting) -> None:
-        """Look at the places again, but not soon: an idle queue sets no timer."""
-        if len(waiting.queue) and not waiting.moved:
-            waiting.moved = True
-            if self._refresh_timer is None:
-                self._refresh_timer = asyncio.get_running_loop().call_later(REFRESH_SECONDS, self._refresh)
 
     def _refresh(self) -> None:
         """Tell those whose reason or noticeably whose place has changed, the first in the queues first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio.events import _set_running_loop
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -432,6 +433,32 @@ def test_an_idle_member_lends_and_the_decayed_usage_survives_a_restart(bench: Be
     bench.load()  # as a leader does: when all riders are there
     shares = bench.admission._snapshots.shares
     assert shares.text(ledger_name("team-a", "research"), {}, {}) == carried
+
+
+def test_who_waits_hears_in_time_what_another_members_admission_means_for_it(bench: Bench) -> None:
+    tenants = in_cohorts(bench, team_a="research", team_b="research")
+    tenants.cpu, tenants.now = 500, lambda: START + timedelta(minutes=11)  # type: ignore[method-assign]
+    for uid in "abc":
+        bench.submit(uid)
+    entry = LedgerEntry(uid="large", attempt=1, generation=1, size=Size(cpu=500, memory=SMALLEST.memory))
+    large = Candidate(key="ns/large", tenant="team-b", priority=0, queued_at=START, entry=entry)
+    bench.run(1)
+    bench.call(lambda: bench.admission.submit(large))
+    bench.submit("d")
+    bench.run(1)
+    assert reason_of(bench, "d") is QueueReason.RESERVED
+    bench.release("c")
+    bench.run(1)
+    assert bench.ledger("team-b", "research") == ["large 1"]
+    bench.told.clear()
+    bench.run(100)
+    assert bench.told == ["ns/d"]
+    assert reason_of(bench, "d") is QueueReason.COHORT_EXHAUSTED
+
+
+def reason_of(bench: Bench, uid: str) -> QueueReason | None:
+    held_back = bench.admission.held_back(uid)
+    return held_back.reason if held_back else None
 
 
 def move(bench: Bench, tenant: str, cohort: str) -> None:
