@@ -17,14 +17,24 @@ class Stage:
     """The tasks of one namespace, the operator that runs them, and what a kubelet would do."""
 
     def __init__(self, control_plane: Any, namespace: str, home: str, directory: Path) -> None:
-        self.control_plane, self.namespace, self._home, self._directory = control_plane, namespace, home, directory
+        self.control_plane, self.namespace, self.home, self._directory = control_plane, namespace, home, directory
         self.client = Client(control_plane.kubeconfig)
         self.tasks = Tasks(self.client, namespace)
         self.operators: list[OperatorProcess] = []
+        self.neighbours: list[str] = []
+
+    def beside(self, namespace: str) -> Stage:
+        """Return the stage of a new namespace, whose tasks the same operator runs."""
+        meta = {"name": namespace}
+        self.client.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+        self.neighbours.append(namespace)
+        account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+        await_("the default ServiceAccount", lambda: self.client.find(account), 30)
+        return Stage(self.control_plane, namespace, self.home, self._directory)
 
     def start(self, settings: Mapping[str, str] | None = None, identity: str = "local") -> OperatorProcess:
         """Start an operator and wait until it leads."""
-        env = {"LONGTASK_OPERATOR_NAMESPACE": self._home, **(settings or {})}
+        env = {"LONGTASK_OPERATOR_NAMESPACE": self.home, **(settings or {})}
         started = operator_process.start(
             self.control_plane.kubeconfig, env, directory=self._directory, identity=identity
         )
@@ -51,10 +61,14 @@ class Stage:
 
     def end(self, name: str, exit_code: int = 0, message: str = "") -> None:
         """End the newest pod of *name*."""
+        self.end_pod(self.pod_of(name), exit_code, message)
+
+    def end_pod(self, pod: Json, exit_code: int = 0, message: str = "") -> None:
+        """End *pod* by its task container."""
         ended = {"exitCode": exit_code, "reason": "Completed" if exit_code == 0 else "Error", "message": message}
         state = {"terminated": {**ended, "startedAt": AGO, "finishedAt": "2026-01-01T00:00:05Z"}}
         phase = "Succeeded" if exit_code == 0 else "Failed"
-        self.set_status(self.pod_of(name), {"phase": phase, "containerStatuses": [_container(state)]})
+        self.set_status(pod, {"phase": phase, "containerStatuses": [_container(state)]})
 
     def attempts_of_jobs(self, *names: str) -> list[tuple[str, str]]:
         """Return task and attempt of every Job and pod that is there."""
@@ -82,8 +96,9 @@ def operating(control_plane: Any, directory: Path, name: str) -> Iterator[Stage]
     try:
         yield stage
     finally:
-        control_plane.kubectl("delete", "longtasks", "--all", "-n", work, "--wait=false", check=False)
+        for namespace in (work, *stage.neighbours):
+            stage.client.request("DELETE", Tasks(stage.client, namespace).path)
+        control_plane.kubectl("delete", "tenantquotas", "--ignore-not-found", "--wait=false", work, *stage.neighbours)
         for operator in stage.operators:
             operator.end()
-        for namespace in (home, work):
-            control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
+        control_plane.kubectl("delete", "namespace", home, work, *stage.neighbours, "--wait=false")
