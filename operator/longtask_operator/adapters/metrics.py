@@ -7,9 +7,10 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+from longtask_operator.adapters.tenant_labels import OTHER, TenantSeries
+
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-OTHER = "_other"
 NO_TYPE = "none"  #: label `type` of tasks that name a plain image
 _TO_DAYS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 86_400, 3 * 86_400)
 _TO_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -20,22 +21,22 @@ class Metrics:
 
     def __init__(self, *, version: str, max_tenants: int) -> None:
         self.registry = registry = CollectorRegistry()
-        self._max_tenants, self._known_tenants = max_tenants, set[str]()
+        self._series = series = TenantSeries(max_tenants)
         self._known_budgets: dict[str, set[str]] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"longtask_{name}", text, labels, registry=registry)
+            return series.keep(Counter(f"longtask_{name}", text, labels, registry=registry), labels)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"longtask_{name}", text, labels, registry=registry)
+            return series.keep(Gauge(f"longtask_{name}", text, labels, registry=registry), labels)
 
         def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = _TO_DAYS) -> Histogram:
             return Histogram(f"longtask_{name}", text, labels, registry=registry, buckets=buckets)
 
-        self.tasks = gauge("tasks", "LongTasks by tenant and phase.", "tenant", "phase")
-        self.dead_letters = gauge("dead_letters", "Tasks that failed because a budget ran out.", "tenant")
-        self.stuck = gauge("stuck", "Tasks whose attempt is silent or makes no progress.", "tenant")
-        self.deadline_at_risk = gauge("deadline_at_risk", "Tasks that would end after their deadline.", "tenant")
+        self._tasks = gauge("tasks", "LongTasks by tenant and phase.", "tenant", "phase")
+        self._dead_letters = gauge("dead_letters", "Tasks that failed because a budget ran out.", "tenant")
+        self._stuck = gauge("stuck", "Tasks whose attempt is silent or makes no progress.", "tenant")
+        self._deadline_at_risk = gauge("deadline_at_risk", "Tasks that would end after their deadline.", "tenant")
         self._queue_wait = histogram(
             "queue_wait_seconds", "From the begin of a run, or the end of its backoff, to admission."
         )
@@ -80,16 +81,25 @@ class Metrics:
         gauge("build_info", "1, labelled with the version.", "version").labels(version).set(1)
 
     def tenant(self, name: str | None) -> str:
-        """Return the label value of a tenant: its name while there are few, else `_other`."""
-        if not name:
-            return OTHER
-        if name not in self._known_tenants and len(self._known_tenants) < self._max_tenants:
-            self._known_tenants.add(name)
-        return name if name in self._known_tenants else OTHER
+        """Return the label value of a tenant: its name, or `_other` where others come first."""
+        return self._series.labels.of(name)
+
+    def set_quota(self, tenant: str, has_one: bool) -> None:
+        """Take note of whether a tenant has a TenantQuota: such tenants have a label of their own before others."""
+        self._series.labels.set_quota(tenant, has_one)
 
     def exposition(self) -> bytes:
         """Return all series in the text format."""
         return generate_latest(self.registry)
+
+    def count_task(
+        self, tenant: str | None, phase: str, step: int, *, dead_lettered: bool, stuck: bool, at_risk: bool
+    ) -> None:
+        """Count one task more (*step* 1) or less (-1) as what it is now."""
+        self._series.add(tenant, self._tasks, step, phase)
+        self._series.add(tenant, self._dead_letters, step * dead_lettered)
+        self._series.add(tenant, self._stuck, step * stuck)
+        self._series.add(tenant, self._deadline_at_risk, step * at_risk)
 
     def submitted(self, tenant: str | None) -> None:
         """Count a LongTask seen for the first time."""
@@ -129,7 +139,8 @@ class Metrics:
         if (label := self.tenant(tenant)) == OTHER:
             return
         for name in self._known_budgets.get(label, set()) - set(shares):
-            self._budget_used.remove(label, name)
+            with suppress(KeyError):
+                self._budget_used.remove(label, name)
         self._known_budgets[label] = set(shares)
         for name, share in shares.items():
             self._budget_used.labels(label, name).set(share)

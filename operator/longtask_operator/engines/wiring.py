@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from longtask_operator.adapters.namespaces import NamespaceView
-from longtask_operator.adapters.quotas import observe_quota
+from longtask_operator.adapters.quotas import QuotaView, observe_quota
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.reasons import ConditionType
 from longtask_operator.core.observe import JobView, PodView
@@ -38,6 +38,7 @@ class Wiring:
         caches.jobs.listeners.append(self._child_changed)
         caches.pods.listeners += [self._child_changed, self._pod_changed]
         caches.namespaces.listeners.append(self._namespace_changed)
+        caches.quotas.listeners.append(self._quota_changed)
 
     def enqueue_all(self) -> None:
         """Make every task ready that any cache knows of."""
@@ -57,13 +58,15 @@ class Wiring:
             self._queue.add(changed.key)
 
     def _count(self, record: TaskRecord | None, step: int) -> None:
-        metrics = self._context.metrics
         if record:
-            metrics.tasks.labels(metrics.tenant(record.tenant), record.phase).inc(step)
-            metrics.dead_letters.labels(metrics.tenant(record.tenant)).inc(step if record.dead_lettered else 0)
-            metrics.stuck.labels(metrics.tenant(record.tenant)).inc(step * (ConditionType.STUCK in record.warnings))
-            at_risk = ConditionType.DEADLINE_AT_RISK in record.warnings
-            metrics.deadline_at_risk.labels(metrics.tenant(record.tenant)).inc(step * at_risk)
+            self._context.metrics.count_task(
+                record.tenant,
+                record.phase,
+                step,
+                dead_lettered=record.dead_lettered,
+                stuck=ConditionType.STUCK in record.warnings,
+                at_risk=ConditionType.DEADLINE_AT_RISK in record.warnings,
+            )
 
     def _child_changed(self, before: JobView | PodView | None, after: JobView | PodView | None) -> None:
         child = after or before
@@ -73,6 +76,12 @@ class Wiring:
     def _pod_changed(self, before: PodView | None, after: PodView | None) -> None:
         if before and (after is None or after.uid != before.uid):
             self._book.forget(before.uid)
+
+    def _quota_changed(self, before: QuotaView | None, after: QuotaView | None) -> None:
+        """Give tenants with a TenantQuota a label of their own in the metrics before others."""
+        view = after or before
+        if view and (before is None or after is None):
+            self._context.metrics.set_quota(view.name, after is not None)
 
     def _namespace_changed(self, before: NamespaceView | None, after: NamespaceView | None) -> None:
         """Look again at tasks without a tenant: the label decides whether they may run."""

@@ -65,8 +65,8 @@ class Bench:
         self.caches.tasks.put(observe_task(a_longtask_body(resourceVersion=str(version), **changes)))
 
     def gauge(self, tenant: str, phase: str) -> float:
-        value: float = self.metrics.tasks.labels(tenant, phase)._value.get()
-        return value
+        labels = {"tenant": tenant, "phase": phase}
+        return self.metrics.registry.get_sample_value("longtask_tasks", labels) or 0
 
 
 @pytest.fixture
@@ -180,3 +180,13 @@ def test_events_of_the_watch_of_quotas_fill_the_cache(bench: Bench, kind: str | 
     assert bench.caches.quotas.get("", "red") is None
     take_quota_event(bench.context, kind, a_quota(7))
     assert bench.caches.quotas.get("", "red") is None
+
+
+def test_a_tenant_with_a_quota_has_a_label_before_others(bench: Bench) -> None:
+    for number in range(10):
+        bench.task(1, name=f"t{number}", namespace=f"ns-{number}", uid=f"u{number}")
+    quota = {"metadata": {"name": "late", "uid": "q", "resourceVersion": "7", "generation": 1}, "spec": {}}
+    take_quota_event(bench.context, "ADDED", quota)
+    assert bench.metrics.tenant("late") == "late"
+    take_quota_event(bench.context, "DELETED", {**quota, "metadata": {**quota["metadata"], "resourceVersion": "8"}})
+    assert bench.metrics.tenant("late") == "late"
