@@ -74,8 +74,12 @@ def build(tool: str, progress: Progress) -> Path:
 def build_command(go: str, tool: str, output: Path) -> list[str]:
     """The `go build` that makes a program; the same everywhere, so the result is too."""
     family = family_of(tool)
-    flags = ["-trimpath", "-buildvcs=false", "-v", "-ldflags", " ".join(family.linker_flags())]
+    flags = ["-trimpath", "-buildvcs=false", "-v", *_tags(family), "-ldflags", " ".join(family.linker_flags())]
     return [go, "build", "-C", str(family.folder), *flags, "-o", str(output), family.tools[tool]]
+
+
+def _tags(family: Family) -> list[str]:
+    return ["-tags", family.tags] if family.tags else []
 
 
 def _compile(go: str, tool: str, output: Path, progress: Progress) -> None:
@@ -93,7 +97,7 @@ def _compile(go: str, tool: str, output: Path, progress: Progress) -> None:
 
 def _package_count(go: str, tool: str, environment: dict[str, str]) -> int:
     family = family_of(tool)
-    command = [go, "list", "-C", str(family.folder), "-deps", family.tools[tool]]
+    command = [go, "list", "-C", str(family.folder), *_tags(family), "-deps", family.tools[tool]]
     listed = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return len(listed.stdout.splitlines())
 

@@ -111,7 +111,9 @@ def _binary_commands(commands: Any) -> None:
     parser.add_argument("tool", choices=sorted(families.TOOLS), metavar="TOOL", help=", ".join(sorted(families.TOOLS)))
     parser = _command(commands, "build-binaries", _build_binaries, "build programs that are missing in the cache")
     parser.add_argument("--nodes", default="real", help="those a cluster with these nodes needs (default: %(default)s)")
-    parser.add_argument("--all", action="store_true", help="all of them, also helm, kubeconform and versitygw")
+    parser.add_argument(
+        "--all", action="store_true", help="all of them, also helm, kubeconform, promtool and versitygw"
+    )
 
 
 def _up(options: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ class Family:
     tools: Mapping[str, str]  # program → package
     stamp: tuple[str, ...] = ()  # linker flags; {version}, {major} and {minor} are filled in
     ask: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # arguments that print the version; --version
+    tags: str = ""  # build tags, comma-separated
 
     @property
     def folder(self) -> Path:
@@ -39,7 +40,7 @@ class Family:
         """Cache key: the version, and a digest of everything else that decides what is built."""
         sources = sorted([*self.folder.glob("go.*"), *self.folder.glob("*.go")])
         digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources))
-        digest.update("\0".join(self.linker_flags()).encode())
+        digest.update("\0".join(self.linker_flags()).encode() + self.tags.encode())
         return f"{self.name}-{self.version()}-{digest.hexdigest()[:10]}"
 
     def linker_flags(self) -> list[str]:
@@ -112,6 +113,13 @@ FAMILIES = (
         module="github.com/versity/versitygw",
         tools={"versitygw": "github.com/versity/versitygw/cmd/versitygw"},
         stamp=("-X main.Version={version}",),
+    ),
+    Family(
+        name="prometheus",
+        module="github.com/prometheus/prometheus",
+        tools={"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
+        stamp=("-X github.com/prometheus/common/version.Version={version}",),
+        tags="remove_all_sd",  # without the SDKs of all clouds, which rules do not need
     ),
     Family(name="pause", module="", tools={"pause": "."}),
 )

@@ -1,17 +1,20 @@
-"""The chart's alerts: a real parser reads them, the operator exposes what they ask for, and a page says what to do."""
+"""The chart's alerts: Prometheus fires them when it must, the operator exposes what they ask for, a page advises."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
-from tests.chart.rendering import ROOT, objects, one
+from tests.chart.rendering import ROOT, binary, objects, one
 
 RUNBOOK = (ROOT / "docs" / "runbooks" / "alerts.md").read_text()
 ON: dict[str, Any] = {"metrics": {"prometheusRule": {"enabled": True}}}
@@ -106,3 +109,17 @@ def test_it_links_to_the_page_where_that_is_published() -> None:
 def test_the_certificate_counts_as_overdue_at_a_sixth_of_its_life() -> None:
     (rule,) = [rule for rule in rules(reports={"certificateDays": 60}) if rule["alert"] == "LongTaskCertificateExpires"]
     assert rule["expr"].endswith(f"< {10 * 86_400}")
+
+
+def test_prometheus_itself_fires_each_when_it_must_and_only_then(tmp_path: Path) -> None:
+    groups = one("PrometheusRule", "longtask-operator", ON)["spec"]["groups"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    cases = Path(__file__).with_name("alerts.test.yaml").read_text()
+    (tmp_path / "alerts.test.yaml").write_text(cases)
+    for command in (["check", "rules", "--lint-fatal", "rules.yaml"], ["test", "rules", "alerts.test.yaml"]):
+        done = subprocess.run([binary("promtool"), *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    looked_at = [look for test in yaml.safe_load(cases)["tests"] for look in test["alert_rule_test"]]
+    for rule in RULES:
+        fires = {"exp_alerts" in look for look in looked_at if look["alertname"] == rule["alert"]}
+        assert fires == {True, False}, rule["alert"]
