@@ -217,6 +217,12 @@ def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], s
         render(values)
 
 
+def test_two_rungs_of_one_cpu_are_refused_until_one_is_taken_away() -> None:
+    with pytest.raises(HelmError, match='ladder: "1" and "1000m" are the same CPU; keep one and set the other to null'):
+        render({"ladder": {"1000m": ["4Gi"]}})
+    assert render({"ladder": {"1000m": ["4Gi"], "1": None}})
+
+
 def test_an_empty_ladder_is_refused() -> None:
     with pytest.raises(HelmError, match="ladder"):
         render({"ladder": dict.fromkeys(VALUES["ladder"])})

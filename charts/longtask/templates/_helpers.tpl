@@ -80,7 +80,12 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "longtask.serviceAccou
 {{- $rungs := dict -}}
 {{- range $cpu, $memories := .Values.ladder -}}
 {{- $milli := hasSuffix "m" $cpu | ternary (trimSuffix "m" $cpu | int64) (mul (int64 $cpu) 1000) -}}
-{{- $_ := set $rungs (printf "%012d" $milli) (printf "%s=%s" $cpu (join "," $memories)) -}}
+{{- $key := printf "%012d" $milli -}}
+{{- if hasKey $rungs $key -}}
+{{- $other := get $rungs $key | splitList "=" | first -}}
+{{- fail (printf "ladder: %q and %q are the same CPU; keep one and set the other to null" $other $cpu) -}}
+{{- end -}}
+{{- $_ := set $rungs $key (printf "%s=%s" $cpu (join "," $memories)) -}}
 {{- end -}}
 {{- $sorted := list -}}
 {{- range $key := keys $rungs | sortAlpha -}}
