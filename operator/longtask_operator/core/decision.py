@@ -176,6 +176,9 @@ class Decision:
     first: tuple[Action, ...] = ()
     #: The status as it should stand; None leaves it.
     status: LongTaskStatus | None = None
+    #: The status only tells people where things stand: while many change at once it may be written later, or never,
+    #: if things have moved on by then.
+    can_wait: bool = False
     #: After the status was written: they rely on it.
     then: tuple[Action, ...] = ()
     #: Waits for admission.

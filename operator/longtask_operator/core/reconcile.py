@@ -212,6 +212,7 @@ def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size
     due = (seen.waiting_since or seen.now) + QUIET_WAIT
     if seen.now < due:
         return replace(waiting, again_at=min(due, waiting.again_at or due))
+    waiting = replace(waiting, can_wait=True)
     return _waits(seen, status, waiting, QueueReason.BEHIND_OTHERS, "waits for its turn")
 
 

@@ -112,7 +112,19 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
         status.model_copy(update=update), situation, generation=seen.task.metadata.generation, now=now
     )
     again_at = earliest(deadline, judged_next(seen, attempt), next_look(attempt.pods, retry, now), resize.again_at)
-    return Decision(first=(*kept(seen, attempt), *resize.first), status=status, then=resize.then, again_at=again_at)
+    return Decision(
+        first=(*kept(seen, attempt), *resize.first),
+        status=status,
+        can_wait=not loss and _has_just_begun(seen, attempt),
+        then=resize.then,
+        again_at=again_at,
+    )
+
+
+def _has_just_begun(seen: Observed, attempt: CurrentAttempt) -> bool:
+    """Return whether there is nothing to show of an attempt but that it runs: a soon end says that too."""
+    is_shown = attempt.recorded is not None and attempt.recorded.start_time is not None
+    return not (is_shown or seen.progress or seen.offered)
 
 
 def _mirror_held(
@@ -146,4 +158,5 @@ def _mirror_start(
     status = status.model_copy(update={"next_attempt_time": None, "progress": None})
     situation = lifecycle.active(Phase.STARTING, reason, message)
     status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
-    return Decision(first=(*kept(seen, attempt), *questions), status=status, again_at=min(limits))
+    first = (*kept(seen, attempt), *questions)
+    return Decision(first=first, status=status, can_wait=not why, again_at=min(limits))

@@ -197,3 +197,28 @@ def test_what_older_attempts_left_goes_while_a_newer_one_runs() -> None:
         None, status, entry=an_entry(attempt=2), jobs=(a_job(attempt=2),), pods=(late, a_running_pod(attempt=2))
     )
     assert (written(decision).phase, decision.then) == ("Running", (StopPod(pod=late),))
+
+
+class TestWhatCanBeShownLater:
+    @pytest.mark.parametrize(
+        ("status", "there", "waits"),
+        [
+            pytest.param(BEGUN, {"pods": (a_running_pod(),)}, True, id="it-just-runs"),
+            pytest.param(RECORDED, {"pods": (a_running_pod(),)}, True, id="it-was-shown-to-start"),
+            pytest.param(STARTED, {"pods": (a_running_pod(),)}, False, id="it-was-shown-to-run"),
+            pytest.param(BEGUN, {"pods": (a_running_pod(),), "progress": Progress(done=1)}, False, id="it-reported"),
+            pytest.param(BEGUN, {"pods": (an_ended_pod(0),)}, False, id="it-ended"),
+            pytest.param(BEGUN, {}, True, id="it-starts"),
+            pytest.param(BEGUN, {"pods": (a_pod(waiting="ErrImagePull: no"),)}, False, id="it-does-not-start"),
+        ],
+    )
+    def test_only_what_an_end_says_as_well(self, status: dict[str, Any], there: dict[str, Any], waits: bool) -> None:
+        decision = decide(None, status, jobs=(a_job(),), **there)
+        assert written(decision)
+        assert decision.can_wait is waits
+
+    def test_a_short_run_that_was_never_shown_is_recorded_whole(self) -> None:
+        status = written(decide(jobs=(a_job(),), pods=(an_ended_pod(0),)))
+        assert status.attempts
+        assert status.attempts[0].start_time
+        assert (status.phase, status.start_time) == ("Succeeded", status.attempts[0].start_time)
