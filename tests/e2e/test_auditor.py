@@ -44,7 +44,8 @@ def test_a_job_and_a_pod_are_read_as_the_api_server_tells_them(finished: Stage) 
     for kind, live in (("Job", job), ("Pod", pod)):
         stored = newest(finished, kind, finished.namespace, live["metadata"]["name"])
         assert stored["metadata"]["uid"]
-        assert_within({"metadata": stored["metadata"], "status": stored["status"]}, live)
+        assert_within({key: stored[key] for key in ("metadata", "spec", "status") if key in stored}, live)
+    assert stored["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "250m", "memory": "512Mi"}
     (container,) = stored["status"]["containerStatuses"]
     assert container["state"]["terminated"]["exitCode"] == 0
 

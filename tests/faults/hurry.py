@@ -6,8 +6,11 @@ Only how long something is waited for is changed, never whether. Settings are se
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
+from longtask_operator import app
 from longtask_operator.core import node_loss, observe, start_limits
+from longtask_operator.core.live_growth import LiveGrowth
 from longtask_operator.engines import quota_status
 
 #: Longer than anything that the control plane of a busy machine needs.
@@ -19,4 +22,5 @@ def hurry() -> None:
     start_limits.SETTLING = SHORT
     observe._ABANDON_AFTER = SHORT
     node_loss.OVERDUE = SHORT * 5
+    app.LiveGrowth = partial(LiveGrowth, defer_limit=SHORT)  # type: ignore[assignment,attr-defined]
     quota_status.INTERVAL_SECONDS = 0.3

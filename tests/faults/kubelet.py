@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from tests.faults.api import Api, ApiFault, Json
 
 TASK_LABEL, ATTEMPT_LABEL = "longtask.dev/task", "longtask.dev/attempt"
+PENDING = "PodResizePending"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class Act:
     starts: bool = True  #: False: it waits for ever, as with an image that cannot be pulled
     on_term: int = 143  #: exit code on SIGTERM
     lingers: float = 0.0  #: seconds from SIGTERM to the exit
+    resizes: str = ""  #: what the node says of a resize: Infeasible or Deferred; empty: it brings it about
 
 
 SUCCEEDS, WORKS, NEVER_STARTS = Act(), Act(exit=None), Act(starts=False)
@@ -54,6 +55,7 @@ class Kubelet:
     _pods: dict[str, Json] = field(default_factory=dict)  #: by uid, as last seen
     _lives: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _told: dict[str, asyncio.Future[Act]] = field(default_factory=dict)  #: how a working container ends
+    _wakes: dict[str, asyncio.Event] = field(default_factory=dict)  #: set when a pod changed, or was told something
     _forsaken: set[str] = field(default_factory=set)  #: uids of pods whose node does not answer any more
 
     async def run(self) -> None:
@@ -75,6 +77,7 @@ class Kubelet:
                 and not future.done()
             ):
                 future.set_result(act)
+                self._wakes[uid].set()
 
     async def forsake(self, pod: Json) -> None:
         """Never touch *pod* again, and let it look as the node controller makes the pods of a lost node look."""
@@ -93,16 +96,18 @@ class Kubelet:
         if kind == "DELETED":
             self._pods.pop(uid, None)
             self._told.pop(uid, None)
+            self._wakes.pop(uid, None)
             if life := self._lives.pop(uid, None):
                 life.cancel()
             return
         self._pods[uid] = pod
         if uid not in self._lives:
-            self._told[uid] = asyncio.get_running_loop().create_future()
+            self._told[uid], self._wakes[uid] = asyncio.get_running_loop().create_future(), asyncio.Event()
             self._lives[uid] = group.create_task(self._live(pod))
         if meta.get("deletionTimestamp") and not self._told[uid].done():
             act = self._act(pod)
             self._told[uid].set_result(Act(exit=act.on_term, lingers=act.lingers))
+        self._wakes[uid].set()
 
     def _act(self, pod: Json) -> Act:
         labels = pod["metadata"].get("labels") or {}
@@ -113,25 +118,49 @@ class Kubelet:
         """Play one pod from its start to its end, and take it away once it is to be deleted."""
         uid, act = pod["metadata"]["uid"], self._act(pod)
         if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
-            started = _now()
-            await self._say(pod, _started(started) if act.starts else _waiting())
-            end = await self._end_of(uid, act)
+            box = _Box(_now() if act.starts else None, _resources(pod))
+            await self._say(pod, box.running() if act.starts else box.waiting())
+            end = await self._end_of(uid, act, box)
             await asyncio.sleep(end.lingers)
-            await self._say(pod, _ended(end, started if act.starts else None))
+            await self._say(pod, box.ended(end))
         while not (self._pods.get(uid) or pod)["metadata"].get("deletionTimestamp"):  # noqa: ASYNC110 - a watch sets it
             await asyncio.sleep(0.02)
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
         with contextlib.suppress(ApiFault):
             await self.api.delete(_path(pod), **options)
 
-    async def _end_of(self, uid: str, act: Act) -> Act:
-        told = self._told[uid]
+    async def _end_of(self, uid: str, act: Act, box: _Box) -> Act:
+        """Return how the container ends; resize it meanwhile."""
+        told, wake, loop = self._told[uid], self._wakes[uid], asyncio.get_running_loop()
         limit = self._pods[uid]["spec"].get("activeDeadlineSeconds")
         runs = None if act.exit is None or not act.starts else act.after
         ends, end = (limit, _OVERDUE) if limit and (runs is None or runs > limit) else (runs, act)
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(told), ends)
-        return end
+        until = None if ends is None else loop.time() + ends
+        while not told.done():
+            wake.clear()
+            if act.starts:
+                await self._resize(self._pods[uid], act, box)
+            try:
+                async with asyncio.timeout_at(until):
+                    await wake.wait()
+            except TimeoutError:
+                return end
+        return told.result()
+
+    async def _resize(self, pod: Json, act: Act, box: _Box) -> None:
+        """Answer what the pod's spec asks for, if that is new."""
+        asked, said = _resources(pod), box.answered
+        if asked == said:
+            return
+        box.answered = asked
+        others = [c for c in pod["status"].get("conditions") or [] if c["type"] != PENDING]
+        if act.resizes and asked != box.resources:
+            why = {"reason": act.resizes, "message": "Node didn't have enough resource: memory"}
+            condition = {"type": PENDING, "status": "True", "lastTransitionTime": _now(), **why}
+            await self._say(pod, {"conditions": [*others, condition]})
+            return
+        box.resources = asked
+        await self._say(pod, {"conditions": others, **box.running()})
 
     async def _say(self, pod: Json, status: Json) -> None:
         with contextlib.suppress(ApiFault):  # the pod is gone
@@ -162,35 +191,54 @@ class Kubelet:
             await asyncio.sleep(10)
 
 
-def _started(at: str) -> Json:
-    return {"phase": "Running", "startTime": at, **_container({"running": {"startedAt": at}}, ready=True)}
+@dataclass(slots=True)
+class _Box:
+    """The task container of one pod: since when it runs, None where it never does, and with which resources."""
+
+    started: str | None
+    resources: Json
+    answered: Json = field(init=False)  #: what the pod's spec asked for when the node looked at it last
+
+    def __post_init__(self) -> None:
+        self.answered = self.resources
+
+    def running(self) -> Json:
+        return {
+            "phase": "Running",
+            "startTime": self.started,
+            **self._container({"running": {"startedAt": self.started}}, ready=True),
+        }
+
+    def waiting(self) -> Json:
+        waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+        return {"phase": "Pending", "startTime": _now(), **self._container({"waiting": waiting}, ready=False)}
+
+    def ended(self, act: Act) -> Json:
+        phase = "Succeeded" if act.exit == 0 else "Failed"
+        if self.started is None:  # the kubelet makes up an exit code for a container that never ran
+            never = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
+            return {"phase": "Failed", **self._container({"terminated": never}, ready=False)}
+        why = {"reason": act.pod_reason} if act.pod_reason else {}
+        terminated = {
+            "exitCode": act.exit or 0,
+            "reason": act.reason or ("Completed" if act.exit == 0 else "Error"),
+            "message": act.message,
+            "startedAt": self.started,
+            "finishedAt": _now(),
+        }
+        return {"phase": phase, **why, **self._container({"terminated": terminated}, ready=False)}
+
+    def _container(self, state: Json, *, ready: bool) -> Json:
+        whole = {"running": None, "waiting": None, "terminated": None, **state}
+        status = {"name": "task", "image": "task", "imageID": "", "restartCount": 0, "ready": ready, "state": whole}
+        granted = {"resources": self.resources, "allocatedResources": self.resources.get("requests")}
+        return {"containerStatuses": [status | (granted if self.started else {})]}
 
 
-def _waiting() -> Json:
-    waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
-    return {"phase": "Pending", "startTime": _now(), **_container({"waiting": waiting}, ready=False)}
-
-
-def _ended(act: Act, started: str | None) -> Json:
-    phase = "Succeeded" if act.exit == 0 else "Failed"
-    if started is None:  # the kubelet makes up an exit code for a container that never ran
-        terminated: Json = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
-        return {"phase": "Failed", **_container({"terminated": terminated}, ready=False)}
-    why = {"reason": act.pod_reason} if act.pod_reason else {}
-    terminated = {
-        "exitCode": act.exit or 0,
-        "reason": act.reason or ("Completed" if act.exit == 0 else "Error"),
-        "message": act.message,
-        "startedAt": started,
-        "finishedAt": _now(),
-    }
-    return {"phase": phase, **why, **_container({"terminated": terminated}, ready=False)}
-
-
-def _container(state: dict[str, Any], *, ready: bool) -> Json:
-    whole = {"running": None, "waiting": None, "terminated": None, **state}
-    status = {"name": "task", "image": "task", "imageID": "", "restartCount": 0, "ready": ready, "state": whole}
-    return {"containerStatuses": [status]}
+def _resources(pod: Json) -> Json:
+    """Return what the pod's spec asks for, for its task container."""
+    found: Json = next(c for c in pod["spec"]["containers"] if c["name"] == "task").get("resources") or {}
+    return found
 
 
 def _path(pod: Json) -> str:

@@ -133,6 +133,15 @@ def blind_ledger_write() -> None:
     Kube.replace = blindly  # type: ignore[method-assign]
 
 
+def resize_unreserved() -> None:
+    """Let a pod ask for more without raising the ledger before."""
+
+    async def granted(self: AdmissionLoop, uid: str, entry: Any) -> str:
+        return ""
+
+    AdmissionLoop.raise_entry = granted  # type: ignore[method-assign]
+
+
 def deletes_finished() -> None:
     """Delete a task that nobody wanted deleted, as soon as it is finished."""
     settled = reconcile._settled
@@ -252,6 +261,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
         no_reservation,
         forgotten_finalizer,
         blind_ledger_write,
+        resize_unreserved,
         deletes_finished,
     )
 } | {

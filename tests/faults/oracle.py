@@ -14,8 +14,8 @@ from tests.support.auditor_history import Change
 
 Json = dict[str, Any]
 FINALIZER = "longtask.dev/accounting"
-#: Of a status: measured, or made from what is masked anyway.
-_MASKED_KEYS = {"uid", "podUid", "podName", "since", "usage", "estimatedStart", "estimatedFinish"}
+#: Of a status: measured, or made from what is masked anyway. The peak is lost with the operator that heard of it last.
+_MASKED_KEYS = {"uid", "podUid", "podName", "since", "usage", "estimatedStart", "estimatedFinish", "peakMemory"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 #: Where the number of an attempt stands in names, sentences and a pod's line.
 _NUMBER = re.compile(r"(<uid \d+>-|attempt |^\S+ )\d+(?= |$)")

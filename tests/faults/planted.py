@@ -80,6 +80,7 @@ PLANTED = (
     _planted("two-pods-per-job", "PodPerAttempt", "success"),
     _planted("deleted-is-over", "OneLivePod", _SLOWLY),
     _planted("deleted-is-over", "EndedAlive", _SLOWLY),
+    _planted("resize-unreserved", "SizeUnreserved", "resize"),
     _planted("early-release", "EarlyRelease", _WHILE),
     _planted("finish-moves", "TerminalChanged", _AFTERWARDS),
     _planted("number-falls", "AttemptFell", "retry"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -179,7 +180,7 @@ class Play:
 
     async def refuse(self, **hard: str) -> None:
         """Let a ResourceQuota of the namespace refuse what goes beyond *hard*; `_` stands for what no name may have."""
-        limits = {name.replace("_jobs", "/jobs.batch"): amount for name, amount in hard.items()}
+        limits = {name.replace("_jobs", "/jobs.batch").replace("_", "."): amount for name, amount in hard.items()}
         meta = {"name": "refuses", "namespace": self.namespace}
         body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": limits}}
         await self.ground.api.request("POST", self._refusals, body)
@@ -209,14 +210,31 @@ class Play:
 
         await self.await_(lambda: f"checkpoint {number} of {name} accepted", counts, pause=0.3)
 
-    async def ledger_holds(self, ledger: str, name: str) -> None:
-        """Wait until the task's attempt stands in the ledger of that name, given without its prefix."""
+    async def reports_memory(self, name: str, mebibytes: int, check: Callable[[Json, str], Any]) -> None:
+        """Let the task's running worker report so much memory in use until *check* holds.
+
+        It gets what the status says of the newest attempt, and the memory that the pod asks for.
+        """
+        worker, numbers = Worker(self.ground.api, await self.pod(name)), itertools.count(1)
+
+        async def holds() -> bool:
+            await worker.report({"sequence": next(numbers), "memoryBytes": mebibytes * 2**20})
+            status, pod = (await self.find(name) or {}).get("status") or {}, await self.pod(name)
+            asked = pod["spec"]["containers"][0]["resources"]["limits"]["memory"]
+            return bool(check((status.get("attempts") or [{}])[-1], asked))
+
+        await self.await_(lambda: f"{name} resized, or not", holds, pause=0.2)
+
+    async def ledger_holds(self, ledger: str, name: str, mebibytes: int | None = None) -> None:
+        """Wait until the task's attempt stands in the ledger of that name, given without its prefix, with so much."""
         task = await self.find(name)
         assert task is not None
         path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{LEDGER_PREFIX}{ledger}"
 
         async def there() -> bool:
-            return task["metadata"]["uid"] in ledger_text(await self.ground.api.find(path))
+            lines = [line.split() for line in ledger_text(await self.ground.api.find(path)).splitlines()]
+            found = [int(line[4]) for line in lines if line[0] == task["metadata"]["uid"]]
+            return bool(found) and mebibytes in (None, *found)
 
         await self.await_(lambda: f"{name} in ledger {ledger}", there)
 

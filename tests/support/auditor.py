@@ -16,6 +16,7 @@ from tests.support.auditor_protobuf import Json
 UID, ATTEMPT = "longtask.dev/task-uid", "longtask.dev/attempt"
 FINALIZER = "longtask.dev/accounting"
 LEDGER_PREFIX = "longtask-ledger-"
+Amounts = tuple[int, int]  #: milliCPU, MiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class _World:
     jobs: dict[tuple[str, int], Json] = field(default_factory=dict)  #: by task uid and attempt
     pods: dict[str, Json] = field(default_factory=dict)  #: by pod uid
     ledgers: dict[str, dict[str, int]] = field(default_factory=dict)  #: name -> task uid -> attempt
+    held: dict[str, dict[str, Amounts]] = field(default_factory=dict)  #: name -> task uid -> what the attempt holds
     job_of: dict[str, tuple[str, int]] = field(default_factory=dict)  #: namespace/name -> key in jobs
     uid_of: dict[str, str] = field(default_factory=dict)  #: kind/namespace/name -> uid
     highest: dict[str, int] = field(default_factory=lambda: defaultdict(int))  #: attempts created by now
@@ -57,6 +59,11 @@ class _World:
     def ledger_of(self, uid: str) -> int | None:
         """Return the attempt that stands in a ledger for this task."""
         return next((entries[uid] for entries in self.ledgers.values() if uid in entries), None)
+
+    def held_by(self, uid: str) -> Amounts:
+        """Return the most that a ledger holds for this task."""
+        found = [entries[uid] for entries in self.held.values() if uid in entries]
+        return max((cpu for cpu, _ in found), default=0), max((memory for _, memory in found), default=0)
 
 
 class Auditor:
@@ -130,6 +137,7 @@ class Auditor:
         if code is not None:
             world.exits.setdefault(owner, code)
         self._check_pods(change, owner)
+        self._check_sizes(change, owner[0])
 
     def _pod_went(self, uid: str) -> None:
         """Forget a pod. One that went with our finalizer on it was erased behind the API server's back."""
@@ -140,12 +148,16 @@ class Auditor:
     def _ledger(self, change: Change) -> None:
         if not change.name.startswith(LEDGER_PREFIX):
             return
-        before = self._world.ledgers.get(change.name, {})
-        after = {line.split()[0]: int(line.split()[1]) for line in ledger_text(change.body).splitlines()}
-        self._world.ledgers[change.name] = after
+        before, lines = self._world.ledgers.get(change.name, {}), ledger_text(change.body).splitlines()
+        self._world.ledgers[change.name] = {line.split()[0]: int(line.split()[1]) for line in lines}
+        held = {line.split()[0]: (int(line.split()[3]), int(line.split()[4])) for line in lines}
+        touched = [uid for uid, amounts in self._world.held.get(change.name, {}).items() if held.get(uid) != amounts]
+        self._world.held[change.name] = held
         for uid, attempt in before.items():
             if not any(entries.get(uid) == attempt for entries in self._world.ledgers.values()):
                 self._check_release(change, uid, attempt)
+        for uid in touched:
+            self._check_sizes(change, uid)
 
     # Rules that hold at every revision.
 
@@ -167,6 +179,14 @@ class Auditor:
             self._at(change, "OneLivePod", f"{len(live)} pods of one task live at once: {', '.join(sorted(live))}")
         if len(self._world.pods_of[owner]) > 1:
             self._at(change, "PodPerAttempt", f"attempt {attempt} got more than one pod")
+
+    def _check_sizes(self, change: Change, uid: str) -> None:
+        """While an attempt stands in the ledger, that holds at least what its pod asks for."""
+        attempt, held = self._world.ledger_of(uid), self._world.held_by(uid)
+        for pod in self._pods_of(uid):
+            asked = asked_of(pod)
+            if asked and is_live(pod) and _attempt_of(pod) == (uid, attempt) and not _covers(held, asked):
+                self._at(change, "SizeUnreserved", f"{_key(pod)} asks for {asked}, the ledger holds {held} for it")
 
     def _check_release(self, change: Change, uid: str, attempt: int) -> None:
         for pod in self._pods_of(uid):
@@ -318,6 +338,28 @@ def exit_code_of(pod: Json) -> int | None:
         if container.get("name") == "task" and terminated is not None and not made_up:
             return int(terminated.get("exitCode") or 0)
     return None
+
+
+def asked_of(pod: Json) -> Amounts | None:
+    """Return what the task container of *pod* is limited to, None where it is not."""
+    for container in (pod.get("spec") or {}).get("containers") or []:
+        limits = (container.get("resources") or {}).get("limits") or {}
+        if container.get("name") == "task" and {"cpu", "memory"} <= set(limits):
+            return _milli(limits["cpu"]), _mebi(limits["memory"])
+    return None
+
+
+def _milli(cpu: str) -> int:
+    return int(cpu.removesuffix("m")) if cpu.endswith("m") else int(cpu) * 1000
+
+
+def _mebi(memory: str) -> int:
+    units = {"Mi": 1, "Gi": 1024}
+    return int(memory[:-2]) * units[memory[-2:]] if memory[-2:] in units else int(memory) // 2**20
+
+
+def _covers(held: Amounts, asked: Amounts) -> bool:
+    return held[0] >= asked[0] and held[1] >= asked[1]
 
 
 def is_finished(status: Json) -> bool:

@@ -27,6 +27,10 @@ class _Map:
     """A map from string to string."""
 
 
+class _Amounts:
+    """A map from string to resource.Quantity, which is stored as the string that it has in JSON."""
+
+
 class _Time:
     """A metav1.Time."""
 
@@ -56,7 +60,9 @@ CONTAINER_STATUS = Message({1: ("name", str, False), 2: ("state", CONTAINER_STAT
 POD_STATUS = Message(
     {1: ("phase", str, False), 4: ("reason", str, False), 8: ("containerStatuses", CONTAINER_STATUS, True)}
 )
-POD_SPEC = Message({10: ("nodeName", str, False)})
+RESOURCES = Message({1: ("limits", _Amounts, True), 2: ("requests", _Amounts, True)})
+CONTAINER = Message({1: ("name", str, False), 8: ("resources", RESOURCES, False)})
+POD_SPEC = Message({2: ("containers", CONTAINER, True), 10: ("nodeName", str, False)})
 POD = Message({1: ("metadata", META, False), 2: ("spec", POD_SPEC, False), 3: ("status", POD_STATUS, False)})
 JOB = Message({1: ("metadata", META, False), 3: ("status", Message({1: ("conditions", CONDITION, True)}), False)})
 CONFIG_MAP = Message({1: ("metadata", META, False), 2: ("data", _Map, True)})
@@ -89,9 +95,10 @@ def _read(data: bytes, message: Message) -> Json:
     found: Json = {}
     for number, value in _fields(data):
         name, form, repeated = message.fields.get(number, ("", None, False))
-        if form is _Map:
+        if form in (_Map, _Amounts):
             entry = dict(_fields(value))
-            found.setdefault(name, {})[entry.get(1, b"").decode()] = entry.get(2, b"").decode()
+            said = entry.get(2, b"") if form is _Map else dict(_fields(entry.get(2, b""))).get(1, b"")
+            found.setdefault(name, {})[entry.get(1, b"").decode()] = said.decode()
         elif repeated:
             found.setdefault(name, []).append(_scalar(value, form))
         elif form is not None:

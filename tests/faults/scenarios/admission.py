@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults.kubelet import SUCCEEDS, WORKS
+from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS
 from tests.faults.play import Play
-from tests.faults.registry import ONE, scenario
+from tests.faults.registry import ONE, PLACE, QUICK, scenario
 
 
 @scenario(quota=ONE)
@@ -40,6 +40,45 @@ async def quota_hold(play: Play) -> None:
     """A tenant on hold starts nothing, until it is let go."""
     await play.quota(stopPolicy="Hold")
     await play.submit("a")
+    await play.queued("a", "TenantStopped")
+    await play.quota(stopPolicy="None")
+    await play.finished("a")
+
+
+@scenario(quota=ONE)
+async def drain(play: Play) -> None:
+    """A tenant is drained: what runs is stopped and keeps its place before what waits, until it is let go."""
+    await play.submit("a", WORKS, SUCCEEDS, retry={"backoff": QUICK, "limits": {"application": 0}})
+    await play.until("a", "Running")
+    await play.submit("b")
+    await play.queued("b", "QuotaExhausted")
+    await play.quota(stopPolicy="HoldAndDrain")
+    await play.queued("a", "TenantStopped")
+    await play.queued("b", "TenantStopped")
+    await play.quota(stopPolicy="None")
+    await play.finished("a", "b")
+
+
+@scenario(quota=ONE)
+async def drain_starting(play: Play) -> None:
+    """A tenant is drained while its pod cannot start."""
+    await play.submit("a", NEVER_STARTS, SUCCEEDS, retry={"backoff": QUICK})
+    await play.until("a", "Starting")
+    await play.quota(stopPolicy="HoldAndDrain")
+    await play.queued("a", "TenantStopped")
+    await play.quota(stopPolicy="None")
+    await play.finished("a")
+
+
+@scenario(quota=ONE)
+async def drain_saves(play: Play) -> None:
+    """A tenant is drained: the worker saves first, and the next attempt starts from there."""
+    await play.submit("a", WORKS, SUCCEEDS, checkpoint=PLACE, retry={"backoff": QUICK})
+    await play.until("a", "Running")
+    await play.save("a", 1)
+    await play.quota(stopPolicy="HoldAndDrain")
+    await play.until("a", check=lambda status: status["attempts"][0].get("stopTime"))
+    await play.save("a", 2)
     await play.queued("a", "TenantStopped")
     await play.quota(stopPolicy="None")
     await play.finished("a")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from tests.faults.kubelet import SUCCEEDS, WORKS, fails
 from tests.faults.play import Play
-from tests.faults.registry import QUICK, scenario
-
-#: Nobody reads it: the worker is played, and the operator never looks.
-PLACE = {"uri": "s3://bucket/checkpoints/"}
+from tests.faults.registry import PLACE, QUICK, scenario
 
 
 @scenario()

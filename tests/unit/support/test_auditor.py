@@ -26,8 +26,8 @@ def task(**status: Any) -> Change:
     return change("LongTask", NAME, body)
 
 
-def ledger(*lines: tuple[str, int], name: str = LEDGER) -> Change:
-    text = "".join(f"{uid} {attempt} 1 250 512\n" for uid, attempt in lines)
+def ledger(*lines: tuple[str, int], name: str = LEDGER, memory: int = 512) -> Change:
+    text = "".join(f"{uid} {attempt} 1 250 {memory}\n" for uid, attempt in lines)
     return change("ConfigMap", name, {"metadata": {"name": name}, "data": {"attempts": text}}, "longtask-system")
 
 
@@ -40,13 +40,23 @@ def labels(attempt: int, uid: str = UID) -> dict[str, str]:
     return {"longtask.dev/task-uid": uid, "longtask.dev/attempt": str(attempt)}
 
 
-def pod(attempt: int, phase: str, *, exit_code: int | None = None, suffix: str = "x", held: bool = True) -> Change:
+def pod(
+    attempt: int,
+    phase: str,
+    *,
+    exit_code: int | None = None,
+    suffix: str = "x",
+    held: bool = True,
+    memory: str = "512Mi",
+) -> Change:
     name = f"task-{attempt}-{suffix}"
     state: Json = {"running": {}} if exit_code is None else {"terminated": {"exitCode": exit_code}}
     meta: Json = {"name": name, "namespace": NS, "uid": name, "labels": labels(attempt)}
     meta["finalizers"] = ["longtask.dev/accounting"] if held else []
     status = {"phase": phase, "containerStatuses": [{"name": "task", "state": state}]}
-    return change("Pod", name, {"metadata": meta, "spec": {"nodeName": "node-1"}, "status": status})
+    container = {"name": "task", "resources": {"limits": {"cpu": "250m", "memory": memory}}}
+    spec = {"nodeName": "node-1", "containers": [container]}
+    return change("Pod", name, {"metadata": meta, "spec": spec, "status": status})
 
 
 def ended(number: int, cause: str, exit_code: int | None) -> Json:
@@ -171,6 +181,11 @@ PLANTS: dict[str, tuple[Callable[[], History], str]] = {
     "job before its ledger entry": (instead("admitted 2"), "LedgerFirst"),
     "ledger entry of another attempt": (instead("admitted 2", ledger((UID, 1))), "LedgerFirst"),
     "released while the pod runs": (after("running 2", ledger()), "EarlyRelease"),
+    "a pod asks for more than the ledger": (after("running 2", pod(2, "Running", memory="1Gi")), "SizeUnreserved"),
+    "the ledger holds less than a pod asks for": (
+        after("running 2", ledger((UID, 2), memory=256), ledger((UID, 2))),
+        "SizeUnreserved",
+    ),
     "recorded as ended while the pod runs": (instead("pod 1 over"), "EndedAlive"),
     "phase changes after the end": (after("succeeded", succeeded(phase="Failed")), "TerminalChanged"),
     "completion time changes after the end": (after("succeeded", succeeded(completionTime="U")), "TerminalChanged"),
@@ -201,6 +216,12 @@ PLANTS: dict[str, tuple[Callable[[], History], str]] = {
     "finalizer left": (instead("pod 2 let go"), "LeftFinalizer"),
     "ledger entry left": (instead("released 2"), "LeftLedgerEntry"),
 }
+
+
+def test_a_pod_may_grow_once_the_ledger_has() -> None:
+    raised, lowered = ledger((UID, 2), memory=1024), ledger((UID, 2))
+    grows = after("running 2", raised, pod(2, "Running", memory="1Gi"), pod(2, "Running"), lowered)
+    assert audit(grows()) == set()
 
 
 @pytest.mark.parametrize("held", [True, False])

@@ -40,7 +40,9 @@ def test_a_pod_has_the_shape_of_its_json() -> None:
     terminated = field(1, 300) + field(3, "Error") + field(5, field(1, 1))
     status = field(1, "Failed") + field(8, field(1, "task") + field(2, field(3, terminated)))
     ignored = varint(99 << 3 | 1) + bytes(8) + varint(98 << 3 | 5) + bytes(4)
-    pod = decode(stored("Pod", field(1, meta) + field(2, field(10, "node-1")) + ignored + field(3, status)))
+    limits = field(1, field(1, "cpu") + field(2, field(1, "250m"))) + field(2, field(1, "cpu") + field(2, b""))
+    spec = field(2, field(1, "task") + field(8, limits)) + field(10, "node-1")
+    pod = decode(stored("Pod", field(1, meta) + field(2, spec) + ignored + field(3, status)))
     assert pod == {
         "kind": "Pod",
         "metadata": {
@@ -51,7 +53,10 @@ def test_a_pod_has_the_shape_of_its_json() -> None:
             "labels": {"a": "b", "c": "😀"},
             "finalizers": ["f/one"],
         },
-        "spec": {"nodeName": "node-1"},
+        "spec": {
+            "containers": [{"name": "task", "resources": {"limits": {"cpu": "250m"}, "requests": {"cpu": ""}}}],
+            "nodeName": "node-1",
+        },
         "status": {
             "phase": "Failed",
             "containerStatuses": [{"name": "task", "state": {"terminated": {"exitCode": 300, "reason": "Error"}}}],
