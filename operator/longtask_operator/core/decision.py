@@ -133,6 +133,7 @@ class AskWhyNoPod:
     """Ask the API server why the Job has no pod; a refusal ends the decision."""
 
     job: JobView
+    faults_too: bool = False  #: whether a fault that keeps its controller from making one counts as a refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

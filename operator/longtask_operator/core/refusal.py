@@ -13,6 +13,8 @@ _MAX_DOUBLINGS = 10
 _MAX_MESSAGE = 900
 #: How the Event of a Job's controller begins, before the API server's own sentence.
 _PREFACE = re.compile(r"^(\(combined from similar events\): )?(Error creating: )?")
+#: How the API server, a policy or a webhook says no. All else is a fault on the way, which the controller tries again.
+_ANSWERS = re.compile(r" is forbidden: | is invalid: | denied the request")
 #: Names and numbers that differ from one refusal to the next though the reason is the same.
 _CHANGING = re.compile(r'"[^"]*"|[0-9]+')
 
@@ -57,6 +59,11 @@ def next_refusal(before: Refusal | None, refused: Refused, *, now: datetime, jit
 def sentence_of(event_message: str) -> str:
     """Return what the API server said, from the Event of a controller."""
     return _PREFACE.sub("", event_message).strip()
+
+
+def is_answer(said: str) -> bool:
+    """Return whether a controller that made nothing was refused, and not cut off: a time-out, a lost connection."""
+    return _ANSWERS.search(said) is not None
 
 
 def says_the_same(one: str, other: str) -> bool:

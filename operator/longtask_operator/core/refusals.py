@@ -22,6 +22,9 @@ from longtask_operator.core.release import leftovers_of
 
 #: A Job without a pod for so long may have been refused one; asked again at twice the age, at most so far apart.
 ASK_AFTER, ASK_LAST = timedelta(seconds=2), timedelta(seconds=60)
+#: A time-out is no refusal, and the Job's controller tries again. One that lasts, as with a webhook that does not
+#: answer, is as good as one: the attempt would hold its quota for nothing, and be charged for never having started.
+FAULT_LASTS = timedelta(seconds=30)
 
 
 def give_up_refused(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Decision | None:
@@ -71,7 +74,7 @@ def ask_why(seen: Observed, attempt: CurrentAttempt) -> tuple[tuple[AskWhyNoPod,
     begun, age = began(attempt), seen.now - began(attempt)
     if age < ASK_AFTER:
         return (), begun + ASK_AFTER
-    return (AskWhyNoPod(job=attempt.job),), seen.now + min(age, ASK_LAST)
+    return (AskWhyNoPod(job=attempt.job, faults_too=age >= FAULT_LASTS),), seen.now + min(age, ASK_LAST)
 
 
 def _without(status: LongTaskStatus, number: int) -> LongTaskStatus:

@@ -49,7 +49,7 @@ from longtask_operator.core.jobs import build_job, job_name
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView, is_unchanged, observe_job, observe_pod
 from longtask_operator.core.patching import contains_null, merge_diff
-from longtask_operator.core.refusal import Refused, sentence_of
+from longtask_operator.core.refusal import Refused, is_answer, sentence_of
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.pacing import WriteBudget
@@ -134,7 +134,7 @@ class Applier:
     async def _act(self, action: Action, seen: Observed | None) -> None:
         match action:
             case AskWhyNoPod():
-                await self._ask_why_no_pod(action.job)
+                await self._ask_why_no_pod(action)
             case ConfirmGone() | ConfirmPod() | ConfirmSuspended():
                 await self._confirm(action)
             case CreateJob() if seen:
@@ -216,16 +216,19 @@ class Applier:
         if found:
             raise Conflict(409, "Conflict", f"pod {found[0].name} of the attempt is there after all")
 
-    async def _ask_why_no_pod(self, job: JobView) -> None:
+    async def _ask_why_no_pod(self, action: AskWhyNoPod) -> None:
         """Raise RefusedError with the API server's own sentence, if the Job's controller was refused a pod."""
         if not self.questions.take():
             return
+        job = action.job
         path = resource_path("events.k8s.io/v1", "events", job.namespace)
         chosen = {"fieldSelector": f"regarding.uid={job.uid},reason=FailedCreate"}
         found = [event async for page in self.context.kube.list_pages(path, chosen) for event in page["items"]]
-        if found:
-            newest = max(found, key=lambda event: int(event["metadata"]["resourceVersion"]))
-            message = sentence_of(str(newest.get("note") or ""))
+        if not found:
+            return
+        newest = max(found, key=lambda event: int(event["metadata"]["resourceVersion"]))
+        message = sentence_of(str(newest.get("note") or ""))
+        if action.faults_too or is_answer(message):
             raise RefusedError(Refused(attempt=job.attempt, generation=job.generation, of_pod=True, message=message))
 
     async def _confirm_current(self, task: LongTask) -> None:

@@ -14,6 +14,7 @@ from longtask_operator.core.refusal import (
     LAST_WAIT,
     Refusal,
     Refused,
+    is_answer,
     next_refusal,
     says_the_same,
     sentence_of,
@@ -62,3 +63,30 @@ def test_the_sentence_of_an_event_is_that_of_the_api_server(preface: str) -> Non
 def test_names_of_pods_and_numbers_make_no_other_refusal() -> None:
     assert says_the_same(QUOTA.format("abcde", 3), QUOTA.format("fghij", 12))
     assert not says_the_same(QUOTA.format("abcde", 3), 'pods "x" is forbidden: violates PodSecurity "restricted:v1.36"')
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        QUOTA.format("abcde", 3),
+        'Pod "wordcount-1" is invalid: spec.containers[0].image: Required value',
+        'admission webhook "policy.example" denied the request: no such registry',
+    ],
+)
+def test_what_the_api_server_refuses_is_an_answer(said: str) -> None:
+    assert is_answer(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Timeout: request did not complete within requested timeout - context deadline exceeded",
+        "Internal error occurred: resource quota evaluation timed out",
+        'Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
+        "etcdserver: request timed out",
+        'Post "https://10.0.0.1:443/api/v1/namespaces/team-a/pods": dial tcp 10.0.0.1:443: connect: connection refused',
+        "",
+    ],
+)
+def test_a_fault_on_the_way_is_none(said: str) -> None:
+    assert not is_answer(said)

@@ -73,6 +73,12 @@ class TestOfThePod:
         assert old.first == (AskWhyNoPod(job=a_job(created=at(6))),)
         assert old.again_at == at(14)
 
+    def test_what_is_no_answer_counts_once_it_has_lasted(self) -> None:
+        for age, counts in ((29, False), (30, True)):
+            decision = decide(entry=an_entry(), jobs=(a_job(created=at(10 - age)),))
+            (question,) = [action for action in decision.first if isinstance(action, AskWhyNoPod)]
+            assert question.faults_too is counts
+
     def test_one_with_a_pod_or_on_its_way_out_is_not(self) -> None:
         for there in ({"pods": (a_pod(),)}, {"jobs": (a_job(deleting=True),)}):
             decision = decide(**{"entry": an_entry(), "jobs": (a_job(),), **there})
