@@ -67,12 +67,17 @@ class Ranked(Protocol):
 
 
 def place_of(candidate: Ranked, max_priority: int | None = None) -> Place:
-    """Return the place in the queue, lower first: priority and age in one number, then the name.
+    """Return the place of *candidate* in its tenant's queue."""
+    priority = candidate.priority if max_priority is None else min(candidate.priority, max_priority)
+    return place(candidate.queued_at, priority, candidate.key)
+
+
+def place(queued_at: datetime, priority: int, key: str) -> Place:
+    """Return a place in the queue, lower first: priority and age in one number, then the name.
 
     The difference of two such numbers does not change with time, so a queue stays sorted as it ages.
     """
-    priority = candidate.priority if max_priority is None else min(candidate.priority, max_priority)
-    return (candidate.queued_at.timestamp() - priority * AGING_SECONDS, candidate.key)
+    return (queued_at.timestamp() - priority * AGING_SECONDS, key)
 
 
 def moved_noticeably(before: int | None, now: int) -> bool:

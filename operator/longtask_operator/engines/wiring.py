@@ -10,11 +10,15 @@ from longtask_operator.adapters.namespaces import NamespaceView
 from longtask_operator.adapters.quotas import QuotaView, observe_quota
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.reasons import ConditionType
+from longtask_operator.api.times import parse_time
 from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.queueing import Place, place
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.workqueue import WorkQueue
+
+_BEFORE_ALL: Place = (float("-inf"), "")
 
 
 class Wiring:
@@ -41,10 +45,14 @@ class Wiring:
         caches.quotas.listeners.append(self._quota_changed)
 
     def enqueue_all(self) -> None:
-        """Make every task ready that any cache knows of."""
+        """Make every task ready that any cache knows of, first who is first in the queue.
+
+        Admission begins before all have been looked at, and a new leader knows nobody who waits.
+        """
         caches = self._context.caches
-        for key in {*(task.key for task in caches.tasks), *caches.jobs.groups(), *caches.pods.groups()}:
-            self._queue.add(key)
+        places = dict.fromkeys((*caches.jobs.groups(), *caches.pods.groups()), _BEFORE_ALL)
+        places |= {task.key: _place_of(task) for task in caches.tasks}
+        self._queue.arrange(sorted(places, key=lambda key: places[key]))
 
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
         self._count(before, -1)
@@ -90,6 +98,16 @@ class Wiring:
         for record in self._context.caches.tasks:
             if record.namespace == after.name and not record.tenant:
                 self._queue.add(record.key)
+
+
+def _place_of(record: TaskRecord) -> Place:
+    """Return the place in the queue that a task has, or would have if it waited."""
+    body = record.body()
+    queued_at = body["status"].get("runStartTime") or body["metadata"]["creationTimestamp"]
+    try:
+        return place(parse_time(queued_at), body["spec"].get("priority") or 0, record.key)
+    except (TypeError, ValueError):  # the controller says what does not fit the schema
+        return _BEFORE_ALL
 
 
 def _says_the_same(before: JobView | PodView | None, after: JobView | PodView | None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+from collections.abc import Iterable
 
 from longtask_operator.engines.turns import Turns
 
@@ -41,6 +42,18 @@ class WorkQueue:
         if key not in self._processing:
             self._ready.put(key)
             self._arrived.set()
+
+    def arrange(self, keys: Iterable[str]) -> None:
+        """Make *keys* ready in this order, before all that are ready already."""
+        before, self._ready = dict.fromkeys(self._ready), Turns()
+        for key in keys:
+            self._dirty.add(key)
+            before.pop(key, None)
+            if key not in self._processing:
+                self._ready.put(key)
+        for key in before:
+            self._ready.put(key)
+        self._arrived.set()
 
     def add_after(self, key: str, seconds: float) -> None:
         """Make *key* ready in *seconds*, or earlier if it has an earlier time already."""

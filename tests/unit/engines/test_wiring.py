@@ -13,7 +13,7 @@ from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.wiring import Wiring, take_quota_event
 from longtask_operator.engines.workqueue import WorkQueue
-from tests.builders import JOB_POLICY, POLICY, START, UID, a_job, a_longtask_body, a_running_pod
+from tests.builders import JOB_POLICY, POLICY, START, UID, a_job, a_longtask_body, a_running_pod, wire
 from tests.support.sim_operator import SimKube
 
 
@@ -190,3 +190,15 @@ def test_a_tenant_with_a_quota_has_a_label_before_others(bench: Bench) -> None:
     assert bench.metrics.tenant("late") == "late"
     take_quota_event(bench.context, "DELETED", {**quota, "metadata": {**quota["metadata"], "resourceVersion": "8"}})
     assert bench.metrics.tenant("late") == "late"
+
+
+def test_a_new_leader_looks_first_at_who_is_first_in_the_queue(bench: Bench) -> None:
+    """Its first admissions come before it has looked at all: by name, a newcomer would overtake."""
+    bench.task(1, name="a-newcomer", uid="1", creationTimestamp=wire(60))
+    bench.task(2, name="b-old", uid="2", creationTimestamp=wire(0))
+    bench.task(3, name="c-urgent", uid="3", creationTimestamp=wire(60), spec={"priority": 5})
+    bench.task(4, name="d-redriven", uid="4", creationTimestamp=wire(0), status={"runStartTime": wire(90)})
+    bench.caches.jobs.put(a_job(namespace="team-a", task_name="gone"))
+    bench.wiring.enqueue_all()
+    order = ["gone", "c-urgent", "b-old", "a-newcomer", "d-redriven"]
+    assert bench.keys() == [f"team-a/{name}" for name in order]

@@ -66,6 +66,22 @@ def test_keys_come_in_the_order_of_their_first_add_and_once(bench: Bench) -> Non
     assert [bench.take(), bench.take(), bench.take()] == ["a", "b", None]
 
 
+def test_keys_that_are_arranged_come_first_and_in_that_order(bench: Bench) -> None:
+    for key in ("team/late", "team/other", "team/early"):
+        bench.queue.add(key)
+    bench.queue.arrange(["team/early", "team/new", "team/late"])
+    assert [bench.take() for _ in range(5)] == ["team/early", "team/new", "team/late", "team/other", None]
+
+
+def test_arranging_leaves_what_is_being_processed_to_its_worker(bench: Bench) -> None:
+    bench.queue.add("team/busy")
+    assert bench.take() == "team/busy"
+    bench.queue.arrange(["team/busy", "team/next"])
+    assert [bench.take(), bench.take()] == ["team/next", None]
+    bench.queue.done("team/busy")
+    assert bench.take() == "team/busy"
+
+
 def test_a_key_is_worked_on_by_one_worker_at_a_time(bench: Bench) -> None:
     bench.queue.add("a")
     assert bench.take() == "a"
