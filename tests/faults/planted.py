@@ -111,7 +111,7 @@ async def find_all(
             while waiting:
                 planted = waiting.popleft()
                 async with staged(ground, planted.mutant if really else "") as stage:
-                    found[planted] = await violations_of(stage, planted.scenario, planted.expected)
+                    found[planted] = await violations_of(stage, planted.scenario, planted.expected, planted.rule)
         finally:
             install_crds(ground)
 

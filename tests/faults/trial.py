@@ -27,10 +27,14 @@ from tests.support.operator_process import NAMESPACE
 Json = dict[str, Any]
 #: At rest nothing is written for so long. What waits longer than that (a second, a backoff) is no rest.
 QUIET_SECONDS = 1.0
+#: Of tenants without a TenantQuota, by the operator's settings.
+DEFAULT_QUOTA: Json = {"concurrency": {"nominal": 5}}
 #: So long may it take from the end of the story until all is as without the fault.
 SETTLE_SECONDS = 20.0
-#: Where a bug is planted, nobody waits long for what may never come.
-MUTANT_SECONDS = 5.0
+#: Where a bug is planted, what may never come is waited for until nothing has changed for so long.
+MUTANT_SECONDS = 8.0
+#: What of the rules holds at every revision says so by one: see `tests.support.auditor`.
+_AT_REST = " at 0: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,16 @@ class Verdict:
 
     def as_line(self, **more: Any) -> Json:
         return {**more, **asdict(self), "seconds": round(self.seconds, 2)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A play that is about to begin, and what the history from *since* on does not tell: the quotas that hold."""
+
+    play: Play
+    since: int  #: etcd's revision
+    quotas: list[Change]
+    started: float  #: monotonic
 
 
 @dataclass(slots=True)
@@ -134,7 +148,8 @@ class Stage:
 async def reference(stage: Stage, scenario: Scenario) -> Reference:
     """Run *scenario* without faults. Raises AssertionError if that alone breaks a promise."""
     await stage.ready()
-    play, since, started = await _begin(stage, scenario)
+    opening = await _begin(stage, scenario)
+    play = opening.play
     stage.ground.proxy.arm(counts=play.counts)
     await scenario.story(play)
     async with asyncio.timeout(SETTLE_SECONDS):
@@ -142,25 +157,44 @@ async def reference(stage: Stage, scenario: Scenario) -> Reference:
             await asyncio.sleep(0.1)
     assert await stage.quiet(1.5), "the operator does not come to rest"
     writes, state = tuple(stage.ground.proxy.writes), await _state(stage, play)
-    history = await _history(stage, play, since)
+    history = await _history(stage, opening)
     assert not (violations := _audit(history)), f"{scenario.name} without a fault: {violations}"
-    return Reference(writes=writes, state=state, counts=creations(history), seconds=time.monotonic() - started)
+    seconds = time.monotonic() - opening.started
+    return Reference(writes=writes, state=state, counts=creations(history), seconds=seconds)
 
 
-async def violations_of(stage: Stage, scenario: Scenario, expected: Mapping[str, Expected]) -> list[str]:
-    """Run *scenario* without faults and return what the auditors find, whether it comes to its end or not.
+async def violations_of(stage: Stage, scenario: Scenario, expected: Mapping[str, Expected], rule: str) -> list[str]:
+    """Run *scenario* without faults until *rule* is broken, or to its end, or as far as it comes; return what is found.
 
     *expected* says, by the names that the scenario uses, how tasks must end.
     """
     await stage.ready()
-    play, since, _ = await _begin(stage, scenario)
-    play.patience = MUTANT_SECONDS
-    stage.ground.proxy.arm(counts=play.counts)
-    with contextlib.suppress(Stuck):
-        await scenario.story(play)
-    await quiet(lambda: stage.ground.proxy.last_write, 1.5, MUTANT_SECONDS)
+    opening = await _begin(stage, scenario)
+    play = opening.play
     wanted = {f"{play.namespace}/{name}{play.suffix}": end for name, end in expected.items()}
-    return _audit(await _history(stage, play, since), wanted)
+    stage.ground.proxy.arm(counts=play.counts)
+    story = asyncio.ensure_future(scenario.story(play))
+    try:
+        await _shows(stage, opening, rule, story)
+    finally:
+        story.cancel()
+        await asyncio.gather(story, return_exceptions=True)
+    return _audit(await _history(stage, opening), wanted)
+
+
+async def _shows(stage: Stage, opening: Opening, rule: str, story: asyncio.Future[None]) -> None:
+    """Return once *rule* was broken at a revision, or all is over, or nothing happens any more."""
+    changes, changed = 0, time.monotonic()
+    while time.monotonic() < changed + MUTANT_SECONDS:
+        history = await _history(stage, opening)
+        if any(line.startswith(rule) and _AT_REST not in line for line in _audit(history)):
+            return
+        if story.done():
+            await quiet(lambda: stage.ground.proxy.last_write, 1.5, MUTANT_SECONDS)
+            return
+        if len(history) != changes:
+            changes, changed = len(history), time.monotonic()
+        await asyncio.sleep(0.2)
 
 
 async def trial(
@@ -174,7 +208,8 @@ async def trial(
     stage.succeed_as(f"{replica.identity.split('.')[0]}.{replica.starts}" if successor == "new" else None)
     fault = Fault(k, mode, replica.kill)
     late = asyncio.create_task(_let_late_writes_go(stage, fault))
-    play, since, started = await _begin(stage, scenario)
+    opening = await _begin(stage, scenario)
+    play = opening.play
     proxy.arm(fault, play.counts)
     try:
         async with asyncio.timeout(120):
@@ -187,22 +222,25 @@ async def trial(
     finally:
         late.cancel()
         await asyncio.gather(late, return_exceptions=True)
-    history = await _history(stage, play, since)
+    history = await _history(stage, opening)
     verdict.violations += _audit(history) + _counts_differ(scenario, wanted, history)
     verdict.violations += [f"Log: {line}" for line in replica.complaints(log_from)]
     verdict.violations += [f"OperatorEnded: {end}" for end in replica.unexpected_ends[ends_from:]]
     verdict.fired, verdict.writes = fault.met is not None, len(proxy.writes)
     verdict.write = f"{fault.met.verb} {fault.met.resource} -> {fault.met.code}" if fault.met else ""
-    verdict.seconds = time.monotonic() - started
+    verdict.seconds = time.monotonic() - opening.started
     proxy.arm()
     return verdict
 
 
-async def _begin(stage: Stage, scenario: Scenario) -> tuple[Play, int, float]:
-    started = time.monotonic()
+async def _begin(stage: Stage, scenario: Scenario) -> Opening:
+    started, api = time.monotonic(), stage.ground.api
     play = await stage.fresh_play(scenario)
     since = await asyncio.to_thread(current_revision, stage.ground.etcd)
-    return play, since, started
+    body = await api.find(f"{GROUP}/tenantquotas/{play.namespace}")
+    spec = {"metadata": {"name": play.namespace}, "spec": DEFAULT_QUOTA} if body is None else body
+    quota = Change(revision=since, kind="TenantQuota", namespace="", name=play.namespace, body=spec)
+    return Opening(play=play, since=since, quotas=[quota], started=started)
 
 
 async def _let_late_writes_go(stage: Stage, fault: Fault) -> None:
@@ -254,12 +292,14 @@ def _is_of(body: Json, play: Play) -> bool:
     return bool(name.endswith(play.suffix))
 
 
-async def _history(stage: Stage, play: Play, since: int) -> list[Change]:
-    """Return what happened to this play's objects, and to the ledgers."""
+async def _history(stage: Stage, opening: Opening) -> list[Change]:
+    """Return what happened to this play's objects, and to the ledgers, the quotas first."""
+    play = opening.play
     spaces = [play.namespace, NAMESPACE]
-    changes = await asyncio.to_thread(read_history, stage.ground.etcd, since=since, namespaces=spaces)
+    changes = await asyncio.to_thread(read_history, stage.ground.etcd, since=opening.since, namespaces=spaces)
     # What went has no body any more: its name says whose it was.
-    return [c for c in changes if c.kind in ("ConfigMap", "TenantQuota") or play.suffix in c.name]
+    ours = [c for c in changes if c.kind in ("ConfigMap", "TenantQuota") or play.suffix in c.name]
+    return [*opening.quotas, *ours]
 
 
 def _audit(history: list[Change], expected: Mapping[str, Expected] | None = None) -> list[str]:
