@@ -46,16 +46,18 @@ def mutated_pods(stage: Stage, path: str, value: str) -> Iterator[None]:
     finally:
         for plural in reversed(plurals):
             stage.client.request("DELETE", f"{POLICIES}/{plural}/{name}")
+        await_("the policy gone", lambda: not is_mutated(stage, path), 60)
 
 
 def is_mutated(stage: Stage, path: str) -> bool:
     container = {"name": "probe", "image": "registry.example/probe:1"}
     spec = {"securityContext": {}, "containers": [container]}
-    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": spec}
+    meta = {"name": "probe", "labels": {"app": "probe"}}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
     pods = f"/api/v1/namespaces/{stage.namespace}/pods"
     found = stage.client.request("POST", pods, body, query={"dryRun": "All"})
     for key in path.strip("/").split("/"):
-        found = found.get(key) or {}
+        found = found.get(key.replace("~1", "/")) or {}
     return bool(found)
 
 
@@ -69,6 +71,41 @@ def test_a_node_that_has_no_room_after_all_is_a_disruption(new_stage: NewStage) 
     assert status["phase"] == "Succeeded", status
     assert {attempt["cause"] for attempt in status["attempts"][:-1]} == {"Disruption"}
     assert status["attempts"][0]["message"].startswith("refused by node node-1: OutOfmemory: ")
+    assert stage.audit() == []
+
+
+def test_a_node_that_is_the_wrong_one_is_a_disruption(new_stage: NewStage) -> None:
+    stage = new_stage("wrong-node")
+    with mutated_pods(stage, "/spec/nodeName", '"node-1"'):
+        stage.tasks.create("choosy", says({"done": True}), retry=ONLY_DISRUPTIONS, nodeSelector={"disk": "fast"})
+        stage.tasks.until("choosy", "a second attempt", lambda s: (s.get("attempt") or 0) >= 2, 60)
+    try:
+        stage.kubectl("label", "node", "node-1", "disk=fast")
+        status = stage.tasks.until_finished("choosy", 90)
+    finally:
+        stage.kubectl("label", "node", "node-1", "disk-")
+    assert status["phase"] == "Succeeded", status
+    assert {attempt["cause"] for attempt in status["attempts"][:-1]} == {"Disruption"}
+    assert status["attempts"][0]["message"].startswith("refused by node node-1: NodeAffinity: ")
+    assert "application" not in status["attemptCounts"]
+    assert stage.audit() == []
+
+
+def test_a_pod_that_no_node_would_take_is_rejected_at_once(new_stage: NewStage) -> None:
+    """The kubelet runs no pod whose label says that it is for another operating system."""
+    stage = new_stage("rejected")
+    with mutated_pods(stage, "/metadata/labels/kubernetes.io~1os", '"windows"'):
+        stage.tasks.create("rejected", says({"done": True}))
+        status = stage.tasks.until_finished("rejected", 60)
+    assert (status["phase"], status["reason"], status["attempt"]) == ("Failed", "Rejected", 1)
+    assert status["attemptCounts"] == {"rejected": 1}
+    assert not status.get("deadLettered")
+    (attempt,) = status["attempts"]
+    assert attempt["message"].startswith("refused by node node-1: PodOSSelectorNodeLabelDoesNotMatch: ")
+    assert "exitCode" not in attempt
+    stage.tasks.change("rejected", redrive="1")
+    status = stage.tasks.until("rejected", "the second run's end", lambda s: s.get("phase") == "Succeeded")
+    assert status["attempts"][1]["cause"] == "Completed"
     assert stage.audit() == []
 
 
