@@ -15,6 +15,8 @@ from tests.support.sim_operator import KINDS, LogTrap, Pending, SimOperator, Vir
 from tests.support.sim_world import ENDS, World, is_over, is_terminal
 
 NAMES = ("a", "b", "c")
+#: So often at most all is answered before time has to pass.
+MOST_ROUNDS = 500
 SPECS: list[dict[str, Any]] = [
     {},
     {},
@@ -103,6 +105,14 @@ class Story(RuleBasedStateMachine):
         self.loop.settle()
         return bool(requests or events)
 
+    def settle(self) -> None:
+        """Answer until nothing more is asked while no time passes; raise Broken where the operator asks for ever."""
+        for _ in range(MOST_ROUNDS):
+            asked = [request.request for request in self.requests()]
+            if not self.answer_all():
+                return
+        raise Broken(f"asks on and on while nothing changes and no time passes: {asked}")
+
     def tasks(self) -> list[Json]:
         return self.api.of("longtasks")
 
@@ -117,8 +127,7 @@ class Story(RuleBasedStateMachine):
     def advance(self, steps: int, end: str) -> None:
         """Let the cluster and the operator do one thing after the other, and time pass when both only wait."""
         for _ in range(steps):
-            while self.answer_all():
-                pass
+            self.settle()
             if not self.natural_move(end):
                 self.pass_time()
 
@@ -283,8 +292,8 @@ class Story(RuleBasedStateMachine):
         self.operators = leading or [SimOperator(self.api, self.loop)]
         self.loop.settle()
         for _ in range(250):
-            while self.answer_all():
-                self.nothing_unexpected()
+            self.settle()
+            self.nothing_unexpected()
             if not self.natural_move("success") and not self.pass_time():
                 return
         raise Broken("no rest")
