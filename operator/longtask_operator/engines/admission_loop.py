@@ -25,7 +25,7 @@ from longtask_operator.core.ledger_layout import changed, cohort_of, ledger_name
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.room import growth_of
 from longtask_operator.core.why_waiting import HeldBack, Scene, why_it_may_not_grow, why_waiting
-from longtask_operator.engines.ledger_work import Raise, Work
+from longtask_operator.engines.ledger_work import Kept, Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import ByteBudget
 from longtask_operator.engines.snapshots import NoLimits, Snapshots, Tenants
@@ -92,13 +92,13 @@ class AdmissionLoop:
         """Return whether a write that admits the task is under way or still to come."""
         return uid in self._in_flight or self._room.tenant_of(uid) is not None
 
-    def keep(self, tenant: str, entry: LedgerEntry) -> None:
+    def keep(self, tenant: str, entry: LedgerEntry, key: str) -> None:
         """Put the entry of an attempt that lives back into the ledger, whatever the quota says.
 
-        With a smaller size it gives back what a raise had reserved.
+        With a smaller size it gives back what a raise had reserved. The task, *key*, is told once the entry stands.
         """
         name = self.home(self._ledgers.tenant_of(entry.uid) or tenant)
-        self._work[name].keep(self._ledgers.tenant_of(entry.uid) or tenant, entry)
+        self._work[name].keep(Kept(self._ledgers.tenant_of(entry.uid) or tenant, entry, key))
         self._look_at(name)
 
     async def raise_entry(self, uid: str, entry: LedgerEntry) -> str:
@@ -227,6 +227,9 @@ class AdmissionLoop:
         work.settle(entry for entries in self._ledgers.ledger(name).tenants.values() for entry in entries.values())
         for candidate in admitted:
             self._room.admitted(candidate)
+        for uid, kept in work.kept.items():  # it may have ended meanwhile: who saw that knew of no entry to release
+            if self._ledgers.entry(uid) == kept.entry:
+                self._on_change(kept.key)
         for tenant in self._members(name):
             self._room.tell(tenant)
             if admitted:  # what others of the cohort have now may be another reason to wait
@@ -240,7 +243,7 @@ class AdmissionLoop:
         """Return the entries of ledger *name* with all that is to change besides admissions."""
         ledger = self._ledgers.ledger(name)
         released = set(work.released)
-        added = list(work.kept.values())
+        added = [(kept.tenant, kept.entry) for kept in work.kept.values()]
         for other in self._ledgers.names():
             for tenant in self._ledgers.ledger(other).tenants if other != name else ():
                 if self.home(tenant) == name:

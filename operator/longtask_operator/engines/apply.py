@@ -139,8 +139,9 @@ class Applier:
                 await self._confirm(action)
             case CreateJob() if seen:
                 await self._create_job(action, seen)
-            case KeepEntry():
-                self.admission.keep(action.tenant, action.entry)
+            case KeepEntry() if seen:
+                meta = seen.task.metadata
+                self.admission.keep(action.tenant, action.entry, f"{meta.namespace}/{meta.name}")
             case ReleaseEntry():
                 self.admission.release(action.tenant, action.uid, action.attempt)
             case ResizePod() | UndoResize() | LowerEntry():

@@ -23,17 +23,27 @@ class Raise:
             self.answer.set_result("" if stands else self.why)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry of *tenant* that is to stand; *key* is that of its task."""
+
+    tenant: str
+    entry: LedgerEntry
+    key: str
+
+
 @dataclass(slots=True)
 class Work:
     """Changes that wait for a write."""
 
-    kept: dict[str, tuple[str, LedgerEntry]] = field(default_factory=dict)  #: by uid, with the tenant
+    kept: dict[str, Kept] = field(default_factory=dict)  #: by uid
     released: set[tuple[str, int]] = field(default_factory=set)
     raises: dict[str, Raise] = field(default_factory=dict)  #: by uid
 
-    def keep(self, tenant: str, entry: LedgerEntry) -> None:
-        """Put *entry* of *tenant* in."""
-        self.kept[entry.uid] = (tenant, entry)
+    def keep(self, wanted: Kept) -> None:
+        """Put an entry in."""
+        entry = wanted.entry
+        self.kept[entry.uid] = wanted
         self.released.discard((entry.uid, entry.attempt))
 
     def release(self, uid: str, attempt: int) -> None:

@@ -48,7 +48,8 @@ class Resizer:
         elif now is None or now.sizes is None or not action.entry.size.covers(now.sizes.asked):
             raise Conflict(409, "Conflict", f"pod {action.pod.name} asks for more than was seen")
         else:
-            self._admission.keep(action.tenant, action.entry)
+            key = f"{action.pod.namespace}/{action.pod.task_name}"
+            self._admission.keep(action.tenant, action.entry, key)
 
     async def _resize(self, action: ResizePod) -> None:
         pod, entry = action.pod, action.entry

@@ -66,7 +66,7 @@ class Bench:
 
     def keep(self, uid: str, attempt: int = 1) -> None:
         entry = LedgerEntry(uid=uid, attempt=attempt, generation=1, size=SMALLEST)
-        self.call(lambda: self.admission.keep("team-a", entry))
+        self.call(lambda: self.admission.keep("team-a", entry, f"ns/{uid}"))
 
     def release(self, uid: str, attempt: int = 1, tenant: str = "team-a") -> None:
         self.call(lambda: self.admission.release(tenant, uid, attempt))
@@ -251,6 +251,16 @@ def test_an_attempt_that_is_kept_is_not_released_by_an_older_wish_nor_the_other_
     bench.release("a")
     bench.run()
     assert bench.ledger() == []
+
+
+def test_whoever_is_kept_is_looked_at_once_that_stands(bench: Bench) -> None:
+    """By then its attempt may be over, and nobody would release an entry that was not there when that was seen."""
+    bench.load()
+    bench.store_ledger("z 4 1 250 512\n")
+    bench.keep("a")
+    bench.run()
+    assert bench.ledger() == ["a 1", "z 4"]
+    assert bench.told == ["ns/a"]
 
 
 def test_an_admission_anew_outlives_the_release_of_the_same_attempt(bench: Bench) -> None:
@@ -534,7 +544,7 @@ def test_a_live_attempt_may_hold_more_where_the_quota_has_room(bench: Bench) -> 
     entry = bench.ledgers.entry("a")
     assert entry is not None
     assert entry.size.cpu == 500
-    bench.call(lambda: bench.admission.keep("team-a", LedgerEntry(uid="a", attempt=1, generation=1, size=SMALLEST)))
+    bench.keep("a")
     second = raised(bench, "b", 750)
     bench.run()
     assert second.result() == ""
