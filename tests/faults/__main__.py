@@ -12,6 +12,7 @@ import json
 import random
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -19,7 +20,7 @@ from tests.faults.ground import Ground, stand_all
 from tests.faults.mutants import MUTANTS
 from tests.faults.play import Scenario
 from tests.faults.proxy import Mode
-from tests.faults.rivals import play_rounds
+from tests.faults.rivals import Round, batches, play_rounds
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.suite import MODES, Report, Wanted, plan, sweep
 from tests.faults.trial import Reference
@@ -42,21 +43,21 @@ async def _run(options: argparse.Namespace) -> int:
         out = stack.enter_context(open(options.out, "a")) if options.out else sys.stdout  # noqa: ASYNC230
         report = Report(out, options.seed)
         scenarios = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
-        grounds = 1 if options.rivals else min(options.grounds, len(scenarios))
+        grounds = options.grounds if options.rivals else min(options.grounds, len(scenarios))
         async with stand_all(grounds, options.logs) as grounds_up:
             if options.rivals:
-                return await _play_rivals(grounds_up[0], options, out)
+                return await _play_rivals(grounds_up, options, out)
             await sweep(grounds_up, scenarios, lambda s, wanted: _choose(options, s, wanted), report, options.mutant)
     report.say(report.table())
     return 1 if report.failed else 3 if report.unfired else 0
 
 
-async def _play_rivals(ground: Ground, options: argparse.Namespace, out: TextIO) -> int:
-    broken = 0
-    async for found in play_rounds(ground, options.rivals, options.seed):
-        broken += bool(found.violations)
+async def _play_rivals(grounds: Sequence[Ground], options: argparse.Namespace, out: TextIO) -> int:
+    def tell(found: Round) -> None:
         print(json.dumps(found.as_line()), file=out, flush=True)
-    return 1 if broken else 0
+
+    rounds = await play_rounds(grounds, batches(options.rivals, options.seed, mutant=options.mutant), tell)
+    return 1 if any(found.violations for found in rounds) else 0
 
 
 def _choose(options: argparse.Namespace, scenario: Scenario, wanted: Reference) -> list[Wanted]:

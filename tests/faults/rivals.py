@@ -1,10 +1,14 @@
-"""Several operators forced active at once: thirty tasks, five small quotas, and nobody who knows of the other.
+"""Several operators forced active at once: small quotas, many tasks, and nobody who knows of the other.
 
 Two ways, both real. `leases`: each operator has a Lease of its own, so all of them lead from the beginning to the
-end; no installation does that, and the ledger's compare-and-swap is all that is left between them. `frozen`: the
+end; no installation does that, and the ledger's compare-and-swap is all that is left between them. Each of them is
+stopped for moments again and again, so that they do not think the same in step: two that have seen the same decide the
+same, and even without the ledger's precondition nothing would come of it. `frozen`: the
 leader is stopped at a moment of the seed's choice, as a node does it that is out of memory, until another
 leads; then it goes on where it was. The auditors read etcd: no tenant ever has more attempts alive than its quota
 says, no task two pods, and every task ends as it must.
+
+A round is a set of tenants with their tasks. Some rounds are played at once before the same operators.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,15 +27,22 @@ from tests.faults.ground import Ground
 from tests.faults.kubelet import Act
 from tests.faults.operators import Replica
 from tests.faults.play import FINISHED, GROUP
-from tests.support.auditor import Auditor, Expected, ledger_text
+from tests.faults.proxy import Write
+from tests.support.auditor import LEDGER_PREFIX, Auditor, Expected, ledger_text
 from tests.support.auditor_history import Change, current_revision, read_history
 from tests.support.auditor_quota import QuotaAuditor
 from tests.support.operator_process import NAMESPACE, SERVICE_ACCOUNT
 
-TASKS = 30
-#: Tenants and their quotas.
-QUOTAS: dict[str, Json] = {f"rivals-{n}": {"concurrency": {"nominal": n}} for n in (1, 2, 3, 4, 5)}
-ROUND_SECONDS = 90.0
+TENANT_LEDGER = f"{LEDGER_PREFIX}tenant-"
+WAYS = ("leases", "frozen")
+TASKS = 15
+#: Of the tenants of a round.
+QUOTAS = (1, 1, 2)
+#: Rounds before the same operators: one of them alone is no work for them.
+AT_ONCE = 5
+#: Nobody waits for a Lease that each has for itself, and none is to end itself because it was stopped for moments.
+CALM = {"lease_duration_seconds": "60", "lease_renew_deadline_seconds": "40"}
+BATCH_SECONDS = 150.0
 QUICK = {"initialSeconds": 1, "factor": 1, "maxSeconds": 1, "jitterPercent": 0}
 
 
@@ -42,28 +54,46 @@ class Round:
     way: str
     seed: int
     operators: int
+    mutant: str = ""
     tasks: int = TASKS
     seconds: float = 0.0
     conflicts: int = 0  #: writes that the API server refused with 409: the rivals did meet
-    writers: int = 0  #: operators that wrote anything
+    ledger_writers: int = 0  #: operators that wrote the ledgers of its tenants
     fenced: int = 0  #: operators that ended themselves because they could not renew their Lease
     most: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """Its tenants, each with the attempts that it may have at once."""
+        return {f"rivals-{self.number}-{index}": nominal for index, nominal in enumerate(QUOTAS)}
 
     def as_line(self, **more: Any) -> Json:
         return {**more, **asdict(self), "seconds": round(self.seconds, 2)}
 
 
 @dataclass(slots=True)
+class Batch:
+    """Rounds of one way that are played at once, by as many operators."""
+
+    way: str
+    operators: int
+    rounds: list[Round]
+    rng: random.Random
+    mutant: str = ""  #: a bug that is planted into all of them
+    expected: dict[str, Expected] = field(default_factory=dict)  #: how each task must end
+
+
+@dataclass(slots=True)
 class Arena:
-    """The operators of a round, each behind a port of its own."""
+    """The operators of a batch, each behind a port of its own."""
 
     ground: Ground
     replicas: list[Replica]
 
     async def leading(self, *replicas: Replica) -> None:
         """Wait until each of them says that it leads."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while not all(replica.says("leading") for replica in replicas):  # noqa: ASYNC110 - other processes do it
                 await asyncio.sleep(0.1)
 
@@ -75,7 +105,7 @@ async def arena(ground: Ground, count: int, way: str, mutant: str = "") -> Async
     replicas = []
     for number, kubeconfig in enumerate(kubeconfigs):
         identity = f"rival-{way}-{number}"
-        settings = {"lease_name": f"longtask-rival-{number}"} if way == "leases" else {}
+        settings = {"lease_name": f"longtask-rival-{number}", **CALM} if way == "leases" else {}
         log = ground.folder / f"{identity}-{time.monotonic_ns()}.log"
         replicas.append(Replica(ground.forks, kubeconfig, log, identity, settings, mutant))
     keepers = [asyncio.create_task(replica.keep_running()) for replica in replicas]
@@ -90,91 +120,144 @@ async def arena(ground: Ground, count: int, way: str, mutant: str = "") -> Async
 
 
 async def prepare(ground: Ground) -> None:
-    """Make the tenants, and let operators have Leases by other names than the chart's."""
+    """Let operators have Leases by other names than the chart's."""
     verbs = ["--verb=get,create,update", "--resource=leases.coordination.k8s.io", "-n", NAMESPACE]
-    ground.kubectl("create", "role", "rivals", *verbs)
     account = f"--serviceaccount={NAMESPACE}:{SERVICE_ACCOUNT}"
-    ground.kubectl("create", "rolebinding", "rivals", "--role=rivals", account, "-n", NAMESPACE)
-    for name, quota in QUOTAS.items():
-        await ground.namespace(name, quota)
+    for command in (["role", "rivals", *verbs], ["rolebinding", "rivals", "--role=rivals", account, "-n", NAMESPACE]):
+        made = ground.kubectl("create", *command, "--dry-run=client", "-o", "yaml").stdout
+        ground.kubectl("apply", "-f", "-", input=made)
 
 
-async def play_rounds(ground: Ground, rounds: int, seed: int) -> AsyncIterator[Round]:
-    """Yield so many rounds, by both ways in turn."""
-    await prepare(ground)
-    for number in range(1, rounds + 1):
-        yield await play_round(ground, number, "leases" if number % 2 else "frozen", seed)
+async def play_rounds(
+    grounds: Sequence[Ground], chosen: Iterable[Batch], tell: Callable[[Round], None] = lambda _: None
+) -> list[Round]:
+    """Play the rounds of all *chosen* batches, on all *grounds* at once; *tell* hears of each."""
+    waiting, done = deque(chosen), list[Round]()
+
+    async def work_off(ground: Ground) -> None:
+        await prepare(ground)
+        while waiting:
+            for found in await play_batch(ground, waiting.popleft()):
+                done.append(found)
+                tell(found)
+
+    async with asyncio.TaskGroup() as group:
+        for ground in grounds:
+            group.create_task(work_off(ground))
+    return done
 
 
-async def play_round(ground: Ground, number: int, way: str, seed: int, mutant: str = "") -> Round:
-    """Play one round and judge it."""
-    rng = random.Random(f"{seed} {number}")
-    found = Round(number=number, way=way, seed=seed, operators=rng.choice([2, 2, 3]))
+def batches(rounds: int, seed: int, *, first: int = 1, mutant: str = "") -> Iterator[Batch]:
+    """Yield batches of so many rounds in all, numbered from *first* on, by both ways in turn."""
+    for index, number in enumerate(range(first, first + rounds, AT_ONCE)):
+        rng, way = random.Random(f"{seed} {number}"), WAYS[index % len(WAYS)]
+        operators = 2 if way == "leases" else rng.choice([2, 3])
+        numbers = range(number, min(number + AT_ONCE, first + rounds))
+        found = [Round(number=n, way=way, seed=seed, operators=operators, mutant=mutant) for n in numbers]
+        yield Batch(way, operators, found, rng, mutant)
+
+
+async def play_batch(ground: Ground, batch: Batch) -> list[Round]:
+    """Play the rounds of *batch* and judge each of them."""
+    for found in batch.rounds:
+        for name, nominal in found.quotas.items():  # before there is an operator: each of them reads them first
+            await ground.namespace(name, {"concurrency": {"nominal": nominal}})
     since = await asyncio.to_thread(current_revision, ground.etcd)
     ground.proxy.arm()
     started = time.monotonic()
-    async with arena(ground, found.operators, way, mutant) as rivals:
-        if way == "leases":
-            await rivals.leading(*rivals.replicas)
-        expected = await _submit(ground, rng, number)
-        try:
-            async with asyncio.timeout(ROUND_SECONDS):
-                if way == "frozen":
-                    await _freeze(rivals, rng)
-                await _all_at_rest(ground, expected)
-        except TimeoutError:
-            found.violations.append(f"Unfinished: {await _unfinished(ground, expected)}")
-        found.violations += [line for replica in rivals.replicas for line in replica.complaints(0)]
-        found.fenced = sum(replica.fenced for replica in rivals.replicas)
-    history = await asyncio.to_thread(read_history, ground.etcd, since=since, namespaces=[*QUOTAS, NAMESPACE])
-    _judge(found, history, expected)
-    writes = ground.proxy.writes
-    found.conflicts, found.writers = sum(w.code == 409 for w in writes), len({w.operator for w in writes})
-    if way == "leases" and found.writers < found.operators:
-        found.violations.append(f"NoRivals: only {found.writers} of {found.operators} operators wrote")
-    found.seconds = time.monotonic() - started
-    await _clear(ground)
-    return found
+    async with arena(ground, batch.operators, batch.way, batch.mutant) as rivals:
+        unfinished = await _play(rivals, batch)
+        complaints = [line for replica in rivals.replicas for line in replica.complaints(0)]
+        fenced = sum(replica.fenced for replica in rivals.replicas)
+    history = await asyncio.to_thread(read_history, ground.etcd, since=since)
+    for found in batch.rounds:
+        found.fenced, found.seconds = fenced, time.monotonic() - started
+        found.violations += complaints + [
+            f"Unfinished: {what}" for what in unfinished if what.split("/")[0] in found.quotas
+        ]
+        _judge(found, history, batch.expected)
+        _count(found, ground.proxy.writes)
+    spaces = [name for found in batch.rounds for name in found.quotas]
+    await asyncio.gather(*(ground.api.delete(f"{GROUP}/namespaces/{name}/longtasks") for name in spaces))
+    return batch.rounds
 
 
-async def _submit(ground: Ground, rng: random.Random, number: int) -> dict[str, Expected]:
-    """Create the tasks, every fifth of which fails once; return how each must end."""
-    names = list(QUOTAS) * (TASKS // len(QUOTAS))
-    expected = {}
-    for index, namespace in enumerate(names):
-        name, fails = f"r{number:03d}-{index:02d}", index % 5 == rng.randrange(5)
-        works = Act(after=rng.uniform(0.02, 0.4))
-        acts = (Act(exit=1, after=rng.uniform(0.02, 0.2)), works) if fails else (works,)
-        ground.kubelet.acts[(namespace, name)] = acts
-        body = {
-            "apiVersion": "longtask.dev/v1alpha1",
-            "kind": "LongTask",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {"image": "registry.example/task:1", "retry": {"backoff": QUICK}},
-        }
-        await ground.api.request("POST", f"{GROUP}/namespaces/{namespace}/longtasks", body)
+async def _play(rivals: Arena, batch: Batch) -> list[str]:
+    """Let the operators do all the tasks; return what they left undone."""
+    ground, spaces = rivals.ground, [name for found in batch.rounds for name in found.quotas]
+    if batch.way == "leases":
+        await rivals.leading(*rivals.replicas)
+    trouble = asyncio.create_task(_stutter(rivals, batch.rng) if batch.way == "leases" else _freeze(rivals, batch))
+    try:
+        async with asyncio.timeout(BATCH_SECONDS):
+            await asyncio.gather(*(_submit(ground, batch, found) for found in batch.rounds))
+            if batch.way == "frozen":
+                await trouble
+            while unfinished := await _unfinished(ground, spaces):  # noqa: ASYNC110 - other processes do it
+                await asyncio.sleep(0.3)
+    except TimeoutError:
+        return await _unfinished(ground, spaces)
+    finally:
+        trouble.cancel()
+        await asyncio.gather(trouble, return_exceptions=True)
+    return unfinished
+
+
+async def _submit(ground: Ground, batch: Batch, found: Round) -> None:
+    """Create the tasks of a round, all at once, every fifth of which fails once; note how each must end."""
+    spaces = list(found.quotas) * (TASKS // len(QUOTAS))
+    chosen, bodies = batch.rng.randrange(5), []
+    for index, namespace in enumerate(spaces):
+        name, fails = f"r{found.number:03d}-{index:02d}", index // len(QUOTAS) % 5 == chosen
+        works = Act(after=batch.rng.uniform(0.02, 0.8))
+        ground.kubelet.acts[(namespace, name)] = (Act(exit=1, after=0.1), works) if fails else (works,)
+        # Whoever sees a later task of a higher priority first begins with another one.
+        spec = {"image": "registry.example/task:1", "priority": batch.rng.randrange(10), "retry": {"backoff": QUICK}}
+        meta = {"name": name, "namespace": namespace}
+        bodies.append({"apiVersion": "longtask.dev/v1alpha1", "kind": "LongTask", "metadata": meta, "spec": spec})
         causes = ("Application", "Completed") if fails else ("Completed",)
-        expected[f"{namespace}/{name}"] = Expected(phase="Succeeded", causes=causes)
-    return expected
+        batch.expected[f"{namespace}/{name}"] = Expected(phase="Succeeded", causes=causes)
+    for body in bodies:
+        await ground.api.request("POST", f"{GROUP}/namespaces/{body['metadata']['namespace']}/longtasks", body)
 
 
-async def _freeze(rivals: Arena, rng: random.Random) -> None:
+async def _stutter(rivals: Arena, rng: random.Random) -> None:
+    """Stop one operator after the other for a moment, until cancelled."""
+    while True:
+        replica = rng.choice(rivals.replicas)
+        with _stopped(replica):
+            await asyncio.sleep(rng.uniform(0.05, 0.6))
+        await asyncio.sleep(rng.uniform(0.2, 0.8))
+
+
+async def _freeze(rivals: Arena, batch: Batch) -> None:
     """Stop whoever leads, at a moment of chance, until another leads; then let it go on."""
     leader = await _leader(rivals)
-    await asyncio.sleep(rng.uniform(0.0, 1.5))
-    leader.freeze()
-    try:
-        others = [replica for replica in rivals.replicas if replica is not leader]
-        async with asyncio.timeout(30):
+    others = [replica for replica in rivals.replicas if replica is not leader]
+    while not _has_begun(rivals.ground.proxy.writes, batch):  # noqa: ASYNC110 - another process does it
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(batch.rng.uniform(0.0, 1.5))
+    with _stopped(leader):
+        async with asyncio.timeout(60):
             while not any(replica.says("leading") for replica in others):  # noqa: ASYNC110 - another process does it
                 await asyncio.sleep(0.02)
-        await asyncio.sleep(rng.uniform(0.0, 0.6))
+        await asyncio.sleep(batch.rng.uniform(0.0, 0.6))
+
+
+@contextlib.contextmanager
+def _stopped(replica: Replica) -> Iterator[None]:
+    if not replica.runs:
+        yield
+        return
+    replica.freeze()
+    try:
+        yield
     finally:
-        leader.thaw()
+        replica.thaw()
 
 
 async def _leader(rivals: Arena) -> Replica:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             for replica in rivals.replicas:
                 if replica.says("leading"):
@@ -182,36 +265,52 @@ async def _leader(rivals: Arena) -> Replica:
             await asyncio.sleep(0.02)
 
 
-async def _all_at_rest(ground: Ground, expected: dict[str, Expected]) -> None:
-    while await _unfinished(ground, expected):  # noqa: ASYNC110 - other processes do it
-        await asyncio.sleep(0.2)
-
-
-async def _unfinished(ground: Ground, expected: dict[str, Expected]) -> list[str]:
-    """Return what is still to come: tasks that run, ledger lines, finalizers."""
+async def _unfinished(ground: Ground, spaces: Sequence[str]) -> list[str]:
+    """Return what is still to come, each with its tenant before a slash: tasks that run, ledger lines, finalizers."""
     found = []
-    for namespace in QUOTAS:
-        for task in await ground.api.items(f"{GROUP}/namespaces/{namespace}/longtasks"):
-            key, phase = f"{namespace}/{task['metadata']['name']}", (task.get("status") or {}).get("phase")
-            if key in expected and phase not in FINISHED:
-                found.append(f"{key} {phase}")
-        for pod in await ground.api.items(f"/api/v1/namespaces/{namespace}/pods"):
-            if "longtask.dev/accounting" in (pod["metadata"].get("finalizers") or []):
-                found.append(f"pod {pod['metadata']['name']} is held")
+    for task in await ground.api.items(f"{GROUP}/longtasks"):
+        space, phase = task["metadata"]["namespace"], (task.get("status") or {}).get("phase")
+        if space in spaces and phase not in FINISHED:
+            found.append(f"{space}/{task['metadata']['name']} {phase}")
+    for pod in await ground.api.items("/api/v1/pods"):
+        space = pod["metadata"]["namespace"]
+        if space in spaces and "longtask.dev/accounting" in (pod["metadata"].get("finalizers") or []):
+            found.append(f"{space}/{pod['metadata']['name']} is held")
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
     for ledger in await ground.api.items(path, labelSelector="app.kubernetes.io/component=ledger"):
-        found += ["ledger " + line for line in ledger_text(ledger).splitlines()]
+        space = ledger["metadata"]["name"].removeprefix(TENANT_LEDGER)
+        found += [f"{space}/ledger {line}" for line in ledger_text(ledger).splitlines()]
     return found
 
 
 def _judge(found: Round, history: Sequence[Change], expected: dict[str, Expected]) -> None:
-    limits = {name: quota["concurrency"]["nominal"] for name, quota in QUOTAS.items()}
-    quotas = QuotaAuditor(limits).replay(history)
+    ours = [c for c in history if c.namespace in found.quotas or _ledger_of(c.name) in found.quotas]
+    wanted = {key: end for key, end in expected.items() if key.split("/")[0] in found.quotas}
+    quotas = QuotaAuditor(found.quotas).replay(ours)
     found.most = dict(quotas.most)
-    for violation in [*Auditor().replay(history).finish(expected), *quotas.violations]:
+    for violation in [*Auditor().replay(ours).finish(wanted), *quotas.violations]:
         found.violations.append(f"{violation.rule}: {violation.about} at {violation.revision}: {violation.message}")
 
 
-async def _clear(ground: Ground) -> None:
-    for namespace in QUOTAS:
-        await ground.api.delete(f"{GROUP}/namespaces/{namespace}/longtasks")
+def _count(found: Round, writes: Sequence[Write]) -> None:
+    """Count who wrote the ledgers of the round; where each has a Lease, all of them must have."""
+    ours = [w for w in writes if w.namespace in found.quotas or _is_ledger(w, found)]
+    found.conflicts = sum(write.code == 409 for write in ours)
+    found.ledger_writers = len({write.operator for write in ours if _is_ledger(write, found)})
+    needed = found.operators if found.way == "leases" else 2
+    if found.ledger_writers < needed:
+        found.violations.append(f"NoRivals: {found.ledger_writers} of {found.operators} operators wrote its ledgers")
+
+
+def _has_begun(writes: Sequence[Write], batch: Batch) -> bool:
+    """Tell whether a ledger of each round was written."""
+    return all(any(_is_ledger(write, found) for write in writes) for found in batch.rounds)
+
+
+def _is_ledger(write: Write, found: Round) -> bool:
+    return write.resource == "configmaps" and _ledger_of(write.name) in found.quotas
+
+
+def _ledger_of(name: str) -> str:
+    """Return the tenant whose own ledger has that name; empty where it is none."""
+    return name.removeprefix(TENANT_LEDGER) if name.startswith(TENANT_LEDGER) else ""
