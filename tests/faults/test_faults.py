@@ -1,7 +1,7 @@
 """A crash, a lost answer or a false failure at the writes of every scenario: no promise is ever broken.
 
-CI meets each write of every scenario once, and plants each bug once; `make test-faults` runs all trials. All
-of it shares two control planes, which come up once.
+CI meets each write of every scenario once, plants each bug once and lets operators that all lead play some rounds;
+`make test-faults` runs all trials. All of it shares two control planes, which come up once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from devcluster.errors import DevclusterError
 from tests.faults.ground import stand_all
 from tests.faults.mutants import MUTANTS
 from tests.faults.planted import PLANTED, Planted, find_all
+from tests.faults.rivals import AT_ONCE, Round, batches, play_rounds
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.suite import MODES, Report, plan, sweep
 from tests.support import auditor, auditor_quota
@@ -34,6 +35,8 @@ GROUNDS = 2
 SEED = 1
 #: Faults that must have met a write. The write of a release may be shared with the next one, so some meet none.
 LEAST_TRIALS, UNMET = 250, 0.02
+#: Of operators that lead at once.
+ROUNDS = 20
 BLIND = "blind-ledger-write"
 T = TypeVar("T")
 
@@ -142,3 +145,32 @@ def test_each_rule_has_a_planted_bug() -> None:
     rules = {name for name in named if name[0].isupper() and name not in ("LongTask", "Job", "Pod", "Lost")}
     assert rules == {planted.rule.partition(":")[0] for planted in PLANTED}
     assert {planted.mutant for planted in PLANTED} == set(MUTANTS) - {BLIND}
+
+
+@pytest.fixture(scope="module")
+def all_rounds(arena: Arena) -> list[Round]:
+    """Let operators that lead at once play some rounds, and some without the ledger's precondition."""
+    true, planted = batches(ROUNDS, SEED), batches(AT_ONCE, SEED, first=ROUNDS + 1, mutant=BLIND)
+    return arena.run(play_rounds(arena.grounds, [*true, *planted]))
+
+
+@pytest.fixture(scope="module")
+def rounds(all_rounds: list[Round]) -> list[Round]:
+    return [found for found in all_rounds if not found.mutant]
+
+
+def test_operators_that_lead_at_once_exceed_no_quota(rounds: list[Round]) -> None:
+    assert {found.number: found.violations for found in rounds if found.violations} == {}
+    assert len(rounds) == ROUNDS
+
+
+def test_they_did_meet(rounds: list[Round]) -> None:
+    """Each round had two operators that wrote its ledgers, and each tenant all that its quota gives."""
+    assert [found.number for found in rounds if found.ledger_writers < 2] == []
+    assert [found.most for found in rounds] == [found.quotas for found in rounds]
+    assert [found.number for found in rounds if found.way == "leases" and not found.conflicts] == []
+
+
+def test_without_the_ledgers_precondition_promises_are_broken(all_rounds: list[Round]) -> None:
+    broken = {line.partition(":")[0] for found in all_rounds if found.mutant for line in found.violations}
+    assert broken & {"QuotaExceeded", "EarlyRelease", "LedgerFirst"}
