@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test test-unit test-integration test-e2e test-faults bench lint format generate check-generated images lock clean-cache
+.PHONY: help demo down test test-unit test-integration test-e2e test-stories test-faults bench lint format generate check-generated images lock clean-cache
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test-integration: .venv/ready  ## Tests on a real API server
 
 test-e2e: .venv/ready  ## Tests on a real kubelet
 	@$(PY) tools/run_tests.py e2e
+
+test-stories: .venv/ready  ## 50,000 stories of each model of admission, an hour; STORIES=1000: so many
+	@LONGTASK_STORIES=$(or $(STORIES),50000) $(PY) tools/run_tests.py stories
 
 test-faults: .venv/ready  ## A crash at every write of every scenario, one line of JSON per trial
 	@mkdir -p build && PYTHONPATH=operator:worker-image:. $(PY) -m tests.faults --out build/faults.jsonl

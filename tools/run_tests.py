@@ -1,4 +1,4 @@
-"""Runs the project's checks: `run_tests.py lint|unit|integration|e2e|all`. Stops at the first part that fails."""
+"""Runs the project's checks: `run_tests.py lint|unit|integration|e2e|stories|all`. Stops at the first that fails."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 _UNIT = ["tests/unit", "tests/arch"]
+_MODELS = [f"tests/unit/core/test_{name}.py" for name in ("admission", "cohort_admission", "preemption")]
 _NO_CLUSTER = "not integration and not e2e"
 
 LINT: list[tuple[str, list[str]]] = [
@@ -29,6 +30,7 @@ PARTS: dict[str, list[tuple[str, list[str]]]] = {
     "integration": [("integration tests", ["-m", "integration", "tests"])],
     "e2e": [("end-to-end tests", ["-m", "e2e", "tests"])],
 }
+PARTS["stories"] = [("stories", ["-m", _NO_CLUSTER, *_MODELS, "-k", "keeps_its_promises"])]
 PARTS["all"] = [step for part in ("lint", "unit", "contract") for step in PARTS[part]] + [
     ("tests on real clusters", ["-m", "integration or e2e", "tests"])
 ]

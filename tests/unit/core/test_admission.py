@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from longtask_operator.core.quota import Amounts, Limits, exceeds_max_size, usag
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
 from tests.builders import SMALLEST, START, at
+from tests.support.stories import how_many
 
 MEDIUM, LARGE = Size(cpu=1000, memory=2 * GIBIBYTE), Size(cpu=4000, memory=8 * GIBIBYTE)
 
@@ -323,14 +323,13 @@ class Admission(RuleBasedStateMachine):
         assert {candidate.entry.uid for candidate in self.queue} == set(self.waiting)
 
 
-#: Stories told by default; HYPOTHESIS_PROFILE=thorough tells fifty times as many.
+#: Stories told by default; `make test-stories` tells 50,000.
 RUNS, STEPS = 1000, 12
 
 
 def test_admission_keeps_its_promises_whatever_happens() -> None:
-    factor = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1
     run_state_machine_as_test(
-        Admission, settings=settings(max_examples=RUNS * factor, stateful_step_count=STEPS, deadline=None)
+        Admission, settings=settings(max_examples=how_many(RUNS), stateful_step_count=STEPS, deadline=None)
     )
 
 

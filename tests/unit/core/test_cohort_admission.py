@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +16,7 @@ from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import Size
 from tests.builders import SMALLEST, START
 from tests.support.cohort import LARGE, Cohort, limits
+from tests.support.stories import how_many
 
 
 def admitted_alone(**members: Limits) -> int:
@@ -267,12 +267,11 @@ class CohortAdmission(RuleBasedStateMachine):
                 )
 
 
-#: Stories told by default; HYPOTHESIS_PROFILE=thorough tells fifty times as many.
+#: Stories told by default; `make test-stories` tells 50,000.
 RUNS, STEPS = 1000, 12
 
 
 def test_a_cohort_keeps_its_promises_whatever_happens() -> None:
-    factor = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1
     run_state_machine_as_test(
-        CohortAdmission, settings=settings(max_examples=RUNS * factor, stateful_step_count=STEPS, deadline=None)
+        CohortAdmission, settings=settings(max_examples=how_many(RUNS), stateful_step_count=STEPS, deadline=None)
     )

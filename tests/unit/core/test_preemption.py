@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,6 +19,7 @@ from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import Size
 from tests.builders import SMALLEST, START, at
 from tests.support.cohort import LARGE, Cohort, limits
+from tests.support.stories import how_many
 
 HOUR = 3600
 
@@ -510,14 +510,13 @@ class Preemption(RuleBasedStateMachine):
                     assert head.entry.uid in {claim.uid for claim in self.cohort.claims}
 
 
-#: Stories told by default; HYPOTHESIS_PROFILE=thorough tells fifty times as many.
+#: Stories told by default; `make test-stories` tells 50,000.
 RUNS, STEPS = 1000, 14
 
 
 def test_preemption_keeps_its_promises_whatever_happens() -> None:
-    factor = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1
     run_state_machine_as_test(
-        Preemption, settings=settings(max_examples=RUNS * factor, stateful_step_count=STEPS, deadline=None)
+        Preemption, settings=settings(max_examples=how_many(RUNS), stateful_step_count=STEPS, deadline=None)
     )
 
 
