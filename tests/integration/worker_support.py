@@ -72,7 +72,7 @@ class ReportServer:
 
     def rotate_ca(self, *, tell: bool = True) -> None:
         """Serve with a certificate of a new CA; *tell*: the worker's file follows."""
-        ca, cert, key = _make_chain()
+        ca, cert, key = make_chain()
         pair = self.directory / "server.pem"
         pair.write_bytes(key + cert)
         self.context.load_cert_chain(pair)
@@ -174,7 +174,7 @@ def _serve(owner: ReportServer, port: int) -> _Server:
     return server
 
 
-def _make_chain() -> tuple[bytes, bytes, bytes]:
+def make_chain() -> tuple[bytes, bytes, bytes]:
     """Return a CA, a certificate for 127.0.0.1 and its key, as PEM."""
     now = dt.datetime.now(dt.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

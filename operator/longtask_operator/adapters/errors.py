@@ -58,6 +58,12 @@ class Unavailable(ApiError):  # noqa: N818
         self.retry_after = retry_after
 
 
+class WebhookFailed(Unavailable):
+    """500: an admission webhook did not answer and its policy is to refuse. Nothing was written."""
+
+
+#: How the API server says that it could not ask a webhook; it asks before it stores anything.
+_WEBHOOK_FAILURE = "failed calling webhook"
 #: How the API server says that RBAC is why; admission (quota, policy, Pod Security) never says it.
 _RBAC_REFUSAL = re.compile(r"User \".*\" cannot [a-z]+ resource ")
 
@@ -85,5 +91,6 @@ def error_of(status: int, body: Mapping[str, Any], retry_after: str | None = Non
         return _BY_STATUS[status](status, reason, message, body.get("details"))
     if status == 429 or status >= 500 or status == 401:
         delay = float(retry_after) if retry_after and retry_after.isdigit() else 1.0
-        return Unavailable(status, reason or "Unavailable", message, delay)
+        kind_of_outage = WebhookFailed if _WEBHOOK_FAILURE in message else Unavailable
+        return kind_of_outage(status, reason or "Unavailable", message, delay)
     return ApiError(status, reason, message, body.get("details"))

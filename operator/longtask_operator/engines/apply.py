@@ -17,6 +17,7 @@ from longtask_operator.adapters.errors import (
     KindMissing,
     NoPermission,
     NotFound,
+    WebhookFailed,
 )
 from longtask_operator.adapters.kube import Json, resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
@@ -284,7 +285,7 @@ class Applier:
             raise
         except SpecError as error:
             raise _refused(action.entry, error.message) from error
-        except (Forbidden, Invalid) as error:
+        except (Forbidden, Invalid, WebhookFailed) as error:
             created = await self._adopt_despite(seen.task, action.entry, error)
         self._take_in_job(created)
 

@@ -31,6 +31,12 @@ def test_an_answer_becomes_an_error_of_ours(status: int, reason: str, expected: 
     assert (error.status, error.message) == (status, "m")
 
 
+def test_a_webhook_that_does_not_answer_is_told_from_an_outage() -> None:
+    message = 'Internal error occurred: failed calling webhook "x.example.com": connection refused'
+    assert isinstance(error_of(500, {"reason": "InternalError", "message": message}), errors.WebhookFailed)
+    assert not isinstance(error_of(500, {"reason": "InternalError", "message": "etcd"}), errors.WebhookFailed)
+
+
 @pytest.mark.parametrize(("header", "seconds"), [(None, 1.0), ("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 1.0)])
 def test_when_to_try_again(header: str | None, seconds: float) -> None:
     error = error_of(429, {}, header)

@@ -1,0 +1,185 @@
+"""What the cluster refuses is a wait, on the real API server with real webhooks; quotas and policies are in tests/e2e.
+
+All stories are played at the same time, each with a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.worker_support import make_chain
+from tests.support.live import Json, RefusedError, await_
+from tests.support.operating import Stage
+from tests.support.operator_process import free_port
+from tests.support.tenants import Story, Tenant, Told, told
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+CA, CERTIFICATE, KEY = make_chain()
+
+
+class Denies(BaseHTTPRequestHandler):
+    """Denies whatever it is asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        denied = {
+            "uid": review["request"]["uid"],
+            "allowed": False,
+            "status": {"message": "no budget code", "code": 403},
+        }
+        answer = json.dumps({**review, "response": denied}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def a_webhook_may_deny_the_job(ground: Stage, denying: int) -> None:
+    tenant = Tenant.open(ground, "denied-job")
+    with webhook(tenant, denying, "batch", "jobs"):
+        assert "denied the request: no budget code" in refused(tenant)["message"]
+    tenant.until(Admitted=1)
+
+
+def a_webhook_may_deny_the_pod(ground: Stage, denying: int) -> None:
+    tenant = Tenant.open(ground, "denied-pod")
+    with webhook(tenant, denying, "", "pods"):
+        assert "denied the request: no budget code" in refused(tenant)["message"]
+    tenant.until(Admitted=1)
+    tenant.stage.pod_of("a")
+
+
+def a_webhook_that_does_not_answer_refuses_the_job(ground: Stage) -> None:
+    """Its failurePolicy is Fail: the API server answers 500, and the sentence names the webhook."""
+    tenant = Tenant.open(ground, "silent-job")
+    with webhook(tenant, free_port(), "batch", "jobs"):
+        assert 'failed calling webhook "silent-job.example.com"' in refused(tenant)["message"]
+    tenant.until(Admitted=1)
+
+
+def a_webhook_that_does_not_answer_refuses_the_pod_in_the_end(ground: Stage) -> None:
+    """After half a minute: until then it may be a fault that passes."""
+    tenant = Tenant.open(ground, "silent-pod")
+    with webhook(tenant, free_port(), "", "pods"):
+        assert 'failed calling webhook "silent-pod.example.com"' in refused(tenant)["message"]
+    tenant.until(Admitted=1)
+    tenant.stage.pod_of("a")
+
+
+def a_quota_on_jobs_refuses_the_job(ground: Stage) -> None:
+    tenant = Tenant.open(ground, "no-jobs")
+    path = f"/api/v1/namespaces/{tenant.name}/resourcequotas"
+    body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "jobs"}}
+    ground.client.request("POST", path, body | {"spec": {"hard": {"count/jobs.batch": "0"}}})
+    counted = lambda: (ground.client.request("GET", f"{path}/jobs").get("status") or {}).get("hard")  # noqa: E731
+    await_("the quota at work", counted, 30)
+    assert "exceeded quota: jobs" in refused(tenant)["message"]
+    ground.client.request("DELETE", f"{path}/jobs")
+    tenant.until(Admitted=1)
+
+
+def refused(tenant: Tenant) -> Json:
+    """Return what a new task says of its place, once nothing is left of its attempt."""
+    tenant.submit("a")
+    queue = tenant.until_waits("a", "RefusedByCluster")
+    path = f"/api/v1/namespaces/{tenant.stage.home}/configmaps/longtask-ledger-tenant-{tenant.name}"
+
+    def nothing_is_held() -> bool:
+        ledger = (tenant.stage.client.find(path) or {}).get("data") or {}
+        return not tenant.stage.tasks.jobs("a") and not ledger.get("attempts", "").strip()
+
+    await_(f"{tenant.name}: neither Job nor ledger entry", nothing_is_held, 30)
+    return queue
+
+
+@contextmanager
+def webhook(tenant: Tenant, port: int, group: str, plural: str) -> Iterator[None]:
+    """Let the API server ask a webhook about every such object in the namespace of *tenant*."""
+    client, name = tenant.stage.client, f"{tenant.name}.example.com"
+    entry = {
+        "name": name,
+        "rules": [{"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [plural]}],
+        "clientConfig": {"url": f"https://127.0.0.1:{port}/", "caBundle": base64.b64encode(CA).decode()},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": tenant.name}},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "timeoutSeconds": 2,
+    }
+    api = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    client.request("POST", WEBHOOKS, {**api, "metadata": {"name": name}, "webhooks": [entry]})
+    try:
+        await_(f"{name} at work", lambda: asks(tenant, plural), 30)
+        yield
+    finally:
+        client.request("DELETE", f"{WEBHOOKS}/{name}")
+
+
+def asks(tenant: Tenant, plural: str) -> bool:
+    """Tell whether the webhook is asked about objects like those of the operator."""
+    spec = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
+    pod: Json = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": spec}
+    job: Json = {**pod, "apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": spec}}}
+    path, body = ("/apis/batch/v1", job) if plural == "jobs" else ("/api/v1", pod)
+    try:
+        query = {"dryRun": "All"}
+        tenant.stage.client.request("POST", f"{path}/namespaces/{tenant.name}/{plural}", body, query=query)
+    except RefusedError as error:
+        return "webhook" in error.message
+    return False
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[int]:
+    """Serve `Denies` on a port of loopback, with a certificate of CA."""
+    pem = folder / "server.pem"
+    pem.write_bytes(KEY + CERTIFICATE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Denies)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+DENIED = [a_webhook_may_deny_the_job, a_webhook_may_deny_the_pod]
+OTHERS: list[Story] = [
+    a_webhook_that_does_not_answer_refuses_the_job,
+    a_webhook_that_does_not_answer_refuses_the_pod_in_the_end,
+    a_quota_on_jobs_refuses_the_job,
+]
+NAMES = [story.__name__ for story in (*DENIED, *OTHERS)]
+
+
+@pytest.fixture(scope="module")
+def stories(control_plane: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    with serving(tmp_path_factory.mktemp("webhook")) as port:
+        all_of_them = [*(partial(story, denying=port) for story in DENIED), *OTHERS]
+        with told(control_plane, tmp_path_factory.mktemp("operator"), "refusals", all_of_them, {}) as found:
+            yield found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_story(stories: Told, name: str) -> None:
+    list(stories.values())[NAMES.index(name)].result()
