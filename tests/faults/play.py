@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.faults.api import ApiFault, Json
@@ -23,17 +23,26 @@ PATIENCE = 25.0  #: seconds for one step, a restart of the operator and the wait
 FINISHED = ("Succeeded", "Failed", "Cancelled")
 
 
+def lender_of(namespace: str) -> str:
+    """Return the namespace of the tenant that lends to that of *namespace*."""
+    return f"{namespace}-lender"
+
+
 class Stuck(AssertionError):  # noqa: N818 - what the trial is then
     """A step did not come to pass in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A story with a name. *quota* is the spec of its tenant's TenantQuota; without one the default holds."""
+    """A story with a name. *quota* is the spec of its tenant's TenantQuota; without one the default holds.
+
+    With *lender*, a second tenant with that quota is in a cohort with the first.
+    """
 
     name: str
     story: Callable[[Play], Awaitable[None]]
     quota: Json | None = None
+    lender: Json | None = None
     about: str = ""
     fresh: bool = False  #: a namespace, and so a ledger, of its own for each trial
     counts_quota: bool = False  #: count writes to the tenant's quota too; they come when they like, if nobody waits
@@ -57,7 +66,16 @@ class Play:
         """Tell whether a write of the operator belongs to this play: one to its objects, or to a ledger."""
         if write.resource.startswith("tenantquotas"):
             return self.scenario.counts_quota and write.name == self.namespace
-        return write.namespace == self.namespace or write.resource == "configmaps"
+        return write.namespace in self.namespaces or write.resource == "configmaps"
+
+    @property
+    def namespaces(self) -> list[str]:
+        """All that the play takes place in."""
+        return [self.namespace, *([lender_of(self.namespace)] if self.scenario.lender is not None else [])]
+
+    def as_lender(self) -> Play:
+        """Return the same play with the lender's namespace as its own; the tasks' names must differ."""
+        return replace(self, namespace=lender_of(self.namespace))
 
     async def submit(self, name: str, *acts: Act, **spec: Any) -> None:
         """Create a task whose attempts do what *acts* say, the last of them again and again."""

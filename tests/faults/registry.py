@@ -22,7 +22,11 @@ JOB_RACE = {"Job deleted": "whether the Job controller or the operator's next lo
 
 
 def scenario(
-    *, quota: dict[str, Any] | None = None, fresh: bool = False, may_differ: dict[str, str] | None = None
+    *,
+    quota: dict[str, Any] | None = None,
+    lender: dict[str, Any] | None = None,
+    fresh: bool = False,
+    may_differ: dict[str, str] | None = None,
 ) -> Callable[[Story], Story]:
     """Add a story to the scenarios, under its name with dashes; its docstring says what it is about."""
 
@@ -30,7 +34,7 @@ def scenario(
         name = story.__name__.replace("_", "-")
         about = (story.__doc__ or "").strip()
         SCENARIOS[name] = Scenario(
-            name=name, story=story, quota=quota, about=about, fresh=fresh, may_differ=may_differ or {}
+            name=name, story=story, quota=quota, lender=lender, about=about, fresh=fresh, may_differ=may_differ or {}
         )
         return story
 

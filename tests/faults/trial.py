@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 from tests.faults.ground import Ground
 from tests.faults.operators import Replica, quiet
 from tests.faults.oracle import creations, differences, is_ended, state_of, without_numbers, words_of
-from tests.faults.play import GROUP, Play, Scenario, Stuck
+from tests.faults.play import GROUP, Play, Scenario, Stuck, lender_of
 from tests.faults.proxy import Fault, Mode, Write
 from tests.support.auditor import Auditor, Expected, ledger_text
 from tests.support.auditor_history import Change, current_revision, read_history
@@ -112,10 +113,13 @@ class Stage:
     async def fresh_play(self, scenario: Scenario) -> Play:
         self.ground.plays += 1
         if scenario.fresh or scenario.name not in self._namespaces:
-            self._namespaces[scenario.name] = f"f-{scenario.name}-{self.ground.plays}"
-            await self.ground.namespace(self._namespaces[scenario.name], scenario.quota)
-            if scenario.quota is not None:
-                await self._knows_quota(self._namespaces[scenario.name])
+            name = self._namespaces[scenario.name] = f"f-{scenario.name}-{self.ground.plays}"
+            cohort = {"cohort": name} if scenario.lender is not None else {}
+            for space, quota in ((name, scenario.quota), (lender_of(name), scenario.lender)):
+                if space == name or quota is not None:
+                    await self.ground.namespace(space, None if quota is None else quota | cohort)
+                if quota is not None:
+                    await self._knows_quota(space)
         return Play(self.ground, scenario, self._namespaces[scenario.name], f"-t{self.ground.plays:04d}")
 
     async def _knows_quota(self, name: str) -> None:
@@ -129,7 +133,7 @@ class Stage:
         """After a broken trial: leave its namespace, take away what it left and start the operator anew."""
         name = self._namespaces.pop(scenario.name, None)
         if name:
-            await self.ground.api.delete(f"{GROUP}/namespaces/{name}/longtasks")
+            await self._empty(scenario, name)
         await self.replica.kill()
         self.ground.proxy.ledgers_read.clear()
         await self.ready()
@@ -137,8 +141,12 @@ class Stage:
     async def clear(self, scenario: Scenario) -> None:
         """Take the finished tasks of a scenario away, so that the operator's start stays quick."""
         if name := self._namespaces.get(scenario.name):
-            await self.ground.api.delete(f"{GROUP}/namespaces/{name}/longtasks")
+            await self._empty(scenario, name)
             await self.quiet(1.0)
+
+    async def _empty(self, scenario: Scenario, name: str) -> None:
+        for space in [name, *([lender_of(name)] if scenario.lender is not None else [])]:
+            await self.ground.api.delete(f"{GROUP}/namespaces/{space}/longtasks")
 
     def succeed_as(self, identity: str | None) -> None:
         """Start the next operator under that name; None: the name it has."""
@@ -234,13 +242,18 @@ async def trial(
 
 
 async def _begin(stage: Stage, scenario: Scenario) -> Opening:
-    started, api = time.monotonic(), stage.ground.api
+    started = time.monotonic()
     play = await stage.fresh_play(scenario)
     since = await asyncio.to_thread(current_revision, stage.ground.etcd)
-    body = await api.find(f"{GROUP}/tenantquotas/{play.namespace}")
-    spec = {"metadata": {"name": play.namespace}, "spec": DEFAULT_QUOTA} if body is None else body
-    quota = Change(revision=since, kind="TenantQuota", namespace="", name=play.namespace, body=spec)
-    return Opening(play=play, since=since, quotas=[quota], started=started)
+    quotas = [await _quota_of(stage, tenant, since) for tenant in play.namespaces]
+    return Opening(play=play, since=since, quotas=quotas, started=started)
+
+
+async def _quota_of(stage: Stage, tenant: str, since: int) -> Change:
+    """Return the quota that *tenant* has from the beginning."""
+    body = await stage.ground.api.find(f"{GROUP}/tenantquotas/{tenant}")
+    spec = {"metadata": {"name": tenant}, "spec": DEFAULT_QUOTA} if body is None else body
+    return Change(revision=since, kind="TenantQuota", namespace="", name=tenant, body=spec)
 
 
 async def _let_late_writes_go(stage: Stage, fault: Fault) -> None:
@@ -265,19 +278,19 @@ async def _settles(stage: Stage, play: Play, wanted: Reference) -> list[str]:
 
 async def _state(stage: Stage, play: Play) -> Json:
     """Return all that this play has left in its namespace and in the ledgers, masked."""
-    api, space = stage.ground.api, play.namespace
+    api, ledger_label = stage.ground.api, "app.kubernetes.io/component=ledger"
+    kinds = (f"{GROUP}/namespaces/%s/longtasks", "/apis/batch/v1/namespaces/%s/jobs", "/api/v1/namespaces/%s/pods")
     lists = await asyncio.gather(
-        api.items(f"{GROUP}/namespaces/{space}/longtasks"),
-        api.items(f"/apis/batch/v1/namespaces/{space}/jobs"),
-        api.items(f"/api/v1/namespaces/{space}/pods"),
-        api.items(f"/api/v1/namespaces/{NAMESPACE}/configmaps", labelSelector="app.kubernetes.io/component=ledger"),
+        *(api.items(kind % space) for kind in kinds for space in play.namespaces),
+        api.items(f"/api/v1/namespaces/{NAMESPACE}/configmaps", labelSelector=ledger_label),
     )
-    tasks, jobs, pods = ([body for body in bodies if _is_of(body, play)] for bodies in lists[:3])
-    ledgers = [ledger_text(ledger) for ledger in lists[3]]
+    number, found = len(play.namespaces), [[body for body in bodies if _is_of(body, play)] for bodies in lists[:-1]]
+    tasks, jobs, pods = (list(chain(*found[kind * number : (kind + 1) * number])) for kind in range(len(kinds)))
+    ledgers = [ledger_text(ledger) for ledger in lists[-1]]
     if "Job deleted" in play.scenario.may_differ:
         jobs = [job for job in jobs if not is_ended(job)]
-    found = state_of(tasks, jobs, pods, ledgers, words_of(play.uids, play.suffix, play.namespace))
-    return without_numbers(found) if "attempt" in play.scenario.may_differ else found
+    state = state_of(tasks, jobs, pods, ledgers, words_of(play.uids, play.suffix, play.namespace))
+    return without_numbers(state) if "attempt" in play.scenario.may_differ else state
 
 
 def _is_at_rest(state: Json) -> bool:
@@ -295,7 +308,7 @@ def _is_of(body: Json, play: Play) -> bool:
 async def _history(stage: Stage, opening: Opening) -> list[Change]:
     """Return what happened to this play's objects, and to the ledgers, the quotas first."""
     play = opening.play
-    spaces = [play.namespace, NAMESPACE]
+    spaces = [*play.namespaces, NAMESPACE]
     changes = await asyncio.to_thread(read_history, stage.ground.etcd, since=opening.since, namespaces=spaces)
     # What went has no body any more: its name says whose it was.
     ours = [c for c in changes if c.kind in ("ConfigMap", "TenantQuota") or play.suffix in c.name]

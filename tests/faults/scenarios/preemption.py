@@ -24,3 +24,23 @@ async def preempt(play: Play) -> None:
     await play.until("a", "Succeeded")
     play.tell("c")
     await play.finished("c")
+
+
+@scenario(
+    quota={"concurrency": {"nominal": 1}},
+    lender={"concurrency": {"nominal": 1}, "preemption": "ReclaimWithinCohort"},
+)
+async def reclaim(play: Play) -> None:
+    """A lender takes back what another tenant borrowed; of its two attempts the younger one gives way, alone."""
+    await play.submit("c", WORKS)
+    await play.until("c", "Running")
+    await play.submit("a", WORKS, SUCCEEDS, retry={"limits": {"application": 0}, "backoff": QUICK})
+    await play.until("a", "Running")
+    lender = play.as_lender()
+    await lender.submit("b", WORKS)
+    await lender.until("b", "Running")
+    await play.queued("a", "CohortExhausted")
+    lender.tell("b")
+    await play.until("a", "Succeeded")
+    play.tell("c")
+    await play.finished("c")
