@@ -55,6 +55,7 @@ class Operator:
         """Start it; returns at once."""
         environment = {
             **os.environ,
+            **_image_environment(),
             "KUBECONFIG": str(self.kubeconfig),
             "PYTHONPATH": str(ROOT / "operator"),
             "LONGTASK_OPERATOR_IDENTITY": "bench",
@@ -150,6 +151,12 @@ def scene(
         _keep_log(operator)
         operator.stop()
         cluster.down()
+
+
+def _image_environment() -> dict[str, str]:
+    """Return how the operator's image sets up memory allocation."""
+    words = (ROOT / "operator" / "Dockerfile").read_text().replace("\\\n", " ").split()
+    return dict(word.split("=", 1) for word in words if word.startswith("MALLOC_") and "=" in word)
 
 
 def _keep_log(operator: Operator) -> None:

@@ -41,6 +41,7 @@ from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.pacing import Postponement, WriteBudget
 from longtask_operator.engines.quotas import Quotas
+from longtask_operator.engines.refused_pods import RefusedPods
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.resizer import Resizer
 from longtask_operator.engines.sight import Sight
@@ -245,7 +246,7 @@ class SimOperator:
         quotas.listeners += [admission.limits_changed, evictions.limits_changed]
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)
-        applier = Applier(context, admission, lambda: "CA", book.heard, resizer)
+        applier = Applier(context, admission, lambda: "CA", book.heard, resizer, RefusedPods(context))
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
             gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20, self._loop.time), keys, sight),

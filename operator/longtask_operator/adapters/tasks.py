@@ -31,6 +31,7 @@ _META = (
 )
 #: Conditions that are present only while True and end nothing.
 WARNINGS = frozenset({ConditionType.STUCK, ConditionType.DEADLINE_AT_RISK})
+_NO_WARNINGS: frozenset[str] = frozenset()  #: of nearly all: one for all, an empty one takes 200 bytes
 _NOISE = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -84,7 +85,7 @@ def observe_task(body: Mapping[str, Any]) -> TaskRecord:
         user=sys.intern(person_of(kept["annotations"])),
         claim=claim_of(data),
         packed=pack(orjson.dumps(data)),
-        warnings=frozenset(c["type"] for c in status.get("conditions") or () if c["type"] in WARNINGS),
+        warnings=frozenset(c["type"] for c in status.get("conditions") or () if c["type"] in WARNINGS) or _NO_WARNINGS,
         reports=status.get("phase") == "Running" and "lastReportTime" in (status.get("progress") or {}),
     )
 
@@ -92,7 +93,7 @@ def observe_task(body: Mapping[str, Any]) -> TaskRecord:
 class ParsedTasks:
     """The tasks that were parsed last, so that one looked at again unchanged is not parsed again."""
 
-    def __init__(self, limit: int = 1_000) -> None:
+    def __init__(self, limit: int = 250) -> None:
         self._limit = limit
         self._parsed: dict[str, tuple[int, LongTask]] = {}  #: uid -> version and task, the one used last at the end
 

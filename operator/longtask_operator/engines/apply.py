@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -50,14 +50,12 @@ from longtask_operator.core.jobs import build_job, job_name
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView, is_unchanged, observe_job, observe_pod
 from longtask_operator.core.patching import contains_null, merge_diff
-from longtask_operator.core.refusal import Refused, is_answer, sentence_of
+from longtask_operator.core.refusal import Refused, is_answer
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Context
-from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.refused_pods import RefusedPods
 from longtask_operator.engines.resizer import Resizer
 
-#: Each is a list of a namespace's Events; while many starts are slow at once, some are asked about later.
-_QUESTIONS_PER_SECOND = 5.0
 _STATUS_KEYS = frozenset(field.alias or name for name, field in LongTaskStatus.model_fields.items())
 log = structlog.get_logger("longtask.apply")
 
@@ -79,7 +77,7 @@ class Applier:
     ca_bundle: Callable[[], str]  #: CA of the report server, PEM, as new pods get it
     heard: Callable[[str], datetime | None]  #: when the pod of that uid reported last to this leader
     resizer: Resizer
-    questions: WriteBudget = field(default_factory=lambda: WriteBudget(_QUESTIONS_PER_SECOND))
+    refused: RefusedPods
 
     async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
         """Carry out *actions* in order. Raises ApiError, and RefusedError where the cluster takes no Job, or no pod."""
@@ -220,17 +218,9 @@ class Applier:
 
     async def _ask_why_no_pod(self, action: AskWhyNoPod) -> None:
         """Raise RefusedError with the API server's own sentence, if the Job's controller was refused a pod."""
-        if not self.questions.take():
-            return
         job = action.job
-        path = resource_path("events.k8s.io/v1", "events", job.namespace)
-        chosen = {"fieldSelector": f"regarding.uid={job.uid},reason=FailedCreate"}
-        found = [event async for page in self.context.kube.list_pages(path, chosen) for event in page["items"]]
-        if not found:
-            return
-        newest = max(found, key=lambda event: int(event["metadata"]["resourceVersion"]))
-        message = sentence_of(str(newest.get("note") or ""))
-        if action.faults_too or is_answer(message):
+        message = await self.refused.why(job)
+        if message and (action.faults_too or is_answer(message)):
             raise RefusedError(Refused(attempt=job.attempt, generation=job.generation, of_pod=True, message=message))
 
     async def _confirm_current(self, task: LongTask) -> None:

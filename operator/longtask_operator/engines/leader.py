@@ -31,6 +31,7 @@ from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.quota_status import QuotaStatus
 from longtask_operator.engines.quotas import Quotas
+from longtask_operator.engines.refused_pods import RefusedPods
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.reporting import Reporting
 from longtask_operator.engines.resizer import Resizer
@@ -116,7 +117,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     quotas.uses = spendings.uses
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)
     resizer = Resizer(context, admission, events)
-    applier = Applier(context, admission, reporting.certificate.ca_bundle, book.heard, resizer)
+    applier = Applier(context, admission, reporting.certificate.ca_bundle, book.heard, resizer, RefusedPods(context))
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
         gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys, sight),
