@@ -328,8 +328,7 @@ class Story(RuleBasedStateMachine):
         for operator in self.operators:
             operator.wiring.enqueue_all()
         self.loop.settle()
-        while self.answer_all():
-            pass
+        self.settle()
         if written := self.api.writes[before:]:
             raise Broken(f"writes at rest: {[f'{w} {w.body}' for w in written]}")
 
@@ -353,8 +352,7 @@ def story_settings(stories: int) -> settings:
 
 def settle(story: Story) -> None:
     """Let the operator answer until it waits."""
-    while story.answer_all():
-        pass
+    story.settle()
 
 
 def tell(story: Callable[[S], None], kind: type[S] = Story) -> None:  # type: ignore[assignment]

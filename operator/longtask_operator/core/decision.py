@@ -39,11 +39,11 @@ class ConfirmPod:
     """Ask the API server whether the pod still is as it was seen; if not, nothing else may be done.
 
     Where what is decided rests on its reports, also whether it has not reported since; where it rests on the
-    absence of another, also whether it is *alone*.
+    absence of another, also whether that one is *gone*.
     """
 
     pod: PodView
-    alone: bool = False
+    gone: str | None = None  #: uid of the other pod of its attempt
     silent: bool = False
     heard: datetime | None = None  #: when it reported last, None: not to this leader
 

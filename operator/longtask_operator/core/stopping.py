@@ -91,7 +91,7 @@ def _replaced(attempt: CurrentAttempt) -> Stop | None:
     if known is None or known.pod_uid is None or not pods or any(pod.uid == known.pod_uid for pod in pods):
         return None
     said = f"pod {known.pod_name} is gone without a word, and its Job made another one"
-    return Stop(cause=Cause.LOST, said=said, first=(ConfirmPod(pod=pods[0], alone=True),))
+    return Stop(cause=Cause.LOST, said=said, first=(ConfirmPod(pod=pods[0], gone=known.pod_uid),))
 
 
 def _lifeless(seen: Observed, attempt: CurrentAttempt) -> Stop | None:

@@ -239,8 +239,8 @@ class Applier:
             self.context.caches.pods.remove(seen.namespace, seen.name, seen.uid)
         if now is None or not is_unchanged(seen, now):
             raise Conflict(409, "Conflict", f"pod {seen.name} is not as it was seen")
-        if action.alone and len(found) > 1:
-            raise Conflict(409, "Conflict", f"pod {seen.name} is not the attempt's only one")
+        if action.gone in found:
+            raise Conflict(409, "Conflict", f"pod {seen.name} is not the attempt's only one: an older one is there still")
         if action.silent and self.heard(seen.uid) != action.heard:
             raise Conflict(409, "Conflict", f"pod {seen.name} reported meanwhile")
 

@@ -284,7 +284,7 @@ class TestReplacedPod:
 
     def test_the_attempt_is_lost_and_its_job_is_stopped(self) -> None:
         decision = decide(None, STARTED, jobs=(a_job(),), pods=(self.OTHER,))
-        assert decision.first == (ConfirmPod(pod=self.OTHER, alone=True),)
+        assert decision.first == (ConfirmPod(pod=self.OTHER, gone="pod-1"),)
         assert decision.then == STOP
         attempt = (written(decision).attempts or [])[-1]
         assert (attempt.cause, attempt.completion_time) == ("Lost", None)

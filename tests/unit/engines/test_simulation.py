@@ -223,3 +223,19 @@ def test_a_job_cache_that_lags_behind_does_not_look_like_a_job_taken_back() -> N
         assert [attempt["cause"] for attempt in status["attempts"]] == ["Completed"]
 
     tell(story)
+
+
+def test_an_attempt_whose_pod_went_while_two_others_are_there_is_lost_at_once() -> None:
+    """It once asked the API server without end whether the other pod is the only one."""
+
+    def story(state: Story) -> None:
+        state.begin({"retry": {"backoff": {"initialSeconds": 1}}}, steps=3)
+        for kind in ("second pod", "second pod", "pod vanishes"):
+            state.settle()
+            state.mischief(kind)
+        state.settle()
+        (attempt,) = state.tasks()[0]["status"]["attempts"]
+        assert attempt["cause"] == "Lost"
+        assert attempt["message"].endswith("is gone without a word, and its Job made another one")
+
+    tell(story)
