@@ -240,7 +240,7 @@ class Applier:
         if now is None or not is_unchanged(seen, now):
             raise Conflict(409, "Conflict", f"pod {seen.name} is not as it was seen")
         if action.gone in found:
-            raise Conflict(409, "Conflict", f"pod {seen.name} is not the attempt's only one: an older one is there still")
+            raise Conflict(409, "Conflict", f"pod {seen.name} is not the attempt's only one")
         if action.silent and self.heard(seen.uid) != action.heard:
             raise Conflict(409, "Conflict", f"pod {seen.name} reported meanwhile")
 
