@@ -14,7 +14,8 @@ from devcluster.process import run
 SUITE = "bookworm"
 IMAGE = f"localhost/longtask-base:{SUITE}"
 USER = 65532  # runs what is built on it, as `nonroot`
-_PACKAGES = "python3,python3-distutils,ca-certificates"
+# libstdc++: what is written in C++, such as pyarrow, comes as wheels that count on it.
+_PACKAGES = "python3,python3-distutils,ca-certificates,libstdc++6"
 _UNUSED = ("doc", "info", "i18n", "locale", "man")
 _CONFIG = {"Cmd": ["/bin/sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
 # Perl only serves Debian's install scripts, gconv only old encodings in programs other than Python; nothing is

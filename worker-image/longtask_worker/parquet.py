@@ -105,9 +105,9 @@ class RowGroups:
 def _import_parquet() -> Any:
     try:
         import pyarrow.parquet
-    except ImportError:
+    except ImportError as error:
         raise MissingExtraError(
-            "Parquet needs pyarrow, which this image does not have; install longtask-worker[parquet] in it"
+            f"Parquet needs pyarrow, which cannot be loaded here: {error}; install longtask-worker[parquet] in it"
         ) from None
     return pyarrow.parquet
 

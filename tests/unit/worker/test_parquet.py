@@ -136,3 +136,14 @@ def test_without_pyarrow_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert "MissingExtraError" in done.stderr
     assert "longtask-worker[parquet]" in done.stderr
+
+
+def test_a_pyarrow_that_does_not_load_is_told_with_its_reason(tmp_path: Path) -> None:
+    """A base image without libstdc++ once looked as if pyarrow were missing."""
+    (tmp_path / "pyarrow").mkdir()
+    (tmp_path / "pyarrow" / "__init__.py").write_text("raise ImportError('libstdc++.so.6: cannot open it')")
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{WORKER}{os.pathsep}{tmp_path}"}
+    code = "from longtask_worker.parquet import RowGroups; RowGroups('file:///x')"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert "MissingExtraError" in done.stderr
+    assert "libstdc++.so.6: cannot open it" in done.stderr
