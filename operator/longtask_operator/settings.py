@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     )
     checkpoint_wait_seconds: int = Field(
         30,
-        description="How long a worker that reports may take to save a checkpoint before it is suspended.",
+        description="How long a worker that reports may take to save a checkpoint before it is suspended or gives way.",
         ge=0,
         le=3600,
     )
@@ -156,5 +156,8 @@ class Settings(BaseSettings):
 
     http_port: int = Field(8080, description="Port of /metrics, /healthz and /readyz.", ge=1, le=65_535)
     metrics_max_tenants: int = Field(
-        100, description="Tenants with a label value of their own; the rest is _other.", ge=1, le=10_000
+        100,
+        description="Tenants with a label value of their own, those with a TenantQuota first; the rest is _other.",
+        ge=1,
+        le=10_000,
     )
