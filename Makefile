@@ -38,7 +38,7 @@ test-faults: .venv/ready  ## A crash at every write of every scenario, one line 
 bench: .venv/ready  ## What it must hold under load, measured; 20 minutes alone on the machine; SCALE=small: 5
 	@PYTHONPATH=.:operator $(PY) -m bench --scale $(or $(SCALE),full) $(if $(ONLY),--only $(ONLY)) $(if $(filter full,$(or $(SCALE),full)),--page)
 
-lint: .venv/ready  ## Style, types, layers, generated files
+lint: .venv/ready  ## Style, types, generated files
 	@$(PY) tools/run_tests.py lint
 
 format: .venv/ready  ## Rewrite the code in the project's style
