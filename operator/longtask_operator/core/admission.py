@@ -96,7 +96,7 @@ def plan_admissions(queues: Queues, snapshot: Snapshot, *, now: datetime, holder
 
     A task that holds an entry already is admitted anew: it takes no more than it has.
     """
-    return _Cycle(queues, snapshot, now, holder).run()
+    return _Cycle(queues, snapshot, now).run(holder)
 
 
 def can_hold(user: str, running: Mapping[str, int], limits: Limits) -> bool:
@@ -158,7 +158,7 @@ _Turn = tuple[bool, float, Place, str, Candidate]
 class _Cycle:
     """One cycle: what is free in it, and whose turn it is."""
 
-    def __init__(self, queues: Queues, snapshot: Snapshot, now: datetime, holder: str) -> None:
+    def __init__(self, queues: Queues, snapshot: Snapshot, now: datetime) -> None:
         self.snapshot, self.queues, self.members, self.now = snapshot, queues, snapshot.members, now
         self.room = snapshot.room.copy()
         self.total = self.room.totals()[1]
@@ -166,19 +166,19 @@ class _Cycle:
         self.users = {tenant: Counter(member.running) for tenant, member in snapshot.members.items()}
         self.admitted: list[Candidate] = []
         self.active = [tenant for tenant in sorted(queues) if tenant in snapshot.members and len(queues[tenant])]
-        self.holder = self._holder_before(holder)
+        self.holder: Candidate | None = None
         self._patient: list[Candidate] | None = None
         self.claims: dict[str, Claim] = {}
         self._future: Future | None = None  #: only where room is being made
 
-    def run(self) -> Plan:
-        """Admit until nobody fits any more."""
+    def run(self, holder: str) -> Plan:
+        """Admit until nobody fits any more; *holder* is the uid of the last plan's holder."""
         self._admit_anew()
         self._hand_over()
+        self.holder = self._holder_before(holder)
         self._renew_claims()
         if self.holder and self._takes(self.holder):
             self._admit(self.holder)
-            self.holder = None
         turns = [turn for tenant in self.active if (turn := self._turn(tenant))]
         heapq.heapify(turns)
         reclaimed = False
@@ -325,6 +325,8 @@ class _Cycle:
             self._future.room.add(candidate.tenant, demand_of(candidate.entry.held))
         self.slots -= 1
         self.admitted.append(candidate)
+        if candidate is self.holder:  # nothing is kept for it any more, however it got its room
+            self.holder = None
 
     def _is_behind_its_head(self, chosen: Candidate) -> bool:
         """Whether *chosen* would pass the head of its queue, which has waited long and gets what becomes free."""

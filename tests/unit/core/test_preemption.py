@@ -220,6 +220,19 @@ class TestReclaim:
         assert cohort.why("guest", uid).reason is QueueReason.RESERVED
         assert "others give way" in cohort.why("guest", uid).message
 
+    def test_nothing_is_kept_any_more_for_who_started_on_the_room_that_was_made(self) -> None:
+        """It had waited so long that nobody else borrowed, and it is gone from the queue before its turn comes."""
+        cohort = Cohort(own=limits(None, cpu=4000, preemption=RECLAIM), guest=limits(None, cpu=0))
+        cohort.holds("guest", size=replace(LARGE, cpu=3900))
+        cohort.waits("own", size=replace(LARGE, cpu=2000))
+        cohort.waits("guest", size=replace(SMALLEST, cpu=100))
+        cohort.now = START + RESERVE_AFTER
+        assert cohort.cycle() == []
+        assert cohort.holder
+        cohort.ends(*cohort.records_stops())
+        assert cohort.cycle() == ["own", "guest"]
+        assert cohort.holder is None
+
 
 class TestLowerPriority:
     def cohort(self, **own: Any) -> Cohort:
