@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.reasons import QueueReason
@@ -41,7 +42,7 @@ class HeldBack:
         return self.reason in (QueueReason.EXCEEDS_MAX_SIZE, QueueReason.NEVER_FITS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scene:
     """What is looked at: a ledger, the queue of one tenant, and for whom the last cycle kept what becomes free."""
 
@@ -49,6 +50,11 @@ class Scene:
     snapshot: Snapshot
     now: datetime
     holder: Candidate | None = None
+
+    @cached_property
+    def claimed(self) -> Room:
+        """The room after all claims: it costs a look at all that lives, and thousands may wait for it."""
+        return claimed_room(self.snapshot, self.now)
 
 
 def why_waiting(candidate: Candidate, scene: Scene, position: int | None = None) -> HeldBack:
@@ -161,7 +167,7 @@ def _of_reservations(candidate: Candidate, snapshot: Snapshot, scene: Scene, pos
     tenant, room, demand = candidate.tenant, snapshot.room, demand_of(candidate.entry.held)
     member, holder = snapshot.members[tenant], scene.holder
     claimed = any(claim.uid != candidate.entry.uid for claim in snapshot.claims)
-    if claimed and not claimed_room(snapshot, scene.now).fits(tenant, demand):
+    if claimed and not scene.claimed.fits(tenant, demand):
         return HeldBack(reason=QueueReason.RESERVED, message=_CLAIMED)
     if holder is None or holder is candidate or not is_kept_from(tenant, demand, holder, room):
         holder = head_of(scene.queue, tenant, member.limits, room, member.running)

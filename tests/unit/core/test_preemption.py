@@ -17,6 +17,7 @@ from longtask_operator.core.preemption import LOWER_PRIORITY, NEVER, RECLAIM, Cl
 from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
 from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import Size
+from longtask_operator.core.why_waiting import Scene, why_waiting
 from tests.builders import SMALLEST, START, at
 from tests.support.cohort import LARGE, Cohort, limits
 from tests.support.stories import how_many
@@ -232,6 +233,18 @@ class TestReclaim:
         cohort.ends(*cohort.records_stops())
         assert cohort.cycle() == ["own", "guest"]
         assert cohort.holder is None
+
+    def test_of_all_that_lives_is_asked_once_however_many_wait_for_what_is_claimed(self) -> None:
+        cohort = Cohort(own=limits(None, cpu=LARGE.cpu, preemption=RECLAIM), guest=limits(None, cpu=0))
+        cohort.holds("guest", 9)
+        cohort.waits("own", size=LARGE)
+        cohort.waits("guest", 5)
+        cohort.cycle()
+        asked: list[str] = []
+        snapshot = replace(cohort.snapshot(), runs=lambda entry: asked.append(entry.uid) or cohort.runs[entry.uid])
+        scene = Scene(cohort.queues["guest"], snapshot, cohort.now, cohort.holder)
+        assert {why_waiting(one, scene).reason for one in cohort.queues["guest"]} == {QueueReason.RESERVED}
+        assert len(asked) == 9
 
 
 class TestLowerPriority:
