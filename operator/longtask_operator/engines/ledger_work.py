@@ -59,7 +59,8 @@ class Work:
 
     def put_back(self, older: Work) -> None:
         """Take in what an earlier write did not bring about; newer wishes count."""
-        self.kept = older.kept | self.kept
+        still = {u: kept for u, kept in older.kept.items() if (u, kept.entry.attempt) not in self.released}
+        self.kept = still | self.kept
         self.released |= older.released
         for uid, wanted in older.raises.items():
             if uid in self.raises:
