@@ -49,10 +49,14 @@ class Claims:
         return list({name: None for name, claims in every if any(claim.uid == uid for claim in claims)})
 
     def gone(self, uid: str) -> list[str]:
-        """Note that a task waits no more: nobody gives way to it. Return the same as `heard`."""
+        """Note that a task does not wait: nobody gives way to it. Return the same as `heard`, and where it gives way.
+
+        Whether it still can be asked to may have changed.
+        """
         for told in self._told.values():
             told.pop(uid, None)
-        return self.heard(uid)
+        gives_way = [name for name, claims in self._standing.items() if any(uid in dict(c.victims) for c in claims)]
+        return list(dict.fromkeys([*self.heard(uid), *gives_way]))
 
     def for_whom(self, uid: str, attempt: int) -> Claim | None:
         """Return the claim for which the attempt of a task has to give way now, or None."""

@@ -32,7 +32,7 @@ class Quotas:
         self._context, self._default = context, default
         self._limits: dict[str, Limits] = {}
         self._users: dict[str, str] = {}
-        self._runs = Runs(context.caches.tasks)
+        self._runs = Runs(context.caches.tasks, context.caches.pods, self.now)
         self.budgets: dict[str, tuple[Budget, ...]] = {}  #: of tenants that have any
         self.uses: Callable[[str], list[BudgetUse]] = lambda tenant: []  #: how far a tenant's budgets are used
         self.listeners: list[Callable[[str], None]] = []  #: told the tenant whose limits changed

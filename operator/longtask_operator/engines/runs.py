@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from longtask_operator.adapters.store import Store
@@ -11,14 +13,16 @@ from longtask_operator.api.phases import TERMINAL
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.times import parse_optional_time, parse_time
 from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.node_loss import lost_since
+from longtask_operator.core.observe import PodView
 from longtask_operator.core.preemption import Run
 
 
 class Runs:
     """An index of the tasks that have not finished; fed by the cache."""
 
-    def __init__(self, tasks: Store[TaskRecord]) -> None:
-        self._tasks = tasks
+    def __init__(self, tasks: Store[TaskRecord], pods: Store[PodView], now: Callable[[], datetime]) -> None:
+        self._tasks, self._pods, self._now = tasks, pods, now
         self._unfinished: dict[str, tuple[str, str]] = {}  #: uid -> namespace and name
         self._known: dict[str, tuple[int, int, Run]] = {}  #: uid -> version and attempt that it was read of
         tasks.listeners.append(self._task_changed)
@@ -37,7 +41,13 @@ class Runs:
         known = self._known.get(entry.uid)
         if known is None or known[:2] != (record.version, entry.attempt):
             known = self._known[entry.uid] = (record.version, entry.attempt, _run_of(record.body(), entry.attempt))
-        return known[2]
+        run = known[2]
+        # The status of an attempt that is being stopped says why, and not that its node is lost.
+        return replace(run, unreachable=True) if run.leaving and self._is_lost(entry, run.key) else run
+
+    def _is_lost(self, entry: LedgerEntry, key: str) -> bool:
+        pods = [pod for pod in self._pods.group(key) if (pod.task_uid, pod.attempt) == (entry.uid, entry.attempt)]
+        return any(lost_since(pod, self._now()) for pod in pods)
 
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
         if before and (after is None or after.uid != before.uid or after.phase in TERMINAL):

@@ -84,6 +84,13 @@ def test_nobody_gives_way_to_a_task_that_waits_no_more(setup: Setup) -> None:
     assert setup.claims.gone("b") == []
 
 
+def test_of_who_gives_way_it_is_heard_where_it_does(setup: Setup) -> None:
+    """Its node may be lost meanwhile: then another one has to be asked."""
+    setup.cycle(claim("a", "x"))
+    assert setup.claims.gone("x") == [NAME]
+    assert setup.gives_way("x") == "a"
+
+
 def test_of_a_claim_that_is_being_written_it_is_heard_too(setup: Setup) -> None:
     """Else it would stand for ever: nobody would look at that ledger again."""
     setup.claims.plan(NAME, (claim("a", "x"),))

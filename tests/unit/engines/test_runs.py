@@ -7,18 +7,20 @@ from typing import Any
 import pytest
 
 from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.core.node_loss import OVERDUE
 from longtask_operator.core.preemption import Run
 from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.runs import Runs
-from tests.builders import START, UID, a_longtask_body, an_entry, at, wire
+from tests.builders import START, UID, a_longtask_body, a_running_pod, an_entry, at, wire
 
 
 class Setup:
     """Runs on a cache of their own, and one task in it."""
 
     def __init__(self) -> None:
-        self.tasks, self.version = new_caches().tasks, 0
-        self.runs = Runs(self.tasks)
+        caches = new_caches()
+        self.tasks, self.pods, self.version, self.now = caches.tasks, caches.pods, 0, START
+        self.runs = Runs(self.tasks, self.pods, lambda: self.now)
 
     def put(self, spec: Any = None, uid: str = UID, meta: Any = None, **status: Any) -> None:
         self.version += 1
@@ -90,6 +92,17 @@ def test_an_attempt_on_a_lost_node_cannot_be_reached(setup: Setup) -> None:
     assert setup.known.unreachable
 
 
+def test_an_attempt_whose_node_is_lost_while_it_is_being_stopped_cannot_be_reached(setup: Setup) -> None:
+    """Its status says for what it is stopped; the pod lives until the node is back, and so does what it holds."""
+    setup.put(reason="Preempted", **one(cause="Preempted", stopTime=wire(20)))
+    setup.pods.put(a_running_pod(deleted_at=at(60), grace_seconds=30))
+    setup.now = at(60)
+    assert not setup.known.unreachable
+    setup.now = at(60) + OVERDUE
+    assert setup.known.unreachable
+    assert setup.run(attempt=2) == Run(key="team-a/wordcount", priority=0, queued_at=START)
+
+
 def test_of_a_task_that_is_gone_or_finished_nothing_is_known(setup: Setup) -> None:
     assert (setup.run(), setup.runs.key(UID)) == (None, "")
     setup.put(phase="Running", **one())
@@ -106,4 +119,4 @@ def test_of_a_task_that_is_gone_or_finished_nothing_is_known(setup: Setup) -> No
 
 def test_tasks_that_were_there_before_are_known(setup: Setup) -> None:
     setup.put()
-    assert Runs(setup.tasks).key(UID) == "team-a/wordcount"
+    assert Runs(setup.tasks, setup.pods, lambda: START).key(UID) == "team-a/wordcount"
