@@ -106,13 +106,16 @@ def can_hold(user: str, running: Mapping[str, int], limits: Limits) -> bool:
 
 def head_of(queue: TenantQueue, tenant: str, limits: Limits, room: Room, users: Mapping[str, int]) -> Candidate | None:
     """Return the first in order that could ever start and that no limit of its person holds back."""
-    return queue.first(
-        lambda line: (
-            not line.handed_over
-            and room.could_fit(tenant, demand_of(line.held))
-            and not exceeds_max_size(line.size, limits)
-            and can_hold(line.user, users, limits)
-        )
+    return queue.first(lambda line: could_start(line, tenant, limits, room, users))
+
+
+def could_start(line: Line, tenant: str, limits: Limits, room: Room, users: Mapping[str, int]) -> bool:
+    """Whether one of *line* could ever start, and no limit of its person holds it back."""
+    return (
+        not line.handed_over
+        and room.could_fit(tenant, demand_of(line.held))
+        and not exceeds_max_size(line.size, limits)
+        and can_hold(line.user, users, limits)
     )
 
 
@@ -226,10 +229,12 @@ class _Cycle:
         """Claim room for those who still wait and whose tenants let others give way by that *policy*."""
         asking = [t for t in self.active if self.members[t].limits.preemption == policy and not self._is_stopped(t)]
         for tenant in sorted(asking, key=self._share):
-            for candidate in self.queues[tenant].first_few(MAX_CLAIMS):
+            limits, users = self.members[tenant].limits, self.users[tenant]
+            could = partial(could_start, tenant=tenant, limits=limits, room=self.room, users=users)
+            for candidate in self.queues[tenant].first_few(MAX_CLAIMS, could):
                 if candidate.entry.uid in self.claims or self._claim(candidate):
                     continue
-                if has_waited(candidate, self.now):  # nobody passes who has waited long
+                if self._is_not_passed(candidate):
                     break
 
     def _claim(self, candidate: Candidate, before: Claim | None = None) -> bool:
@@ -332,9 +337,13 @@ class _Cycle:
         """Whether *chosen* would pass the head of its queue, which has waited long and gets what becomes free."""
         tenant = chosen.tenant
         head = head_of(self.queues[tenant], tenant, self.members[tenant].limits, self.room, self.users[tenant])
-        if head is None or head is chosen or not has_waited(head, self.now):
+        return head is not None and head is not chosen and self._is_not_passed(head)
+
+    def _is_not_passed(self, head: Candidate) -> bool:
+        """Whether *head* has waited long, for what will become free: then others of its tenant wait behind it."""
+        if not has_waited(head, self.now):
             return False
-        return not self.room.within_cap(tenant, demand_of(head.entry.held)) or is_short_of_room(head, self.room)
+        return not self.room.within_cap(head.tenant, demand_of(head.entry.held)) or is_short_of_room(head, self.room)
 
     def _has_to_leave_it(self, candidate: Candidate) -> bool:
         """Whether what *candidate* would borrow is kept for somebody who has waited long."""

@@ -140,10 +140,12 @@ class TenantQueue:
         heads = [head for line in list(self._lines) if (head := self._head(line)) and fits(line)]
         return min(heads)[2] if heads else None
 
-    def first_few(self, number: int) -> list[Candidate]:
-        """Return the first in order, *number* at most; O(n)."""
-        ordered = heapq.nsmallest(number, self._waiting.values(), key=lambda one: place_of(one, self._max_priority))
-        return list(ordered)
+    def first_few(self, number: int, fits: Callable[[Line], bool] = lambda line: True) -> list[Candidate]:
+        """Return the first in order of the lines that *fits* accepts, *number* at most; O(n)."""
+        lines = [entries for line, entries in self._lines.items() if fits(line)]
+        live = (one for entries in lines for one in entries if self._waiting.get(one[2].entry.uid) is one[2])
+        # Whoever was taken out and put back may stand in its line twice.
+        return list({one[2].entry.uid: one[2] for one in heapq.nsmallest(number, live)}.values())
 
     def oldest(self) -> datetime | None:
         """Return since when the candidate waits that has waited longest; O(n)."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import RESERVE_AFTER
+from longtask_operator.core.admission import MAX_CLAIMS, RESERVE_AFTER
 from longtask_operator.core.preemption import LOWER_PRIORITY, NEVER, RECLAIM, Claim, format_claims, parse_claims
 from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
 from longtask_operator.core.quota import Limits
@@ -245,6 +245,30 @@ class TestReclaim:
         scene = Scene(cohort.queues["guest"], snapshot, cohort.now, cohort.holder)
         assert {why_waiting(one, scene).reason for one in cohort.queues["guest"]} == {QueueReason.RESERVED}
         assert len(asked) == 9
+
+    @pytest.mark.parametrize("number", [1, MAX_CLAIMS])
+    def test_what_may_not_start_anyway_keeps_nobody_behind_it_from_what_is_its_own(self, number: int) -> None:
+        cohort = lent(max_cpu=1000)
+        cohort.waits("own", number, size=LARGE)
+        uid = cohort.waits("own", seconds=1)
+        cohort.now = START + RESERVE_AFTER
+        cohort.cycle()
+        assert [claim.uid for claim in cohort.claims] == [uid]
+
+    def test_what_could_start_only_on_what_is_not_lent_now_does_not_either(self) -> None:
+        """It is passed when something becomes free, too: nobody knows whether the lender ever ends."""
+        cohort = Cohort(
+            own=limits(None, cpu=1000, preemption=RECLAIM),
+            guest=limits(None, cpu=0),
+            lender=limits(None, cpu=LARGE.cpu),
+        )
+        cohort.holds("lender", size=LARGE)
+        cohort.holds("guest", size=replace(LARGE, cpu=1000))
+        cohort.waits("own", size=LARGE)
+        uid = cohort.waits("own", size=replace(LARGE, cpu=1000))
+        cohort.now = START + RESERVE_AFTER
+        cohort.cycle()
+        assert [claim.uid for claim in cohort.claims] == [uid]
 
 
 class TestLowerPriority:
