@@ -205,12 +205,13 @@ class _Cycle:
             return
         anew = {candidate.entry.uid for candidate in self.admitted}
         self._future = future_of(self.snapshot, self.room, self.now)
-        for claim in before:
-            candidate = self._claimant(claim)
-            if candidate:
-                self._claim(candidate, claim)
-            elif claim.uid not in anew and claim.tenant in self.members and self.snapshot.is_known(claim.uid):
+        for claim in before:  # first those that nothing can be changed of yet: nobody else may ask whom they name
+            known = self._claimant(claim) or claim.uid in anew or claim.tenant not in self.members
+            if not known and self.snapshot.is_known(claim.uid):
                 self.claims[claim.uid] = self._future.keep(claim)
+        for claim in before:
+            if candidate := self._claimant(claim):
+                self._claim(candidate, claim)
         for candidate in [found for claim in before if (found := self._claimant(claim)) and claim.uid in self.claims]:
             fits = self.slots > 0 and self.room.fits(candidate.tenant, demand_of(candidate.entry.held))
             if fits and not self._still_needs(self.claims[candidate.entry.uid]):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import MAX_CLAIMS, RESERVE_AFTER
+from longtask_operator.core.admission import MAX_CLAIMS, RESERVE_AFTER, plan_admissions
 from longtask_operator.core.preemption import LOWER_PRIORITY, NEVER, RECLAIM, Claim, format_claims, parse_claims
 from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
 from longtask_operator.core.quota import Limits
@@ -269,6 +269,20 @@ class TestReclaim:
         cohort.now = START + RESERVE_AFTER
         cohort.cycle()
         assert [claim.uid for claim in cohort.claims] == [uid]
+
+    def test_who_gives_way_to_a_task_not_heard_of_yet_is_asked_for_no_other_one(self) -> None:
+        """After a change of leader one task has not been looked at; another one's victim cannot be reached now."""
+        cohort = lent(3)
+        cohort.waits("own", 2)
+        cohort.cycle()
+        first, second = cohort.claims
+        cohort.queues["own"].remove(second.uid)
+        lost = first.victims[0][0]
+        cohort.runs[lost] = replace(cohort.runs[lost], unreachable=True)
+        snapshot = replace(cohort.snapshot(), is_known=lambda uid: uid == second.uid)
+        plan = plan_admissions(cohort.queues, snapshot, now=cohort.now)
+        named = [victim for claim in plan.claims for victim in claim.victims]
+        assert (len(plan.claims), len(named)) == (2, len(set(named)))
 
 
 class TestLowerPriority:
