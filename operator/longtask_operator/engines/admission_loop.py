@@ -57,6 +57,7 @@ class AdmissionLoop:
         ledgers.riders += [self._snapshots.shares, self.claims]
         self._holders: dict[str, Candidate | None] = {}  #: by ledger: for whom the last cycle kept what becomes free
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
+        self._writing = Work()  #: what the write under way takes along
         self._room = WaitingRoom(metrics, on_change, self._explainer)
         self._dirty: dict[str, None] = {}  #: ledgers to look at, in order
         self._in_flight: dict[str, Candidate | None] = {}
@@ -89,8 +90,9 @@ class AdmissionLoop:
             self._look_at(name)
 
     def concerns(self, uid: str, tenant: str) -> bool:
-        """Return whether a write that admits the task is under way or still to come."""
-        return uid in self._in_flight or self._room.tenant_of(uid) is not None
+        """Return whether a write that gives the task an entry is under way or still to come."""
+        kept = any(uid in work.kept for work in (self._writing, *self._work.values()))
+        return kept or uid in self._in_flight or self._room.tenant_of(uid) is not None
 
     def keep(self, tenant: str, entry: LedgerEntry, key: str) -> None:
         """Put the entry of an attempt that lives back into the ledger, whatever the quota says.
@@ -206,7 +208,7 @@ class AdmissionLoop:
         before = self._before_admission(name, work)
         admitted = self._one_of_each_key(name, before, self._plan(name, before))
         after = changed(before, added=[(candidate.tenant, candidate.entry) for candidate in admitted])
-        self._in_flight = {candidate.entry.uid: candidate for candidate in admitted}
+        self._writing, self._in_flight = work, {candidate.entry.uid: candidate for candidate in admitted}
         for candidate in admitted:
             self._room.take_out(candidate)
         try:
@@ -217,7 +219,7 @@ class AdmissionLoop:
             await self._recover(name, work, admitted, error)
             return
         finally:
-            self._in_flight = {}
+            self._writing, self._in_flight = Work(), {}
         self._written(name, work, before, admitted)
 
     def _written(self, name: str, work: Work, before: Entries, admitted: list[Candidate]) -> None:

@@ -263,6 +263,20 @@ def test_whoever_is_kept_is_looked_at_once_that_stands(bench: Bench) -> None:
     assert bench.told == ["ns/a"]
 
 
+def test_a_task_is_remembered_while_its_entry_is_being_put_back(bench: Bench) -> None:
+    """It may go meanwhile: whoever forgot it would find nobody to release the entry."""
+    bench.load()
+    bench.keep("a")
+    assert bench.admission.concerns("a", "team-a")
+    bench.loop.settle()
+    assert bench.admission.concerns("a", "team-a")
+    bench.step("lost")
+    assert bench.admission.concerns("a", "team-a")
+    bench.run()
+    assert (bench.ledger(), bench.told) == (["a 1"], ["ns/a"])
+    assert not bench.admission.concerns("a", "team-a")
+
+
 def test_an_admission_anew_outlives_the_release_of_the_same_attempt(bench: Bench) -> None:
     bench.submit("a", generation=1)
     bench.run()
