@@ -32,8 +32,10 @@ def give_up_refused(seen: Observed, attempt: CurrentAttempt, status: LongTaskSta
     refusal = seen.refusal
     if refusal is None or not refusal.of_pod or refusal.attempt != attempt.number or attempt.pods or attempt.stop:
         return None
-    given_up = _shown(seen, _without(status, attempt.number), refusal)
-    return Decision(status=given_up, then=leftovers_of(seen), again_at=refusal.until)
+    given_up, meta = _shown(seen, _without(status, attempt.number), refusal), seen.task.metadata
+    # A pod may have come after what was said of earlier tries, or of one that took too long to be answered.
+    confirm = ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=attempt.number)
+    return Decision(first=(confirm,), status=given_up, then=leftovers_of(seen), again_at=refusal.until)
 
 
 def wait_refused(seen: Observed, status: LongTaskStatus, waiting: Decision) -> Decision | None:

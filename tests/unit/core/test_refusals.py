@@ -94,7 +94,12 @@ class TestOfThePod:
             1,
         )
         assert written(decision).attempt_counts is None
-        assert (decision.first, decision.then) == ((), (StopJob(job=a_job()),))
+        assert decision.then == (StopJob(job=a_job()),)
+
+    def test_no_cache_is_believed_that_none_came_after_all(self) -> None:
+        """A try whose answer was late may have made one: it would be stopped at its work, and begin anew."""
+        decision = decide(entry=an_entry(), jobs=(a_job(),), refusal=a_refusal())
+        assert decision.first == (ConfirmGone(namespace="team-a", task_uid=UID, attempt=1),)
 
     def test_the_quota_comes_back_when_the_job_is_gone_and_no_pod_came_after_all(self) -> None:
         given_up = wire_of(written(decide(entry=an_entry(), jobs=(a_job(),), refusal=a_refusal())))
