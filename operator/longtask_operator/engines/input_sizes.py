@@ -62,9 +62,12 @@ class InputSizes:
         """Return the sizes of the task's inputs, and since when the store owes an answer, or None."""
         key = f"{task.metadata.namespace}/{task.metadata.name}"
         sizes = [self._size(one, key, tenant) for one in task.spec.inputs or ()]
-        if {one.why for one in sizes if one.size is None} != {_OWED}:
+        unknown, wish = {one.why for one in sizes if one.size is None}, f"{task.metadata.uid} {task.status.run or 1}"
+        if not unknown:
+            self._asked.pop(wish, None)  # an answer that was forgotten is awaited anew
+        if unknown != {_OWED}:
             return sizes, None  # all are known, or one never will be
-        asked = self._asked.setdefault(f"{task.metadata.uid} {task.status.run or 1}", self._now())
+        asked = self._asked.setdefault(wish, self._now())
         _bound(self._asked)
         return sizes, asked
 

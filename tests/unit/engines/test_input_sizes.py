@@ -63,6 +63,16 @@ async def test_a_size_is_asked_once_for_all_tasks_and_wakes_them() -> None:
     assert setup.store.asked == ["s3://shared/a"]
 
 
+async def test_an_answer_that_is_too_old_to_count_is_awaited_like_the_first_one() -> None:
+    """Else a task that waits in the queue for hours would begin with the smallest size."""
+    setup = Setup()
+    setup.of("s3://shared/a")
+    await setup.store.answers("s3://shared/a", 7)
+    assert setup.of("s3://shared/a") == ([7], None)
+    setup.now += USABLE
+    assert setup.of("s3://shared/a") == (WAITS, at(0) + USABLE)
+
+
 async def test_an_old_answer_is_renewed_and_stands_until_then() -> None:
     setup = Setup()
     setup.of("s3://shared/a")
