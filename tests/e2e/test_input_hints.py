@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from longtask_operator.api.quantity import MEBIBYTE
 from tests.e2e.stage import DEPLOYMENT, Stage
 from tests.support.live import Client, Json, await_
 from tests.support.operator_process import NAMESPACE
-from tests.support.s3 import S3Server
+from tests.support.s3 import S3Server, serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 #: The chart's settings of these tests have a rule for it: 256Mi and 150 % of the inputs.
@@ -51,10 +52,17 @@ def roll(client: Client, env: list[Json]) -> None:
 
 
 @pytest.fixture(scope="module")
-def stage(new_stage: Callable[..., Stage], client: Client, cluster_s3: S3Server) -> Iterator[Stage]:
+def own_s3(cluster: Any, s3_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server of this file alone: one of its tests kills it."""
+    with serve(s3_program, tmp_path_factory.mktemp("s3"), address=cluster.devcluster.plan.gateway) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stage(new_stage: Callable[..., Stage], client: Client, own_s3: S3Server) -> Iterator[Stage]:
     """A namespace whose inputs the operator may ask for."""
-    places = {"LONGTASK_OPERATOR_INPUT_URIS": f"s3://{cluster_s3.bucket}/{{tenant}}/"}
-    before = with_env(client, cluster_s3.env | places)
+    places = {"LONGTASK_OPERATOR_INPUT_URIS": f"s3://{own_s3.bucket}/{{tenant}}/"}
+    before = with_env(client, own_s3.env | places)
     try:
         yield new_stage("inputs")
     finally:
@@ -74,14 +82,14 @@ def put(s3: S3Server, key: str, mebibytes: int) -> str:
     return uri
 
 
-def test_the_size_of_objects_becomes_the_size_of_the_first_attempt(stage: Stage, cluster_s3: S3Server) -> None:
+def test_the_size_of_objects_becomes_the_size_of_the_first_attempt(stage: Stage, own_s3: S3Server) -> None:
     tenant = stage.namespace
-    orders, prices = put(cluster_s3, f"{tenant}/orders", 500), put(cluster_s3, f"{tenant}/prices", 1000)
-    other = put(cluster_s3, "other-tenant/orders", 500)
+    orders, prices = put(own_s3, f"{tenant}/orders", 500), put(own_s3, f"{tenant}/prices", 1000)
+    other = put(own_s3, "other-tenant/orders", 500)
     stage.tasks.create("one", **task(orders))
     stage.tasks.create("two", **task(orders, prices))
     stage.tasks.create("foreign", **task(other))
-    stage.tasks.create("missing", **task(cluster_s3.uri(f"{tenant}/none")))
+    stage.tasks.create("missing", **task(own_s3.uri(f"{tenant}/none")))
     found = {name: stage.tasks.until_finished(name)["sizing"] for name in ("one", "two", "foreign", "missing")}
     assert {name: (sizing["display"], sizing["source"]) for name, sizing in found.items()} == {
         "one": ("250m/1Gi", "InputHint"),
@@ -97,10 +105,10 @@ def test_the_size_of_objects_becomes_the_size_of_the_first_attempt(stage: Stage,
     assert stage.audit() == []
 
 
-def test_a_store_that_is_gone_delays_no_task_and_fails_none(stage: Stage, cluster_s3: S3Server) -> None:
-    cluster_s3.process.kill()
-    cluster_s3.process.wait(10)
-    stage.tasks.create("late", **task(cluster_s3.uri(f"{stage.namespace}/late")))
+def test_a_store_that_is_gone_delays_no_task_and_fails_none(stage: Stage, own_s3: S3Server) -> None:
+    own_s3.process.kill()
+    own_s3.process.wait(10)
+    stage.tasks.create("late", **task(own_s3.uri(f"{stage.namespace}/late")))
     status = stage.tasks.until_finished("late", 30)
     assert (status["phase"], status["sizing"]["source"]) == ("Succeeded", "Smallest")
     assert "the operator cannot ask the store (EndpointConnectionError)" in status["sizing"]["message"]
