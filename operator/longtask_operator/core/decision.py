@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import JobView, PodView
@@ -32,6 +33,11 @@ class ConfirmGone:
     namespace: str
     task_uid: str
     attempt: int
+
+    @classmethod
+    def of(cls, task: LongTask, attempt: int) -> ConfirmGone:
+        """Return the question about *task*'s attempt of that number."""
+        return cls(namespace=task.metadata.namespace, task_uid=task.metadata.uid, attempt=attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

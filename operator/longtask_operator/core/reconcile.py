@@ -157,10 +157,9 @@ def _await_sizes(
 
 def _give_up(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision) -> Decision:
     """Give way with an attempt that was admitted and has begun nothing; its number is never used again."""
-    meta, given_up = seen.task.metadata, status.model_copy(update={"attempt": attempt.number})
-    confirm = ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=attempt.number)
+    given_up = status.model_copy(update={"attempt": attempt.number})
     decision = _waits(seen, given_up, waiting, QueueReason.BEHIND_OTHERS, seen.evicted)
-    return replace(decision, first=(confirm,))
+    return replace(decision, first=(ConfirmGone.of(seen.task, attempt.number),))
 
 
 def _yield(

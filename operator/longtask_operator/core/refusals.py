@@ -32,9 +32,9 @@ def give_up_refused(seen: Observed, attempt: CurrentAttempt, status: LongTaskSta
     refusal = seen.refusal
     if refusal is None or not refusal.of_pod or refusal.attempt != attempt.number or attempt.pods or attempt.stop:
         return None
-    given_up, meta = _shown(seen, _without(status, attempt.number), refusal), seen.task.metadata
+    given_up = _shown(seen, _without(status, attempt.number), refusal)
     # A pod may have come after what was said of earlier tries, or of one that took too long to be answered.
-    confirm = ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=attempt.number)
+    confirm = ConfirmGone.of(seen.task, attempt.number)
     return Decision(first=(confirm,), status=given_up, then=leftovers_of(seen), again_at=refusal.until)
 
 
@@ -48,9 +48,7 @@ def wait_refused(seen: Observed, status: LongTaskStatus, waiting: Decision) -> D
     release = next((action for action in waiting.then if isinstance(action, ReleaseEntry)), None)
     if release is None or not refusal.of_pod:
         return shown
-    meta = seen.task.metadata
-    confirm = ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=release.attempt)
-    return replace(shown, first=(confirm,))
+    return replace(shown, first=(ConfirmGone.of(seen.task, release.attempt),))
 
 
 def is_held_back(seen: Observed) -> bool:

@@ -67,9 +67,8 @@ def _end_of(attempt: CurrentAttempt) -> AttemptEnd | None:
 
 def _made_sure_of(seen: Observed, attempt: CurrentAttempt, end: AttemptEnd) -> tuple[Action, ...]:
     """Return what has to be made sure of before *end* is recorded: what a cache may not know yet."""
-    meta = seen.task.metadata
     if not attempt.pods:
-        return (ConfirmGone(namespace=meta.namespace, task_uid=meta.uid, attempt=attempt.number),)
+        return (ConfirmGone.of(seen.task, attempt.number),)
     if end.cause is Cause.PREEMPTED and attempt.stop is None and (job := taken_back(attempt)):
         return to_confirm(job)
     return ()

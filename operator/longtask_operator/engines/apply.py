@@ -251,7 +251,7 @@ class Applier:
         """
         uid, attempt = action.entry.uid, action.entry.attempt
         if not self.admission.take_fresh(uid, attempt):
-            await self._confirm_gone(ConfirmGone(namespace=seen.task.metadata.namespace, task_uid=uid, attempt=attempt))
+            await self._confirm_gone(ConfirmGone.of(seen.task, attempt))
             if seen.task.spec.checkpoint:
                 await self._confirm_current(seen.task)
         facts = AttemptFacts(
