@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from longtask_operator.core.admission import Plan, Snapshot, member_of, plan_admissions
 from longtask_operator.core.ledger import LedgerEntry
@@ -15,6 +18,7 @@ from longtask_operator.core.sizing import Size
 from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
 from tests.builders import SMALLEST, START, at
 
+TENANTS = ("a", "b", "c")
 LARGE = Size(cpu=4000, memory=SMALLEST.memory)
 
 
@@ -108,3 +112,18 @@ class Cohort:
         candidate = self.queues[tenant].get(uid)
         assert candidate is not None, f"{uid} does not wait"
         return why_waiting(candidate, Scene(self.queues[tenant], self.snapshot(), self.now, self.holder))
+
+
+class CohortStory(RuleBasedStateMachine):
+    """What happens to every cohort of `TENANTS`, whatever a story is about; the story makes *cohort*."""
+
+    cohort: Cohort
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def is_cancelled(self, tenant: str) -> None:
+        for candidate in list(self.cohort.queues[tenant])[:1]:
+            self.cohort.queues[tenant].remove(candidate.entry.uid)
+
+    @rule(seconds=st.sampled_from([1, 120, 700, 4000]))
+    def time_passes(self, seconds: int) -> None:
+        self.cohort.now += timedelta(seconds=seconds)

@@ -20,9 +20,18 @@ from functools import cached_property, partial
 
 from longtask_operator.core.fair_share import NOTHING, Use, share_of
 from longtask_operator.core.ledger import MAX_ENTRIES, Entries
-from longtask_operator.core.preemption import LOWER_PRIORITY, NEVER, RECLAIM, Claim, Future, Runs
+from longtask_operator.core.preemption import Claim, Future, Runs
 from longtask_operator.core.queueing import Candidate, Line, Place, TenantQueue, place_of
-from longtask_operator.core.quota import NO_AMOUNTS, Amounts, Limits, exceeds_max_size, usage_of
+from longtask_operator.core.quota import (
+    LOWER_PRIORITY,
+    NEVER,
+    NO_AMOUNTS,
+    RECLAIM,
+    Amounts,
+    Limits,
+    exceeds_max_size,
+    usage_of,
+)
 from longtask_operator.core.room import Room, Vector, demand_of
 
 #: A head of the queue that has not fitted for so long gets what becomes free.

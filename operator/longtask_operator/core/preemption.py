@@ -19,11 +19,9 @@ from datetime import datetime
 from longtask_operator.api.quantity import MEBIBYTE
 from longtask_operator.core.ledger import Entries, LedgerEntry
 from longtask_operator.core.queueing import Candidate, place_of
-from longtask_operator.core.quota import Limits
+from longtask_operator.core.quota import LOWER_PRIORITY, RECLAIM, Limits
 from longtask_operator.core.room import Room, demand_of
 from longtask_operator.core.sizing import Size
-
-NEVER, LOWER_PRIORITY, RECLAIM = "Never", "LowerPriority", "ReclaimWithinCohort"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

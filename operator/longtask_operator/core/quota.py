@@ -15,6 +15,9 @@ from longtask_operator.api.tenantquota import ResourceQuota, TenantQuotaSpec
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.sizing import Size
 
+#: Who gives way for the waiting tasks of a tenant, see `preemption.py`.
+NEVER, LOWER_PRIORITY, RECLAIM = "Never", "LowerPriority", "ReclaimWithinCohort"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amounts:
@@ -64,7 +67,7 @@ class Limits:
     weight: int = 1
     borrowing: Caps = NO_CAPS  #: what may be taken beyond the nominal quota, where the cohort has it
     lending: Caps = NO_CAPS  #: what others of the cohort may take of the nominal quota
-    preemption: str = "Never"  #: who gives way for it, see `preemption.py`
+    preemption: str = NEVER
 
 
 UNLIMITED = Limits()
@@ -93,7 +96,7 @@ def limits_of(name: str, spec: TenantQuotaSpec) -> Limits:
         weight=spec.weight or 1,
         borrowing=_caps(spec, "borrowing_limit"),
         lending=_caps(spec, "lending_limit"),
-        preemption=spec.preemption or "Never",
+        preemption=spec.preemption or NEVER,
     )
 
 

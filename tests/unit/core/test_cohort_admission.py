@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import RESERVE_AFTER
@@ -15,7 +15,7 @@ from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import Size
 from tests.builders import SMALLEST, START
-from tests.support.cohort import LARGE, Cohort, limits
+from tests.support.cohort import LARGE, TENANTS, Cohort, CohortStory, limits
 from tests.support.stories import how_many
 
 
@@ -140,11 +140,10 @@ def test_members_within_their_own_quota_pass_whatever_is_kept() -> None:
     assert cohort.holder.tenant == "a"
 
 
-TENANTS = ("a", "b", "c")
 AMOUNT = st.none() | st.integers(0, 4)
 
 
-class CohortAdmission(RuleBasedStateMachine):
+class CohortAdmission(CohortStory):
     """Tasks come, end and leave; quotas change; members join and leave; the operator restarts."""
 
     @initialize()
@@ -160,11 +159,6 @@ class CohortAdmission(RuleBasedStateMachine):
     def ends(self, tenant: str, number: int) -> None:
         for uid in list(self.cohort.held[tenant])[:number]:
             del self.cohort.held[tenant][uid]
-
-    @rule(tenant=st.sampled_from(TENANTS))
-    def is_cancelled(self, tenant: str) -> None:
-        for candidate in list(self.cohort.queues[tenant])[:1]:
-            self.cohort.queues[tenant].remove(candidate.entry.uid)
 
     @rule(
         tenant=st.sampled_from(TENANTS),
@@ -187,10 +181,6 @@ class CohortAdmission(RuleBasedStateMachine):
             self.cohort.limits[tenant] = limits(1)
         else:
             self.cohort.queues[tenant], self.cohort.held[tenant] = TenantQueue(), {}
-
-    @rule(seconds=st.sampled_from([1, 120, 700, 4000]))
-    def time_passes(self, seconds: int) -> None:
-        self.cohort.now += timedelta(seconds=seconds)
 
     @rule()
     def restarts(self) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import MAX_CLAIMS, RESERVE_AFTER, plan_admissions
-from longtask_operator.core.preemption import LOWER_PRIORITY, NEVER, RECLAIM, Claim, format_claims, parse_claims
+from longtask_operator.core.preemption import Claim, format_claims, parse_claims
 from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
-from longtask_operator.core.quota import Limits
+from longtask_operator.core.quota import LOWER_PRIORITY, NEVER, RECLAIM, Limits
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.why_waiting import Scene, why_waiting
 from tests.builders import SMALLEST, START, at
-from tests.support.cohort import LARGE, Cohort, limits
+from tests.support.cohort import LARGE, TENANTS, Cohort, CohortStory, limits
 from tests.support.stories import how_many
 
 HOUR = 3600
@@ -356,11 +355,10 @@ def test_claims_that_nobody_can_read_are_made_anew(text: str) -> None:
     assert parse_claims(text) == ()
 
 
-TENANTS = ("a", "b", "c")
 SIZES = (SMALLEST, replace(SMALLEST, cpu=1000), LARGE)
 
 
-class Preemption(RuleBasedStateMachine):
+class Preemption(CohortStory):
     """Tasks come, give way, save checkpoints, end and come back; quotas change; the operator restarts."""
 
     @initialize(loans=st.lists(st.tuples(st.sampled_from("bc"), st.sampled_from(SIZES), st.integers(0, 60))))
@@ -409,11 +407,6 @@ class Preemption(RuleBasedStateMachine):
         for uid in list(self.cohort.held[tenant])[-1:]:
             self.cohort.runs[uid] = replace(self.cohort.runs[uid], since=self.cohort.now)
 
-    @rule(tenant=st.sampled_from(TENANTS))
-    def is_cancelled(self, tenant: str) -> None:
-        for candidate in list(self.cohort.queues[tenant])[:1]:
-            self.cohort.queues[tenant].remove(candidate.entry.uid)
-
     @rule(
         tenant=st.sampled_from(TENANTS),
         nominal=st.none() | st.integers(0, 4),
@@ -427,10 +420,6 @@ class Preemption(RuleBasedStateMachine):
         self, tenant: str, nominal: int | None, borrow: int | None, lend: int | None, **other: Any
     ) -> None:
         self.cohort.limits[tenant] = limits(nominal, borrow, lend, **other)
-
-    @rule(seconds=st.sampled_from([1, 120, 700, 4000]))
-    def time_passes(self, seconds: int) -> None:
-        self.cohort.now += timedelta(seconds=seconds)
 
     @rule()
     def restarts(self) -> None:

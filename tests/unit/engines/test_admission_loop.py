@@ -14,9 +14,9 @@ from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry, format_entries
 from longtask_operator.core.ledger_layout import Tenants, ledger_name
-from longtask_operator.core.preemption import RECLAIM, Run
+from longtask_operator.core.preemption import Run
 from longtask_operator.core.queueing import Candidate
-from longtask_operator.core.quota import Limits
+from longtask_operator.core.quota import RECLAIM, Limits
 from longtask_operator.core.sizing import Size
 from longtask_operator.engines.admission_loop import (
     BYTES_AT_ONCE_SECONDS,
@@ -631,6 +631,13 @@ class Lent(Cohorts):
         )
 
 
+def next_leader(bench: Bench) -> None:
+    """Let another operator lead, which has heard of a task of the guest alone."""
+    bench.restart()
+    bench.load()
+    bench.submit("z", tenant="guest")
+
+
 def lent(bench: Bench, *guests: str) -> Lent:
     """Let *guests* run on all that `own` has."""
     tenants = Lent(len(guests))
@@ -688,9 +695,7 @@ def test_the_next_leader_asks_nobody_else_and_only_for_who_still_waits(bench: Be
     tenants = lent(bench, "x", "y")
     bench.submit("o", tenant="own")
     bench.step(reply)
-    bench.restart()
-    bench.load()
-    bench.submit("z", tenant="guest")
+    next_leader(bench)
     bench.run()
     assert not gives_way(bench, "x")
     assert claims_of(bench) == ("" if reply == "not sent" else CLAIMED)
@@ -705,9 +710,7 @@ def test_the_next_leader_makes_no_room_for_a_task_that_went_meanwhile(bench: Ben
     bench.submit("o", tenant="own")
     bench.run()
     tenants.gone.add("o")
-    bench.restart()
-    bench.load()
-    bench.submit("z", tenant="guest")
+    next_leader(bench)
     bench.run()
     assert (claims_of(bench), gives_way(bench, "x")) == ("", False)
 
@@ -717,9 +720,7 @@ def test_what_becomes_free_meanwhile_is_kept_until_it_is_heard_of_the_task(bench
     bench.submit("o", tenant="own")
     bench.run()
     tenants.leaving.add("x")
-    bench.restart()
-    bench.load()
-    bench.submit("z", tenant="guest")
+    next_leader(bench)
     bench.release("x")
     bench.run()
     assert (bench.ledger("own", "research"), bench.ledger("guest", "research")) == ([], ["y 1"])
