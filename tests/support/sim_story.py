@@ -350,11 +350,6 @@ def story_settings(stories: int) -> settings:
     )
 
 
-def settle(story: Story) -> None:
-    """Let the operator answer until it waits."""
-    story.settle()
-
-
 def tell(story: Callable[[S], None], kind: type[S] = Story) -> None:  # type: ignore[assignment]
     """Tell one story to its end, which checks that everything came to rest."""
     state = kind()

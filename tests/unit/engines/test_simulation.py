@@ -7,7 +7,7 @@ Stories that once went wrong are told again, each as a test of its own.
 
 from __future__ import annotations
 
-from tests.support.sim_story import Story, settle, story_settings, tell
+from tests.support.sim_story import Story, story_settings, tell
 
 TestStory = Story.TestCase
 TestStory.settings = story_settings(90)
@@ -45,7 +45,7 @@ def cancel_while_the_job_is_in_doubt(story: Story) -> None:
 def test_a_job_that_appears_after_the_task_was_cancelled_is_stopped() -> None:
     def story(state: Story) -> None:
         cancel_while_the_job_is_in_doubt(state)
-        settle(state)
+        state.settle()
         state.advance(3, "success")
         assert state.api.of("jobs") == []
 
@@ -59,7 +59,7 @@ def test_a_job_that_appears_after_a_redrive_does_not_become_an_attempt_of_the_ne
         while state.operators[0].inbox["longtasks"]:
             state.deliver("longtasks")
             state.loop.settle()
-        settle(state)
+        state.settle()
         state.advance(20, "success")
         task = state.tasks()[0]
         assert (task["status"]["phase"], task["status"]["run"]) == ("Succeeded", 2)
@@ -71,12 +71,12 @@ def test_a_job_that_appears_after_a_redrive_does_not_become_an_attempt_of_the_ne
 def test_a_cancellation_that_was_seen_while_the_task_was_suspended_cannot_be_taken_back() -> None:
     def story(state: Story) -> None:
         state.begin({}, steps=3)
-        settle(state)
+        state.settle()
         assert state.tasks()[0]["status"]["phase"] == "Running"
         state.edit(0, {"suspend": True})
-        settle(state)
+        state.settle()
         state.edit(0, {"cancel": True})
-        settle(state)
+        state.settle()
         state.edit(0, {"cancel": None, "suspend": None})
         state.advance(10, "success")
         assert state.tasks()[0]["status"]["phase"] == "Cancelled"
@@ -87,11 +87,11 @@ def test_a_cancellation_that_was_seen_while_the_task_was_suspended_cannot_be_tak
 def test_a_task_that_goes_before_an_operator_starts_leaves_no_ledger_entry() -> None:
     def story(state: Story) -> None:
         state.begin(spec={})
-        settle(state)
+        state.settle()
         state.fault("crash")
         state.mischief("delete task")
         state.start_operator()
-        settle(state)
+        state.settle()
 
     tell(story)
 
@@ -103,7 +103,7 @@ def test_a_list_older_than_a_deletion_does_not_bring_the_task_back() -> None:
         state.mischief("delete task")
         state.deliver("longtasks")
         state.deliver("longtasks")
-        settle(state)
+        state.settle()
         assert state.api.of("jobs") == []
 
     tell(story)
@@ -119,7 +119,7 @@ def test_a_task_that_goes_while_its_admission_is_in_doubt_leaves_no_ledger_entry
         assert [pending.request.method for pending in state.requests()] == ["PUT", "PATCH"]
         state.execute(0, "lost")
         state.mischief("delete task")
-        settle(state)
+        state.settle()
 
     tell(story)
 
@@ -127,9 +127,9 @@ def test_a_task_that_goes_while_its_admission_is_in_doubt_leaves_no_ledger_entry
 def test_an_attempt_whose_job_is_gone_is_not_lost_while_its_pod_lives_unseen() -> None:
     def story(state: Story) -> None:
         state.begin({})
-        settle(state)
+        state.settle()
         state.wait(3)  # long enough to be recorded as starting
-        settle(state)
+        state.settle()
         for _ in range(3):
             state.move(0)  # the pod is created, scheduled and started; its events are under way
         state.mischief("delete job")
@@ -155,7 +155,7 @@ def test_a_job_that_goes_and_leaves_its_pod_unseen_is_not_created_again() -> Non
         while state.operators[0].inbox["jobs"]:  # the pods' watch is behind
             state.deliver("jobs")
             state.loop.settle()
-        settle(state)
+        state.settle()
         assert state.api.of("jobs") == []
 
     tell(story)
@@ -164,16 +164,16 @@ def test_a_job_that_goes_and_leaves_its_pod_unseen_is_not_created_again() -> Non
 def kueue_story(state: Story) -> None:
     """Begin a task that Kueue queues, and let its first attempt run."""
     state.begin({"queueName": "gpu-queue"})
-    settle(state)
+    state.settle()
     (job,) = state.api.of("jobs")
     assert (job["spec"]["suspend"], state.api.of("pods")) == (True, [])
     state.loop.elapsed += 5
     state.loop.settle()
-    settle(state)
+    state.settle()
     assert state.tasks()[0]["status"]["reason"] == "BehindOthers"
     for _ in range(4):  # admitted, a pod made, placed and started
         state.natural_move("success")
-        settle(state)
+        state.settle()
     assert state.tasks()[0]["status"]["phase"] == "Running"
 
 
@@ -181,7 +181,7 @@ def test_what_kueue_takes_back_gets_another_job_and_the_first_one_never_another_
     def story(state: Story) -> None:
         kueue_story(state)
         state.mischief("kueue takes back")
-        settle(state)
+        state.settle()
         assert state.api.of("jobs") == []
         state.advance(30, "success")
         status = state.tasks()[0]["status"]
@@ -211,7 +211,7 @@ def test_what_kueue_takes_back_and_lets_go_while_the_operator_is_down_is_preempt
 def test_a_job_cache_that_lags_behind_does_not_look_like_a_job_taken_back() -> None:
     def story(state: Story) -> None:
         state.begin({"queueName": "gpu-queue"})
-        settle(state)
+        state.settle()
         for _ in range(4):
             state.natural_move("success")
         while state.operators[0].inbox["pods"]:  # what became of the Job is still under way

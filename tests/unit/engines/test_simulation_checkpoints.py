@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.sim_checkpoints import SAVES, CheckpointStory, tell_saving
-from tests.support.sim_story import settle, story_settings
+from tests.support.sim_story import story_settings
 
 #: Timers that may fire before what is awaited.
 PATIENCE = 300
@@ -16,7 +16,7 @@ TestCheckpointStory.settings = story_settings(40)
 def wait_for_acceptance(story: CheckpointStory, count: int) -> None:
     """Let time pass, and nothing end, until so many checkpoints were accepted."""
     for _ in range(PATIENCE):
-        settle(story)
+        story.settle()
         if story.accepted >= count:
             return
         story.pass_time()
@@ -36,9 +36,9 @@ def until_status_write(story: CheckpointStory) -> int:
 
 def until_running(story: CheckpointStory) -> None:
     for _ in range(PATIENCE):
-        settle(story)
+        story.settle()
         if any(container.lives for container in story.world.containers.values()):
-            settle(story)
+            story.settle()
             return
         story.natural_move("success") or story.pass_time()
     raise AssertionError("nothing runs")
@@ -67,7 +67,7 @@ def test_a_zombie_and_a_rival_operator_change_nothing() -> None:
         state.start_operator()
         for operator in (0, 1):
             state.save(0, operator)
-            settle(state)
+            state.settle()
         (task,) = state.tasks()
         assert (task["status"]["attempt"], task["status"]["checkpoint"]["attempt"]) == (2, 1)
         assert task["status"]["checkpoint"]["uri"].endswith("/1/1/manifest.json")
@@ -84,7 +84,7 @@ def test_an_operator_that_dies_at_the_acceptance_loses_nothing(reply: str) -> No
             state.save(0)
             state.execute(until_status_write(state), reply)
             state.fault("restart")
-            settle(state)
+            state.settle()
             state.save(count - 1, again=True)  # the worker was told nothing, so it says so again
             wait_for_acceptance(state, count)
         (task,) = state.tasks()
@@ -102,14 +102,14 @@ def test_what_lies_below_the_prefix_of_another_attempt_is_not_accepted() -> None
         state.mischief("pod vanishes")
         while len(state.world.containers) < 2 or not list(state.world.containers.values())[1].lives:
             state.advance(1, "nothing ends")
-        settle(state)
+        state.settle()
         containers = list(state.world.containers.values())
         state.save(1)
         wait_for_acceptance(state, 2)
         assert state.saved[containers[1].pod].count == 1
         state.steal(1)  # attempt 2, the current one, names a place of attempt 1
         for _ in range(20):
-            settle(state)
+            state.settle()
             state.pass_time()
         assert state.accepted == 2
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from tests.support.sim_api import Json
-from tests.support.sim_story import NAMES, Story, index, settle, story_settings, tell
+from tests.support.sim_story import NAMES, Story, index, story_settings, tell
 from tests.support.sim_world import ENDS
 
 KEY: dict[str, Any] = {"idempotencyKey": "order-4711"}
@@ -59,7 +59,7 @@ def test_of_two_tasks_created_in_one_second_one_runs_and_both_have_its_result() 
     def story(state: KeyStory) -> None:
         state.begin(KEY)
         state.twin("b")
-        settle(state)
+        state.settle()
         assert jobs_of(state) == ["a"]
         waiting = named(state, "b")
         assert (waiting["reason"], waiting["duplicateOf"]["name"]) == ("Duplicate", "a")
@@ -76,13 +76,13 @@ def test_of_two_tasks_created_in_one_second_one_runs_and_both_have_its_result() 
 def test_the_younger_keeps_the_key_when_it_has_its_place_in_the_ledger_first() -> None:
     def story(state: KeyStory) -> None:
         state.world.apply("b", **KEY)
-        settle(state)  # b stands in the ledger
+        state.settle()  # b stands in the ledger
         state.loop.elapsed += 0.1
         state.world.apply("a", **KEY)
         task = next(task for task in state.tasks() if task["metadata"]["name"] == "a")
         meta = task["metadata"] | {"creationTimestamp": "2020-01-01T00:00:00Z"}
         state.api.put("longtasks", {**task, "metadata": meta})  # as if it had been created before
-        settle(state)
+        state.settle()
         assert jobs_of(state) == ["b"]
         assert named(state, "a")["duplicateOf"]["name"] == "b"
 
@@ -93,15 +93,15 @@ def test_a_duplicate_runs_itself_when_the_first_is_deleted_but_not_before_its_po
     def story(state: KeyStory) -> None:
         state.begin(KEY, steps=3)
         state.twin("b")
-        settle(state)
+        state.settle()
         assert any(container.lives for container in state.world.containers.values())
         state.mischief("delete task")
-        settle(state)
+        state.settle()
         state.wait(11)
-        settle(state)
+        state.settle()
         assert named(state, "b")["reason"] == "Duplicate"
         state.fault("restart")
-        settle(state)
+        state.settle()
         assert named(state, "b")["reason"] == "Duplicate"
         assert jobs_of(state) in ([], ["a"])
         state.advance(60, "success")
@@ -127,7 +127,7 @@ def test_another_spec_with_the_key_is_a_conflict_until_the_first_goes() -> None:
     def story(state: KeyStory) -> None:
         state.begin(KEY, steps=20)
         state.twin("b", KEY | {"args": ["other"]})
-        settle(state)
+        state.settle()
         status = named(state, "b")
         assert status["reason"] == "KeyConflict"
         assert "spec.args" in status["queue"]["message"]
@@ -177,7 +177,7 @@ def test_a_duplicate_waits_for_the_new_run_of_a_holder_that_was_redriven_before_
         state.world.apply("b", **KEY)
         state.redrive(0, 1, image=False)
         state.start_operator()
-        settle(state)
+        state.settle()
         state.advance(60, "success")
         assert named(state, "b")["phase"] == "Succeeded"
 
@@ -189,9 +189,9 @@ def test_a_duplicate_that_is_cancelled_takes_nobody_with_it() -> None:
         state.begin(KEY)
         state.twin("b")
         state.twin("c")
-        settle(state)
+        state.settle()
         state.edit(1, {"cancel": True})
-        settle(state)
+        state.settle()
         assert named(state, "b")["phase"] == "Cancelled"
         state.advance(60, "success")
         assert [named(state, name)["phase"] for name in "abc"] == ["Succeeded", "Cancelled", "Succeeded"]
@@ -206,7 +206,7 @@ def test_a_duplicate_outlives_a_restart_before_the_holder_has_a_status() -> None
             state.work(rounds=1)
         state.twin("b")
         state.fault("restart")
-        settle(state)
+        state.settle()
         assert jobs_of(state) == ["a"]
         assert named(state, "b")["duplicateOf"]["name"] == "a"
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.sim_api import Json
 from tests.support.sim_operator import Pending
 from tests.support.sim_preemption import PreemptStory, tell_preempting
-from tests.support.sim_story import settle, story_settings
+from tests.support.sim_story import story_settings
 
 TestPreemptStory = PreemptStory.TestCase
 TestPreemptStory.settings = story_settings(60)
@@ -28,9 +28,9 @@ def until_two_run(state: PreemptStory) -> None:
     for name in "ab":
         state.world.apply(name)
     for _ in range(300):
-        settle(state)
+        state.settle()
         if sum(container.lives for container in state.world.containers.values()) == 2:
-            settle(state)
+            state.settle()
             return
         quiet_move(state) or state.pass_time()
     raise AssertionError("they do not run")
@@ -122,7 +122,7 @@ def test_nobody_gives_way_to_a_task_that_is_cancelled_before_it_is_told() -> Non
         assert state.named
         state.world.edit(next(task for task in state.tasks() if task["metadata"]["name"] == "c"), cancel=True)
         state.fault("restart")
-        settle(state)
+        state.settle()
         assert state.stopped == {}
 
     tell_preempting(story)
@@ -137,7 +137,7 @@ def test_an_operator_that_took_over_asks_nobody_else() -> None:
             state.answer_all() or state.pass_time()
         for _ in range(3):
             state.fault("failover")
-            settle(state)
+            state.settle()
         assert len(state.named) == 1
 
     tell_preempting(story)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.sim_resizes import QUICK, ResizeStory, memory_in, tell_growing
-from tests.support.sim_story import settle, story_settings
+from tests.support.sim_story import story_settings
 
 TestResizeStory = ResizeStory.TestCase
 TestResizeStory.settings = story_settings(60)
@@ -18,7 +18,7 @@ def running(state: ResizeStory, spec: dict[str, Any] = QUICK) -> None:
     """Let a task run, and its start stand in the status."""
     state.begin(spec)
     for _ in range(200):
-        settle(state)
+        state.settle()
         if any(attempt.get("startTime") for attempt in attempts(state)):
             return
         moves = [move for name, move in state.world.moves() if not name.startswith(("end ", "evict "))]
@@ -36,7 +36,7 @@ def attempts(state: ResizeStory) -> list[Any]:
 def move(state: ResizeStory, name: str) -> None:
     """Let the cluster do what begins with *name*."""
     next(act for known, act in state.world.moves() if known.startswith(name))()
-    settle(state)
+    state.settle()
 
 
 def until_request(state: ResizeStory, text: str) -> int:
@@ -66,11 +66,11 @@ def test_a_report_near_the_limit_raises_the_ledger_then_the_pod_then_the_status(
         state.report()
         until_request(state, MEMORY)
         assert ledger(state) == 1024
-        settle(state)
+        state.settle()
         move(state, "resize ")
         assert [(a["memory"], bool(a["resizeTime"])) for a in attempts(state)] == [("1Gi", True)]
         state.report(percent=99)
-        settle(state)
+        state.settle()
         assert (state.asked, ledger(state)) == (2, 2048)
 
     tell_growing(story)
@@ -82,9 +82,9 @@ def test_a_request_whose_answer_is_lost_is_repeated_where_that_is_needed(reply: 
         running(state)
         state.report()
         state.execute(until_request(state, MEMORY), reply)
-        settle(state)
+        state.settle()
         state.wait(2)
-        settle(state)
+        state.settle()
         move(state, "resize ")
         assert [a["memory"] for a in attempts(state)] == ["1Gi"]
         assert state.asked == 1
@@ -97,19 +97,19 @@ def test_what_the_node_does_not_give_is_taken_back_and_not_asked_for_again(answe
     def story(state: ResizeStory) -> None:
         running(state)
         state.report()
-        settle(state)
+        state.settle()
         move(state, f"{answer} resize")
         if answer == "Deferred":
             assert ledger(state) == 1024
             for _ in range(30):
-                settle(state)
+                state.settle()
                 state.pass_time()
                 state.report()
-        settle(state)
+        state.settle()
         assert attempts(state)[-1]["resizeRefused"].startswith(answer)
         assert (asked_for(state), ledger(state)) == (512, 512)
         state.report()
-        settle(state)
+        state.settle()
         assert state.asked == 1
 
     tell_growing(story)
@@ -120,10 +120,10 @@ def test_what_the_cluster_forbids_gives_the_ledger_back() -> None:
         running(state)
         state.forbid()
         state.report()
-        settle(state)
+        state.settle()
         assert attempts(state)[-1]["resizeRefused"] == "Refused: exceeded quota"
         state.pass_time()
-        settle(state)
+        state.settle()
         assert ledger(state) == 512
 
     tell_growing(story)
@@ -135,7 +135,7 @@ def test_the_next_leader_carries_through_what_stands_in_the_ledger() -> None:
         state.report()
         until_request(state, MEMORY)
         state.fault("restart")
-        settle(state)
+        state.settle()
         assert state.asked == 1
         state.late.clear()
         move(state, "resize ")
@@ -148,10 +148,10 @@ def test_a_kill_by_the_kernel_climbs_from_what_the_pod_had_then() -> None:
     def story(state: ResizeStory) -> None:
         running(state)
         state.report()
-        settle(state)
+        state.settle()
         next(act for name, act in state.world.moves() if name.startswith("resize "))()
         next(act for name, act in state.world.moves() if name.endswith(": out of memory"))()
-        settle(state)
+        state.settle()
         assert [(a["memory"], a["cause"]) for a in attempts(state)] == [("1Gi", "OutOfMemory")]
         assert state.tasks()[0]["status"]["sizing"]["display"] == "250m/2Gi"
 
