@@ -39,7 +39,8 @@ from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.leader import Leader
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
-from longtask_operator.engines.pacing import Postponement, WriteBudget
+from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.postponement import Postponement
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.refused_pods import RefusedPods
 from longtask_operator.engines.report_book import ReportBook
@@ -262,7 +263,7 @@ class SimOperator:
         parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
         parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
         parts.gatherer.evicted = evictions.why
-        shown = Postponement(1, 5, self._loop.time)
+        shown = Postponement(queue.add, 1, 5, self._loop.time)
         controller = Controller(context=context, queue=queue, parts=parts, postponement=shown)
         self.wiring = Wiring(context, queue, departures, book, controller.forget)
         self.wiring.attach()

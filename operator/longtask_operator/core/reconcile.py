@@ -225,7 +225,7 @@ def _held_back(seen: Observed, status: LongTaskStatus, waiting: Decision, held_b
         reason, message, inadmissible=held_back.inadmissible, position=position, estimate=estimate
     )
     status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
-    return replace(waiting, status=status)
+    return replace(waiting, status=status, can_wait=not held_back.inadmissible)
 
 
 def _waits(

@@ -34,15 +34,14 @@ from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.faults import FaultLog
 from longtask_operator.engines.gather import Gatherer
-from longtask_operator.engines.pacing import LastWrites, Postponement
+from longtask_operator.engines.pacing import LastWrites
+from longtask_operator.engines.postponement import Postponement
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.sight import Sight
 from longtask_operator.engines.workqueue import WorkQueue
 
 _DRAIN_SECONDS = 10.0
 _LONGEST_OUTAGE_WAIT = 10.0
-#: That an attempt starts, or runs, is shown of so many a second at once, of the others so many seconds later.
-_SHOWN_AT_ONCE, _SHOWN_AFTER = 5.0, 5.0
 log = structlog.get_logger("longtask.controller")
 
 
@@ -81,7 +80,7 @@ class Controller:
     context: Context
     queue: WorkQueue
     parts: Parts
-    postponement: Postponement = field(default_factory=lambda: Postponement(_SHOWN_AT_ONCE, _SHOWN_AFTER))
+    postponement: Postponement
     _memories: dict[str, _Memory] = field(default_factory=dict)
     _faults: FaultLog = field(default_factory=FaultLog)
 
@@ -114,6 +113,7 @@ class Controller:
             except Exception:
                 log.exception("reconcile failed unexpectedly; trying again", key=key, retry_in=self.queue.retry(key))
             finally:
+                self.postponement.worked(key)
                 self.queue.done(key)
                 self.context.metrics.reconciled(time.monotonic() - started, failed=failed)
 
@@ -155,14 +155,12 @@ class Controller:
         if not await self._first(record, seen, decision, memory):
             self.queue.add(record.key)
             return
-        if wait := self._postponed(record, seen, decision):
-            self.queue.add_after(record.key, wait)
-        else:
+        if not self._is_postponed(record, seen, decision):
             if decision.status is not None:
                 await self._write(record, seen, decision.status, memory)
             await self.parts.applier.act(decision.then, seen)
-        for notice in decision.notices:
-            self.parts.events.post(record, notice.reason, notice.message, warning=notice.warning)
+            for notice in decision.notices:
+                self.parts.events.post(record, notice.reason, notice.message, warning=notice.warning)
         if memory.refusal and is_over(seen, decision.status):
             memory.refusal = None
         self._await_admission(record, seen, decision, memory)
@@ -180,12 +178,12 @@ class Controller:
             self._admitted(seen, memory)
         return True
 
-    def _postponed(self, record: TaskRecord, seen: Observed, decision: Decision) -> float:
-        """Return for how many seconds the status is not to be written yet; nothing may rest on it then."""
+    def _is_postponed(self, record: TaskRecord, seen: Observed, decision: Decision) -> bool:
+        """Return whether the status is not to be written yet; nothing may rest on it then."""
         if decision.can_wait and not decision.then and decision.status != seen.task.status:
-            return self.postponement.wait(record.uid)
-        self.postponement.over(record.uid)
-        return 0.0
+            return not self.postponement.may(record.key)
+        self.postponement.over(record.key)
+        return False
 
     def _admitted(self, seen: Observed, memory: _Memory) -> None:
         """Note that an attempt's Job stands."""
@@ -280,5 +278,4 @@ class Controller:
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a task that is gone."""
         self._memories.pop(uid, None)
-        self.postponement.over(uid)
         self.context.parsed.forget(uid)

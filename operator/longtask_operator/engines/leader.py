@@ -29,6 +29,7 @@ from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.postponement import Postponement
 from longtask_operator.engines.quota_status import QuotaStatus
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.refused_pods import RefusedPods
@@ -43,6 +44,8 @@ from longtask_operator.engines.workqueue import WorkQueue
 from longtask_operator.settings import Settings
 
 _RETRY_SECONDS = 1.0
+#: Of statuses that only tell where a task stands, so many a second are shown at once, the others so many seconds later.
+_SHOWN_AT_ONCE, _SHOWN_AFTER = 5.0, 3.0
 log = structlog.get_logger("longtask.leader")
 
 
@@ -140,7 +143,8 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
     parts.gatherer.evicted = evictions.why
     parts.announcer.on_attempt_end = parts.gatherer.paces.attempt_ended
-    controller = Controller(context=context, queue=queue, parts=parts)
+    shown = Postponement(queue.add, _SHOWN_AT_ONCE, _SHOWN_AFTER)
+    controller = Controller(context=context, queue=queue, parts=parts, postponement=shown)
     wiring = Wiring(context, queue, departures, book, controller.forget)
     wiring.attach()
     book.on_alarm = queue.add

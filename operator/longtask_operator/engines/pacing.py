@@ -68,27 +68,3 @@ class ByteBudget:
     def spend(self, size: int) -> None:
         """Count a write of *size* bytes."""
         self._left -= size
-
-
-class Postponement:
-    """Status writes that only tell where things stand: *per_second* at once, the others *seconds* later at most.
-
-    What moves on before then is never written. Remembers since when each task's write waits, for as long as it does.
-    """
-
-    def __init__(self, per_second: float, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._budget, self._seconds, self._clock = WriteBudget(per_second, clock), seconds, clock
-        self._since: dict[str, float] = {}
-
-    def wait(self, uid: str) -> float:
-        """Return the seconds until the write of that task is to be made; 0 if it may be made now."""
-        now = self._clock()
-        left = self._since.setdefault(uid, now) + self._seconds - now
-        if left > 0 and not self._budget.take():
-            return left
-        self.over(uid)
-        return 0.0
-
-    def over(self, uid: str) -> None:
-        """Forget that a write of that task waits."""
-        self._since.pop(uid, None)

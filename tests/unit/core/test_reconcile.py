@@ -83,6 +83,12 @@ class TestQueued:
         full = HeldBack(reason=QueueReason.COHORT_EXHAUSTED, message="full")
         assert condition(written(decide(held_back=full)), "Admitted") == ("False", "CohortExhausted", "full")
 
+    @pytest.mark.parametrize(("reason", "waits"), [("QuotaExhausted", True), ("NeverFits", False)])
+    def test_while_many_are_held_back_only_that_it_never_fits_is_urgent(self, reason: str, waits: bool) -> None:
+        decision = decide(None, {}, held_back=HeldBack(reason=QueueReason(reason), message="so it is"))
+        assert written(decision)
+        assert decision.can_wait is waits
+
     def test_priority_and_size_are_the_specs(self) -> None:
         decision = decide({"priority": -3, "resources": {"cpu": "1"}})
         assert decision.candidate is not None

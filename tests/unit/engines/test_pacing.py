@@ -2,9 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from longtask_operator.engines.pacing import LastWrites, Postponement, WriteBudget
+from longtask_operator.engines.pacing import LastWrites, WriteBudget
 
 
 def takes(budget: WriteBudget, times: int) -> int:
@@ -39,24 +37,3 @@ def test_progress_and_checkpoints_have_their_own_pace() -> None:
     later = now + timedelta(seconds=1)
     assert (written.progress_wait(later, 10), written.checkpoint_wait(later)) == (9, 1)
     assert written.checkpoint_wait(now + timedelta(seconds=60)) == 0
-
-
-def test_few_are_shown_at_once_the_others_later() -> None:
-    now = [100.0]
-    shown = Postponement(2, 5, lambda: now[0])
-    assert [shown.wait(uid) for uid in "abcd"] == [0, 0, 5, 5]
-    now[0] = 100.3
-    assert shown.wait("c") == pytest.approx(4.7)
-    now[0] = 100.6
-    assert shown.wait("c") == 0, "the budget has room again"
-    now[0] = 105.0
-    assert [shown.wait("d"), shown.wait("e"), shown.wait("f"), shown.wait("g")] == [0, 0, 0, 5], "d waited long enough"
-
-
-def test_what_was_written_otherwise_waits_anew() -> None:
-    now = [0.0]
-    shown = Postponement(1, 5, lambda: now[0])
-    assert [shown.wait("a"), shown.wait("b")] == [0, 5]
-    shown.over("b")
-    now[0] = 0.9
-    assert shown.wait("b") == 5

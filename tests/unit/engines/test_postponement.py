@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from longtask_operator.engines.postponement import Postponement
+from tests.support.sim_operator import VirtualLoop
+
+AT_ONCE, AFTER = 2, 3.0
+
+
+class Bench:
+    """A postponement on a loop whose time only passes when told; a write takes as long as *write* is told."""
+
+    def __init__(self) -> None:
+        self.loop = VirtualLoop()
+        self.woken: list[str] = []
+        self.shown = Postponement(self.woken.append, AT_ONCE, AFTER, self.loop.time)
+
+    def may(self, *keys: str) -> list[bool]:
+        async def inside() -> list[bool]:
+            return [self.shown.may(key) for key in keys]
+
+        return self.loop.run_until_complete(inside())
+
+    def wait(self, seconds: float) -> list[str]:
+        """Let time pass; return the keys woken meanwhile."""
+        self.woken.clear()
+        until = self.loop.elapsed + seconds
+        while (when := self.loop.next_timer()) is not None and when <= until:
+            self.loop.elapsed = max(self.loop.elapsed, when)
+            self.loop.settle()
+        self.loop.elapsed = until
+        return list(self.woken)
+
+    def write(self, key: str, seconds: float = 0.0) -> None:
+        """Work on *key*, which takes *seconds*."""
+
+        async def inside() -> None:
+            self.shown.worked(key)
+
+        self.loop.elapsed += seconds
+        self.loop.run_until_complete(inside())
+
+    def drain(self, most: int, seconds: float) -> list[str]:
+        """Let each write that is woken take *seconds*; return the keys in their order."""
+        found: list[str] = []
+        while len(found) < most and (woken := self.wait(60)):
+            assert len(woken) == 1, "one after the other"
+            assert self.may(woken[0]) == [True]
+            self.write(woken[0], seconds)
+            found += woken
+        return found
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    try:
+        yield bench
+    finally:
+        bench.loop.close()
+
+
+def test_few_are_shown_at_once_the_others_later(bench: Bench) -> None:
+    assert bench.may("n/a", "n/b", "n/c") == [True, True, False]
+    assert bench.wait(AFTER - 0.1) == []
+    assert bench.wait(0.1) == ["n/c"]
+    bench.may("n/d", "n/e")
+    assert bench.may("n/f", "n/c") == [False, True], "it is the turn of c, budget or not"
+
+
+def test_the_next_waits_twice_as_long_as_the_last_took(bench: Bench) -> None:
+    bench.may(*(f"n/{number}" for number in range(6)))
+    assert bench.wait(AFTER) == ["n/2"]
+    bench.write("n/2", 0.5)
+    assert bench.wait(0.99) == []
+    assert bench.wait(0.01) == ["n/3"]
+    assert bench.wait(60) == [], "none while another is written"
+    bench.write("n/3")
+    assert bench.wait(4.9) == []
+    assert bench.wait(0.1) == ["n/4"], "a rest has a bound"
+
+
+def test_namespaces_take_turns(bench: Bench) -> None:
+    bench.may("n/at-once", "n/too", *(f"flood/{number}" for number in range(50)), "quiet/a")
+    assert bench.drain(3, 0.01) == ["flood/0", "quiet/a", "flood/1"]
+
+
+def test_what_was_written_otherwise_is_not_woken(bench: Bench) -> None:
+    bench.may("n/a", "n/b", "n/c", "n/d")
+    bench.shown.over("n/c")
+    assert bench.drain(5, 0.01) == ["n/d"]
+
+
+def test_a_turn_that_was_not_used_is_over(bench: Bench) -> None:
+    bench.may("n/a", "n/b", "n/c", "n/d")
+    assert bench.wait(AFTER) == ["n/c"]
+    bench.write("n/c")  # it failed, or was about something else
+    bench.may("n/e", "n/f")
+    assert bench.may("n/c") == [False], "it stands in line anew"
+    assert bench.drain(5, 0.01) == ["n/d", "n/c"]
