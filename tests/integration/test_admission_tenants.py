@@ -264,10 +264,15 @@ def suspended_it_waits_without_a_place_in_the_quota(ground: Stage) -> None:
 
 
 def while_another_pod_of_it_lives_no_attempt_follows(ground: Stage) -> None:
-    """The Job controller may start two pods for one Job; the second stays on a node that says nothing."""
+    """The Job controller may start two pods for one Job; the second stays on a node that says nothing.
+
+    Of two pods of one second the uid alone would say which one decides: the first is recorded before there are two.
+    """
     tenant = Tenant.open(ground, "twins")
     tenant.submit("a", retry={"backoff": {"initialSeconds": 1, "jitterPercent": 0}})
     first = tenant.stage.pod_of("a")
+    uid = first["metadata"]["uid"]
+    tenant.stage.tasks.until("a", "the first pod recorded", lambda status: newest_attempt(status).get("podUid") == uid)
     second = twin(ground, first)
     tenant.stage.end_pod(first, exit_code=1)
     message = tenant.until_waits("a", "ReleasingPrevious")["message"]
@@ -276,6 +281,11 @@ def while_another_pod_of_it_lives_no_attempt_follows(ground: Stage) -> None:
     tenant.stage.end_pod(second, exit_code=1)
     tenant.until(Admitted=1)
     tenant.stage.tasks.until("a", "attempt 2", lambda status: status["attempt"] == 2)
+
+
+def newest_attempt(status: Json) -> Json:
+    found: Json = (status.get("attempts") or [{}])[-1]
+    return found
 
 
 def twin(ground: Stage, pod: Json) -> Json:
