@@ -45,15 +45,20 @@ class RefusedPods:
 
     async def why(self, job: JobView) -> str:
         """Return why *job* was refused a pod, empty if it was not as far as is known: ask again. Raises ApiError."""
-        answers = self._answers.setdefault(job.namespace, _Answers())
-        begun = _now()
+        answers, begun = self._answers.get(job.namespace) or _Answers(), _now()
         if begun >= answers.good_until and self._may_list():
+            self._forget_older(begun)
+            self._answers[job.namespace] = answers
             answers.good_until = float("inf")  # until it is there: everybody else takes the last one
             try:
                 answers.notes = await self._list(job.namespace)
             finally:
                 answers.good_until = _now() + max(_REST_SECONDS, _REST_SHARE * (_now() - begun))
         return answers.notes.get(job.uid, "")
+
+    def _forget_older(self, now: float) -> None:
+        """Drop answers that nobody may rest on any more: namespaces come and go."""
+        self._answers = {name: answers for name, answers in self._answers.items() if now < answers.good_until}
 
     def _may_list(self) -> bool:
         self._budget = self._budget or WriteBudget(_LISTS_PER_SECOND, _now)

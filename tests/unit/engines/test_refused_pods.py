@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from longtask_operator.adapters.errors import Unavailable
+from longtask_operator.engines import refused_pods
 from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.refused_pods import RefusedPods
 from tests.builders import a_job
@@ -88,3 +89,17 @@ def test_many_namespaces_share_a_pace(namespaces: int) -> None:
     events = Events()
     why(events, *(a_job(name=f"job-{n}", uid=f"uid-{n}", namespace=f"team-{n}") for n in range(namespaces)))
     assert events.lists == 5
+
+
+def test_namespaces_that_nobody_asks_about_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, events = [0.0], Events()
+    monkeypatch.setattr(refused_pods, "_now", lambda: now[0])
+
+    async def ask() -> int:
+        refused = RefusedPods(events)
+        for number in range(100):
+            now[0] += 10
+            await refused.why(a_job(namespace=f"team-{number}"))
+        return len(refused._answers)
+
+    assert asyncio.run(ask()) == 1
