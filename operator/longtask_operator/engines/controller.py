@@ -127,6 +127,7 @@ class Controller:
         try:
             task = self.context.parsed.parse(record)
         except SpecError as error:
+            self.parts.admission.withdraw(record.uid, record.tenant)  # what it waits with is not what it says now
             self.parts.events.post(record, EventReason.INVALID, str(error), warning=True)
             log.error(
                 "a stored LongTask does not fit its schema; it waits until it is changed", key=key, error=str(error)

@@ -7,6 +7,11 @@ Stories that once went wrong are told again, each as a test of its own.
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
+
+from longtask_operator.adapters.events import EventPoster
 from tests.support.sim_story import Story, story_settings, tell
 
 TestStory = Story.TestCase
@@ -237,5 +242,37 @@ def test_an_attempt_whose_pod_went_while_two_others_are_there_is_lost_at_once() 
         (attempt,) = state.tasks()[0]["status"]["attempts"]
         assert attempt["cause"] == "Lost"
         assert attempt["message"].endswith("is gone without a word, and its Job made another one")
+
+    tell(story)
+
+
+def test_what_a_status_that_is_postponed_is_announced_with_is_announced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three start at the same moment, so that some are shown later, and what is asked of them meanwhile is ignored."""
+    posted: Counter[str] = Counter()
+    monkeypatch.setattr(
+        EventPoster, "post", lambda self, task, reason, message, warning=False: posted.update({f"{task.name} {reason}"})
+    )
+
+    def story(state: Story) -> None:
+        for name in "abc":
+            state.world.apply(name, suspend=True)
+        state.settle()
+        for task in state.tasks():
+            state.world.edit(task, suspend=None)
+        while sum(container.lives for container in state.world.containers.values()) < 3:
+            state.settle()
+            moves = [move for name, move in state.world.moves() if not name.startswith(("end ", "evict "))]
+            moves[0]() if moves else state.pass_time()
+        state.settle()
+        unshown = [task for task in state.tasks() if task["status"].get("phase") != "Running"]
+        assert unshown
+        for task in unshown:
+            state.world.edit(task, redrive="7")
+        for _ in range(10):
+            state.settle()
+            state.pass_time()
+        assert all(task["status"]["phase"] == "Running" for task in state.tasks())
+        ignored = {said: times for said, times in posted.items() if said.endswith("RedriveIgnored")}
+        assert ignored == {f"{task['metadata']['name']} RedriveIgnored": 1 for task in unshown}
 
     tell(story)

@@ -6,15 +6,19 @@ import pytest
 
 from tests.support.sim_api import Json
 from tests.support.sim_operator import Pending
-from tests.support.sim_preemption import PreemptStory, tell_preempting
+from tests.support.sim_preemption import KEY, PreemptStory, tell_preempting
 from tests.support.sim_story import story_settings
 
 TestPreemptStory = PreemptStory.TestCase
 TestPreemptStory.settings = story_settings(60)
 
 
+def task_of(state: PreemptStory, name: str) -> Json:
+    return next(task for task in state.tasks() if task["metadata"]["name"] == name)
+
+
 def status_of(state: PreemptStory, name: str) -> Json:
-    found: Json = next(task["status"] for task in state.tasks() if task["metadata"]["name"] == name)
+    found: Json = task_of(state, name)["status"]
     return found
 
 
@@ -82,7 +86,7 @@ def until_urgent_runs(state: PreemptStory, number: int, how: str) -> bool:
 
 
 def uid_of(state: PreemptStory, name: str) -> str:
-    return next(str(task["metadata"]["uid"]) for task in state.tasks() if task["metadata"]["name"] == name)
+    return str(task_of(state, name)["metadata"]["uid"])
 
 
 @pytest.mark.parametrize("how", ["before", "after", "lost"])
@@ -120,7 +124,7 @@ def test_nobody_gives_way_to_a_task_that_is_cancelled_before_it_is_told() -> Non
                 break
             state.answer_all() or state.pass_time()
         assert state.named
-        state.world.edit(next(task for task in state.tasks() if task["metadata"]["name"] == "c"), cancel=True)
+        state.world.edit(task_of(state, "c"), cancel=True)
         state.fault("restart")
         state.settle()
         assert state.stopped == {}
@@ -139,5 +143,27 @@ def test_an_operator_that_took_over_asks_nobody_else() -> None:
             state.fault("failover")
             state.settle()
         assert len(state.named) == 1
+
+    tell_preempting(story)
+
+
+def test_a_task_that_does_not_fit_its_schema_any_more_keeps_neither_claim_nor_place() -> None:
+    """Nobody starts it, so nobody gives way to it; once it is corrected it is as any other."""
+
+    def story(state: PreemptStory) -> None:
+        until_two_run(state)
+        state.world.apply("c", priority=9)
+        while not state.named:
+            state.loop.settle()
+            state.answer_all() or state.pass_time()
+        state.world.edit(task_of(state, "c"), image=5)
+        state.settle()
+        assert all(not config["data"].get(KEY) for config in state.api.of("configmaps"))
+        state.set_quota(concurrency={"nominal": 9})
+        state.settle()
+        assert uid_of(state, "c") not in str(state.api.of("configmaps"))
+        state.world.edit(task_of(state, "c"), image="i")
+        state.come_to_rest()
+        assert causes(state, "c") == ["Completed"]
 
     tell_preempting(story)
