@@ -21,6 +21,7 @@ from longtask_operator.core.room import Room
 from longtask_operator.engines import apply
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.apply import Applier
+from longtask_operator.engines.claims import Claims
 from longtask_operator.engines.ledgers import Ledgers
 
 
@@ -140,6 +141,18 @@ def resize_unreserved() -> None:
         return ""
 
     AdmissionLoop.raise_entry = granted  # type: ignore[method-assign]
+
+
+def claims_unwritten() -> None:
+    """Let others give way to a task without a word in the ledger."""
+
+    def plan(self: Claims, name: str, claims: Any) -> None:
+        self._standing[name] = claims
+        self._spare(name, claims)
+
+    Claims.plan = plan  # type: ignore[method-assign]
+    Claims.text = lambda self, name, before, after: ""  # type: ignore[method-assign]
+    Claims.take_in = lambda self, name, text: None  # type: ignore[method-assign]
 
 
 def deletes_finished() -> None:
@@ -262,6 +275,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
         forgotten_finalizer,
         blind_ledger_write,
         resize_unreserved,
+        claims_unwritten,
         deletes_finished,
     )
 } | {

@@ -81,6 +81,7 @@ PLANTED = (
     _planted("deleted-is-over", "OneLivePod", _SLOWLY),
     _planted("deleted-is-over", "EndedAlive", _SLOWLY),
     _planted("resize-unreserved", "SizeUnreserved", "resize"),
+    _planted("claims-unwritten", "StoppedUnclaimed", "preempt"),
     _planted("early-release", "EarlyRelease", _WHILE),
     _planted("finish-moves", "TerminalChanged", _AFTERWARDS),
     _planted("number-falls", "AttemptFell", "retry"),

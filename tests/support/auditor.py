@@ -16,6 +16,9 @@ from tests.support.auditor_protobuf import Json
 UID, ATTEMPT = "longtask.dev/task-uid", "longtask.dev/attempt"
 FINALIZER = "longtask.dev/accounting"
 LEDGER_PREFIX = "longtask-ledger-"
+CLAIMS = "preemption.claims"
+#: How it is said of an attempt that it is stopped for another task, and not for a drained quota or by Kueue.
+GAVE_WAY = ("gives way to ", "gives back what it borrowed")
 Amounts = tuple[int, int]  #: milliCPU, MiB
 
 
@@ -54,6 +57,7 @@ class _World:
     exits: dict[tuple[str, int], int] = field(default_factory=dict)  #: exit code of each attempt's container
     ended: dict[tuple[str, int], Json] = field(default_factory=dict)  #: recorded ends
     gone: set[str] = field(default_factory=set)  #: uids of tasks that were deleted
+    claimed: set[tuple[str, int]] = field(default_factory=set)  #: attempts that a claim in a ledger ever named
     refused: set[tuple[str, int]] = field(default_factory=set)  #: status.attempt while RefusedByCluster was said
 
     def ledger_of(self, uid: str) -> int | None:
@@ -149,6 +153,7 @@ class Auditor:
         if not change.name.startswith(LEDGER_PREFIX):
             return
         before, lines = self._world.ledgers.get(change.name, {}), ledger_text(change.body).splitlines()
+        self._world.claimed |= victims_of(change.body)
         self._world.ledgers[change.name] = {line.split()[0]: int(line.split()[1]) for line in lines}
         held = {line.split()[0]: (int(line.split()[3]), int(line.split()[4])) for line in lines}
         touched = [uid for uid, amounts in self._world.held.get(change.name, {}).items() if held.get(uid) != amounts]
@@ -200,6 +205,8 @@ class Auditor:
         if (after.get("queue") or {}).get("reason") == "RefusedByCluster":
             self._world.refused.add((uid, after.get("attempt") or 0))
         for attempt in after.get("attempts") or []:
+            if attempt.get("cause") == "Preempted":
+                self._check_stop(change, (uid, attempt["number"]), attempt.get("message") or "")
             if attempt.get("completionTime"):
                 self._check_end(change, uid, attempt)
 
@@ -229,6 +236,11 @@ class Auditor:
         same = (before.get("attempt"), before.get("run")) == (after.get("attempt"), after.get("run"))
         if same and new and (new.get("done") or 0) < (old.get("done") or 0):
             self._at(change, "ProgressFell", f"progress fell from {old.get('done')} to {new.get('done')}")
+
+    def _check_stop(self, change: Change, owner: tuple[str, int], message: str) -> None:
+        """Nobody is stopped for another task before a claim in a ledger names it."""
+        if message.startswith(GAVE_WAY) and owner not in self._world.claimed:
+            self._at(change, "StoppedUnclaimed", f"attempt {owner[1]} is stopped, no claim ever named it: {message}")
 
     def _check_end(self, change: Change, uid: str, attempt: Json) -> None:
         """Hold a recorded end against the earlier record of it, or, the first time, against the pod."""
@@ -312,6 +324,13 @@ def ledger_text(body: Json | None) -> str:
     """Return all lines of attempts of a ledger, of all its tenants: a cohort's has a data key for each."""
     data = (body or {}).get("data") or {}
     return "".join(lines for key, lines in data.items() if "." not in key)
+
+
+def victims_of(body: Json | None) -> set[tuple[str, int]]:
+    """Return the task uid and number of each attempt that gives way by the claims of a ledger."""
+    lines = ((body or {}).get("data") or {}).get(CLAIMS, "").splitlines()
+    named = [name.split("/") for line in lines for name in line.split()[4:]]
+    return {(uid, int(number)) for uid, number in named}
 
 
 def is_live(pod: Json) -> bool:

@@ -170,6 +170,28 @@ def test_an_attempt_may_move_to_the_ledger_of_a_cohort() -> None:
     assert audit([*out_before_in, ledger(name=cohort)]) == {"EarlyRelease"}
 
 
+FOR_ANOTHER = "gives way to a task of this tenant with a higher priority"
+
+
+def stopped(message: str = FOR_ANOTHER) -> Change:
+    attempts = [FAILED_ONCE, {"number": 2, "run": 1, "cause": "Preempted", "message": message}]
+    return task(phase="Running", run=1, attempt=2, attempts=attempts)
+
+
+def claims(*victims: str) -> Change:
+    found = ledger((UID, 2))
+    assert found.body
+    found.body["data"]["preemption.claims"] = " ".join(["bbbbbb-2", "team", "250", "512", *victims]) + "\n"
+    return found
+
+
+@pytest.mark.parametrize(
+    "stop", [(claims(f"{UID}/2"), ledger((UID, 2)), stopped()), (stopped("TenantQuota team says stopPolicy Hold"),)]
+)
+def test_an_attempt_may_be_stopped_once_it_was_claimed_or_for_another_reason(stop: tuple[Change, ...]) -> None:
+    assert audit(after("running 2", *stop)()) == set()
+
+
 PLANTS: dict[str, tuple[Callable[[], History], str]] = {
     "two pods of two attempts live": (after("running 2", pod(1, "Running", suffix="late")), "OneLivePod"),
     "two pods of one attempt": (after("running 1", pod(1, "Failed", exit_code=3, suffix="twin")), "PodPerAttempt"),
@@ -185,6 +207,11 @@ PLANTS: dict[str, tuple[Callable[[], History], str]] = {
     "the ledger holds less than a pod asks for": (
         after("running 2", ledger((UID, 2), memory=256), ledger((UID, 2))),
         "SizeUnreserved",
+    ),
+    "stopped before it was claimed": (after("running 2", stopped(), claims(f"{UID}/2")), "StoppedUnclaimed"),
+    "stopped when its earlier attempt was claimed": (
+        after("running 2", claims(f"{UID}/1"), stopped()),
+        "StoppedUnclaimed",
     ),
     "recorded as ended while the pod runs": (instead("pod 1 over"), "EndedAlive"),
     "phase changes after the end": (after("succeeded", succeeded(phase="Failed")), "TerminalChanged"),
