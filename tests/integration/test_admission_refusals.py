@@ -19,13 +19,14 @@ from typing import Any
 import pytest
 
 from tests.integration.worker_support import make_chain
-from tests.support.live import Json, RefusedError, await_
+from tests.support.live import MERGE, Json, RefusedError, await_
 from tests.support.operating import Stage
 from tests.support.operator_process import free_port
 from tests.support.tenants import Story, Tenant, Told, told
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
-WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+ADMISSION = "admissionregistration.k8s.io/v1"
+WEBHOOKS = f"/apis/{ADMISSION}/validatingwebhookconfigurations"
 CA, CERTIFICATE, KEY = make_chain()
 
 
@@ -96,6 +97,48 @@ def a_quota_on_jobs_refuses_the_job(ground: Stage) -> None:
     tenant.until(Admitted=1)
 
 
+def pod_security_refuses_what_others_put_into_a_pod(ground: Stage) -> None:
+    """Pods as the operator makes them are `restricted`; an injector of sidecars may make others of them."""
+    tenant = Tenant.open(ground, "restricted")
+    path = f"/api/v1/namespaces/{tenant.name}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    ground.client.request("PATCH", path, {"metadata": {"labels": labels}}, form=MERGE)
+    with injecting(tenant):
+        assert 'violates PodSecurity "restricted:latest": host namespaces (hostPID=true)' in refused(tenant)["message"]
+    tenant.until(Admitted=1)
+    tenant.stage.pod_of("a")
+
+
+@contextmanager
+def injecting(tenant: Tenant) -> Iterator[None]:
+    """Let the API server change each new pod in the namespace of *tenant* so that it shares the node's processes."""
+    client, name = tenant.stage.client, f"{tenant.name}.example.com"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    where = {"matchLabels": {"kubernetes.io/metadata.name": tenant.name}}
+    spec = {
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "matchConstraints": {"namespaceSelector": where, "resourceRules": [rule]},
+        "mutations": [
+            {
+                "patchType": "JSONPatch",
+                "jsonPatch": {"expression": '[JSONPatch{op: "add", path: "/spec/hostPID", value: true}]'},
+            }
+        ],
+    }
+    made = [("MutatingAdmissionPolicy", "mutatingadmissionpolicies", spec)]
+    made += [("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", {"policyName": name})]
+    for kind, plural, body in made:
+        document = {"apiVersion": ADMISSION, "kind": kind, "metadata": {"name": name}, "spec": body}
+        client.request("POST", f"/apis/{ADMISSION}/{plural}", document)
+    try:
+        await_(f"{name} at work", lambda: asks(tenant, "pods", "hostPID"), 30)
+        yield
+    finally:
+        for _, plural, _ in made:
+            client.request("DELETE", f"/apis/{ADMISSION}/{plural}/{name}")
+
+
 def refused(tenant: Tenant) -> Json:
     """Return what a new task says of its place, once nothing is left of its attempt."""
     tenant.submit("a")
@@ -123,7 +166,7 @@ def webhook(tenant: Tenant, port: int, group: str, plural: str) -> Iterator[None
         "sideEffects": "None",
         "timeoutSeconds": 2,
     }
-    api = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    api = {"apiVersion": ADMISSION, "kind": "ValidatingWebhookConfiguration"}
     client.request("POST", WEBHOOKS, {**api, "metadata": {"name": name}, "webhooks": [entry]})
     try:
         await_(f"{name} at work", lambda: asks(tenant, plural), 30)
@@ -132,8 +175,8 @@ def webhook(tenant: Tenant, port: int, group: str, plural: str) -> Iterator[None
         client.request("DELETE", f"{WEBHOOKS}/{name}")
 
 
-def asks(tenant: Tenant, plural: str) -> bool:
-    """Tell whether the webhook is asked about objects like those of the operator."""
+def asks(tenant: Tenant, plural: str, says: str = "webhook") -> bool:
+    """Tell whether what refuses objects like those of the operator is at work, and says so in that word."""
     spec = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
     pod: Json = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": spec}
     job: Json = {**pod, "apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": spec}}}
@@ -142,7 +185,7 @@ def asks(tenant: Tenant, plural: str) -> bool:
         query = {"dryRun": "All"}
         tenant.stage.client.request("POST", f"{path}/namespaces/{tenant.name}/{plural}", body, query=query)
     except RefusedError as error:
-        return "webhook" in error.message
+        return says in error.message
     return False
 
 
@@ -168,6 +211,7 @@ OTHERS: list[Story] = [
     a_webhook_that_does_not_answer_refuses_the_job,
     a_webhook_that_does_not_answer_refuses_the_pod_in_the_end,
     a_quota_on_jobs_refuses_the_job,
+    pod_security_refuses_what_others_put_into_a_pod,
 ]
 NAMES = [story.__name__ for story in (*DENIED, *OTHERS)]
 

@@ -24,6 +24,10 @@ from tests.builders import at
 QUOTA = (
     'pods "wordcount-7c9d4f-1-{}" is forbidden: exceeded quota: q, requested: pods=1, used: pods={}, limited: pods=3'
 )
+#: As the Job controller told it on a real cluster.
+POD_SECURITY = (
+    'Error creating: pods "a-1" is forbidden: violates PodSecurity "restricted:latest": host namespaces (hostPID=true)'
+)
 
 
 def refused(generation: int = 1) -> Refused:
@@ -69,6 +73,7 @@ def test_names_of_pods_and_numbers_make_no_other_refusal() -> None:
     "said",
     [
         QUOTA.format("abcde", 3),
+        sentence_of(POD_SECURITY),
         'Pod "wordcount-1" is invalid: spec.containers[0].image: Required value',
         'admission webhook "policy.example" denied the request: no such registry',
     ],
