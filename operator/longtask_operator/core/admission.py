@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property, partial
 
 from longtask_operator.core.fair_share import NOTHING, Use, share_of
 from longtask_operator.core.ledger import MAX_ENTRIES, Entries
-from longtask_operator.core.preemption import Claim, Future, Runs
+from longtask_operator.core.preemption import Claim, Future, Runs, comes_before
 from longtask_operator.core.queueing import Candidate, Line, Place, TenantQueue, place_of
 from longtask_operator.core.quota import (
     LOWER_PRIORITY,
@@ -32,10 +32,16 @@ from longtask_operator.core.quota import (
     exceeds_max_size,
     usage_of,
 )
-from longtask_operator.core.room import Room, Vector, demand_of
+from longtask_operator.core.reservation import (
+    can_hold,
+    could_start,
+    has_waited,
+    head_of,
+    is_kept_from,
+    is_short_of_room,
+)
+from longtask_operator.core.room import Room, demand_of
 
-#: A head of the queue that has not fitted for so long gets what becomes free.
-RESERVE_AFTER = timedelta(minutes=10)
 #: Of each tenant, tasks for which room is made at once. Each costs a look at all live attempts: 10 ms at 10,000.
 MAX_CLAIMS = 16
 
@@ -83,6 +89,10 @@ class Plan:
     admitted: tuple[Candidate, ...] = ()
     holder: Candidate | None = None  #: for whom nobody else of the cohort borrows
     claims: tuple[Claim, ...] = ()  #: room that is being made
+    claimed: Room | None = None  #: what is free once that is done, where anybody asked for room
+
+
+NO_PLAN = Plan()
 
 
 def member_of(
@@ -106,48 +116,6 @@ def plan_admissions(queues: Queues, snapshot: Snapshot, *, now: datetime, holder
     A task that holds an entry already is admitted anew: it takes no more than it has.
     """
     return _Cycle(queues, snapshot, now).run(holder)
-
-
-def can_hold(user: str, running: Mapping[str, int], limits: Limits) -> bool:
-    """Whether one more attempt of *user* may run; tasks of no person always may."""
-    return not user or limits.per_user is None or running.get(user, 0) < limits.per_user
-
-
-def head_of(queue: TenantQueue, tenant: str, limits: Limits, room: Room, users: Mapping[str, int]) -> Candidate | None:
-    """Return the first in order that could ever start and that no limit of its person holds back."""
-    return queue.first(lambda line: could_start(line, tenant, limits, room, users))
-
-
-def could_start(line: Line, tenant: str, limits: Limits, room: Room, users: Mapping[str, int]) -> bool:
-    """Whether one of *line* could ever start, and no limit of its person holds it back."""
-    return (
-        not line.handed_over
-        and room.could_fit(tenant, demand_of(line.held))
-        and not exceeds_max_size(line.size, limits)
-        and can_hold(line.user, users, limits)
-    )
-
-
-def has_waited(candidate: Candidate, now: datetime) -> bool:
-    """Whether *candidate* has waited so long that smaller ones may no longer pass it."""
-    return now - candidate.queued_at >= RESERVE_AFTER
-
-
-def is_short_of_room(candidate: Candidate, room: Room) -> bool:
-    """Whether the cohort, not its own tenant, is what *candidate* waits for, and giving back would help."""
-    demand = demand_of(candidate.entry.held)
-    return (
-        not room.fits(candidate.tenant, demand)
-        and room.within_cap(candidate.tenant, demand)
-        and room.fits_after_returns(candidate.tenant, demand)
-    )
-
-
-def is_kept_from(tenant: str, demand: Vector, holder: Candidate, room: Room) -> bool:
-    """Whether what that takes is kept for *holder*: by others what they would borrow, by its own tenant all."""
-    if tenant == holder.tenant:
-        return demand_of(holder.entry.held) != demand
-    return room.borrows(tenant, demand)
 
 
 def future_of(snapshot: Snapshot, room: Room, now: datetime) -> Future:
@@ -182,6 +150,10 @@ class _Cycle:
         self._patient: list[Candidate] | None = None
         self.claims: dict[str, Claim] = {}
         self._future: Future | None = None  #: only where room is being made
+        self._asking: dict[str, list[Candidate]] = {}  #: by tenant: who may ask others to give way before its turn
+        self._in_vain: set[str] = set()  #: uids that found too few who could give way: they seldom get more in a cycle
+        self._asked = 0  #: claims made anew
+        self._reclaimed = self._kept = False  #: whether lent room was asked for, and any kept from somebody
 
     def run(self, holder: str) -> Plan:
         """Admit until nobody fits any more; *holder* is the uid of the last plan's holder."""
@@ -189,23 +161,39 @@ class _Cycle:
         self._hand_over()
         self.holder = self._holder_before(holder)
         self._renew_claims()
+        while self._round():
+            self.holder = self._holder_before(self.holder.entry.uid) if self.holder else None
+        claimed = self._future.room if self._future else None
+        claims = tuple(self.claims.values())
+        return Plan(admitted=tuple(self.admitted), holder=self.holder, claims=claims, claimed=claimed)
+
+    def _round(self) -> bool:
+        """Let all have their turns, then make room; return whether another round could admit somebody.
+
+        Who has started was perhaps what others were kept back for, and what gives way may be more than was asked for.
+        """
+        admitted, asked, self._patient = len(self.admitted), self._asked, None
+        self._kept = self.holder is not None
+        self._take_turns()
+        for policy in (RECLAIM, LOWER_PRIORITY):
+            self._make_room(policy)
+        return self._asked > asked or (self._kept and len(self.admitted) > admitted)
+
+    def _take_turns(self) -> None:
         if self.holder and self._takes(self.holder):
             self._admit(self.holder)
         turns = [turn for tenant in self.active if (turn := self._turn(tenant))]
         heapq.heapify(turns)
-        reclaimed = False
         while turns:
             borrows, _, _, tenant, candidate = heapq.heappop(turns)
-            if borrows and not reclaimed:  # nobody borrows what has to come back at once
-                reclaimed = True
+            if borrows and not self._reclaimed:  # nobody borrows what has to come back at once
+                self._reclaimed = True
                 self._make_room(RECLAIM)
+            self._make_room_before(candidate)
             if self._takes(candidate) and not (borrows and self._has_to_leave_it(candidate)):
                 self._admit(candidate)
             if turn := self._turn(tenant):
                 heapq.heappush(turns, turn)
-        for policy in (LOWER_PRIORITY,) if reclaimed else (RECLAIM, LOWER_PRIORITY):
-            self._make_room(policy)
-        return Plan(admitted=tuple(self.admitted), holder=self.holder, claims=tuple(self.claims.values()))
 
     def _renew_claims(self) -> None:
         """Take over the claims of the last plan that are still of use, and admit whom there is room for now."""
@@ -239,13 +227,30 @@ class _Cycle:
         """Claim room for those who still wait and whose tenants let others give way by that *policy*."""
         asking = [t for t in self.active if self.members[t].limits.preemption == policy and not self._is_stopped(t)]
         for tenant in sorted(asking, key=self._share):
-            limits, users = self.members[tenant].limits, self.users[tenant]
-            could = partial(could_start, tenant=tenant, limits=limits, room=self.room, users=users)
-            for candidate in self.queues[tenant].first_few(MAX_CLAIMS, could):
-                if candidate.entry.uid in self.claims or self._claim(candidate):
-                    continue
-                if self._is_not_passed(candidate):
-                    break
+            self._ask_for(self._first_few(tenant))
+
+    def _make_room_before(self, candidate: Candidate) -> None:
+        """Claim room for those of its tenant to whom *candidate* would have to give way as soon as it runs."""
+        tenant, limits = candidate.tenant, self.members[candidate.tenant].limits
+        if limits.preemption != LOWER_PRIORITY or self._head(tenant) is candidate:
+            return
+        if tenant not in self._asking:
+            self._asking[tenant] = self._first_few(tenant)
+        waiting = [one for one in self._asking[tenant] if self.queues[tenant].get(one.entry.uid) is one]
+        self._ask_for(one for one in waiting if comes_before(one, candidate, limits))
+
+    def _first_few(self, tenant: str) -> list[Candidate]:
+        limits, users = self.members[tenant].limits, self.users[tenant]
+        could = partial(could_start, tenant=tenant, limits=limits, room=self.room, users=users)
+        return self.queues[tenant].first_few(MAX_CLAIMS, could)
+
+    def _ask_for(self, candidates: Iterable[Candidate]) -> None:
+        """Claim room for *candidates* of one tenant, in their order, up to one that nobody may pass."""
+        for candidate in candidates:
+            if candidate.entry.uid in self.claims or self._claim(candidate):
+                continue
+            if self._is_not_passed(candidate):
+                break
 
     def _claim(self, candidate: Candidate, before: Claim | None = None) -> bool:
         """Claim room for *candidate* if it may start but for the room, and others can be asked to give way."""
@@ -254,6 +259,7 @@ class _Cycle:
         users = self.users[tenant] + Counter(one.user for one in claimed if one and one.tenant == tenant)
         if (
             entry.handed_over
+            or entry.uid in self._in_vain
             or limits.preemption == NEVER
             or self._is_stopped(tenant)
             or self.slots <= len(self.claims)
@@ -272,6 +278,9 @@ class _Cycle:
         claim = self._future.claim(candidate, limits, before)
         if claim:
             self.claims[entry.uid] = claim
+            self._asked += before is None
+        elif not self._future.room.fits(tenant, demand):
+            self._in_vain.add(entry.uid)
         return claim is not None
 
     def _share(self, tenant: str) -> float:
@@ -345,9 +354,13 @@ class _Cycle:
 
     def _is_behind_its_head(self, chosen: Candidate) -> bool:
         """Whether *chosen* would pass the head of its queue, which has waited long and gets what becomes free."""
-        tenant = chosen.tenant
-        head = head_of(self.queues[tenant], tenant, self.members[tenant].limits, self.room, self.users[tenant])
-        return head is not None and head is not chosen and self._is_not_passed(head)
+        head = self._head(chosen.tenant)
+        behind = head is not None and head is not chosen and self._is_not_passed(head)
+        self._kept |= behind
+        return behind
+
+    def _head(self, tenant: str) -> Candidate | None:
+        return head_of(self.queues[tenant], tenant, self.members[tenant].limits, self.room, self.users[tenant])
 
     def _is_not_passed(self, head: Candidate) -> bool:
         """Whether *head* has waited long, for what will become free: then others of its tenant wait behind it."""
@@ -360,17 +373,14 @@ class _Cycle:
         if self.holder is None:
             waiting = [head for head in self._patients() if is_short_of_room(head, self.room)]
             self.holder = min(waiting, key=lambda head: (head.queued_at, head.key), default=None)
+            self._kept |= self.holder is not None
         demand = demand_of(candidate.entry.held)
         return self.holder is not None and is_kept_from(candidate.tenant, demand, self.holder, self.room)
 
     def _patients(self) -> list[Candidate]:
         """Return the heads of the queues that have waited long."""
         if self._patient is None:
-            heads = [
-                head_of(self.queues[t], t, self.members[t].limits, self.room, self.users[t])
-                for t in self.active
-                if not self._is_stopped(t)
-            ]
+            heads = [self._head(tenant) for tenant in self.active if not self._is_stopped(tenant)]
             self._patient = [head for head in heads if head and has_waited(head, self.now)]
         return [head for head in self._patient if self.queues[head.tenant].get(head.entry.uid) is head]
 

@@ -18,7 +18,7 @@ from datetime import datetime
 
 from longtask_operator.api.quantity import MEBIBYTE
 from longtask_operator.core.ledger import Entries, LedgerEntry
-from longtask_operator.core.queueing import Candidate, place_of
+from longtask_operator.core.queueing import Candidate, Ranked, place_of
 from longtask_operator.core.quota import LOWER_PRIORITY, RECLAIM, Limits
 from longtask_operator.core.room import Room, demand_of
 from longtask_operator.core.sizing import Size
@@ -134,14 +134,8 @@ class Future:
         """Return the attempts of its own tenant that have a lower priority and come later in the queue's order."""
         if limits.preemption != LOWER_PRIORITY:
             return []
-        own, place = _capped(candidate.priority, limits), place_of(candidate, limits.max_priority)
-        return [
-            one
-            for one in self._in_order()
-            if one.tenant == candidate.tenant
-            and _capped(one.run.priority, limits) < own
-            and place_of(one.run, limits.max_priority) > place
-        ]
+        own = [one for one in self._in_order() if one.tenant == candidate.tenant]
+        return [one for one in own if comes_before(candidate, one.run, limits)]
 
     def _needed(self, candidate: Candidate, pool: list[Victim], reclaims: bool) -> list[Victim]:
         """Return those of *pool*, in its order, without whom *candidate* does not fit, taken out of the room."""
@@ -166,6 +160,12 @@ class Future:
         """Return the compute that its end loses, in millicore-seconds."""
         since = victim.run.since
         return victim.entry.held.cpu * max(0.0, (self._now - since).total_seconds()) if since else 0.0
+
+
+def comes_before(one: Ranked, other: Ranked, limits: Limits) -> bool:
+    """Whether *other* would give way to *one* of the same tenant: of lower priority, and later in the queue's order."""
+    lower = _capped(other.priority, limits) < _capped(one.priority, limits)
+    return lower and place_of(one, limits.max_priority) < place_of(other, limits.max_priority)
 
 
 def _capped(priority: int, limits: Limits) -> int:

@@ -7,22 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 
 from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import (
-    Snapshot,
-    can_hold,
-    claimed_room,
-    has_waited,
-    head_of,
-    is_kept_from,
-    is_short_of_room,
-)
+from longtask_operator.core.admission import NO_PLAN, Plan, Snapshot
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import Limits, describe_shortage, exceeds_max_size, never_fits
+from longtask_operator.core.reservation import can_hold, has_waited, head_of, is_kept_from, is_short_of_room
 from longtask_operator.core.room import UNBOUNDED, Room, Vector, demand_of, growth_of
 
 _CLAIMED = "what becomes free is kept for a task to which others give way"
@@ -42,19 +34,14 @@ class HeldBack:
         return self.reason in (QueueReason.EXCEEDS_MAX_SIZE, QueueReason.NEVER_FITS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scene:
-    """What is looked at: a ledger, the queue of one tenant, and for whom the last cycle kept what becomes free."""
+    """What is looked at: a ledger, the queue of one tenant, and what the last plan kept of what becomes free."""
 
     queue: TenantQueue
     snapshot: Snapshot
     now: datetime
-    holder: Candidate | None = None
-
-    @cached_property
-    def claimed(self) -> Room:
-        """The room after all claims: it costs a look at all that lives, and thousands may wait for it."""
-        return claimed_room(self.snapshot, self.now)
+    plan: Plan = NO_PLAN
 
 
 def why_waiting(candidate: Candidate, scene: Scene, position: int | None = None) -> HeldBack:
@@ -165,9 +152,9 @@ def _of_the_ledger(snapshot: Snapshot) -> HeldBack | None:
 
 def _of_reservations(candidate: Candidate, snapshot: Snapshot, scene: Scene, position: int | None) -> HeldBack | None:
     tenant, room, demand = candidate.tenant, snapshot.room, demand_of(candidate.entry.held)
-    member, holder = snapshot.members[tenant], scene.holder
+    member, holder, left = snapshot.members[tenant], scene.plan.holder, scene.plan.claimed
     claimed = any(claim.uid != candidate.entry.uid for claim in snapshot.claims)
-    if claimed and not scene.claimed.fits(tenant, demand):
+    if claimed and left and not left.fits(tenant, demand):
         return HeldBack(reason=QueueReason.RESERVED, message=_CLAIMED)
     if holder is None or holder is candidate or not is_kept_from(tenant, demand, holder, room):
         holder = head_of(scene.queue, tenant, member.limits, room, member.running)

@@ -17,7 +17,7 @@ import structlog
 from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import claimed_room, plan_admissions
+from longtask_operator.core.admission import NO_PLAN, Plan, claimed_room, plan_admissions
 from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
@@ -55,7 +55,7 @@ class AdmissionLoop:
         self._snapshots = Snapshots(self._tenants, self._look_at_task)
         self.claims = self._snapshots.claims
         ledgers.riders += [self._snapshots.shares, self.claims]
-        self._holders: dict[str, Candidate | None] = {}  #: by ledger: for whom the last cycle kept what becomes free
+        self._plans: dict[str, Plan] = {}  #: the last one of each ledger
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
         self._writing = Work()  #: what the write under way takes along
         self._room = WaitingRoom(metrics, on_change, self._explainer)
@@ -284,9 +284,9 @@ class AdmissionLoop:
         queues = {tenant: self._room.of(tenant).queue for tenant in members}
         for tenant, queue in queues.items():
             queue.set_max_priority(snapshot.members[tenant].limits.max_priority)
-        before = self._holders.get(name)
+        before = self._plans.get(name, NO_PLAN).holder
         plan = plan_admissions(queues, snapshot, now=self._tenants.now(), holder=before.entry.uid if before else "")
-        self._holders[name] = plan.holder
+        self._plans[name] = plan
         self.claims.plan(name, plan.claims)
         return list(plan.admitted)
 
@@ -344,7 +344,7 @@ class AdmissionLoop:
         waiting, name = self._room.of(tenant), self.home(tenant)
         ledger = self._ledgers.ledger(name)
         snapshot = self._snapshots.of(name, ledger.tenants, [tenant])
-        scene = Scene(waiting.queue, snapshot, self._tenants.now(), self._holders.get(name))
+        scene = Scene(waiting.queue, snapshot, self._tenants.now(), self._plans.get(name, NO_PLAN))
 
         def explain(candidate: Candidate) -> HeldBack:
             position = waiting.position(candidate.entry.uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import RESERVE_AFTER
 from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import Limits
+from longtask_operator.core.reservation import RESERVE_AFTER
 from longtask_operator.core.sizing import Size
 from tests.builders import SMALLEST, START
 from tests.support.cohort import LARGE, TENANTS, Cohort, CohortStory, limits
@@ -140,6 +141,18 @@ def test_members_within_their_own_quota_pass_whatever_is_kept() -> None:
     assert cohort.holder.tenant == "a"
 
 
+def test_nobody_is_kept_back_for_whom_giving_back_would_help_no_more() -> None:
+    """While `b` takes what is its own, who waited long loses all hope: `c` need not wait for the next event."""
+    members = {"a": limits(None, cpu=0), "b": limits(None, cpu=1000), "c": limits(None, cpu=0)}
+    cohort = Cohort(now=START + RESERVE_AFTER, **members, lender=limits(None, cpu=4000))
+    cohort.holds("c", size=replace(SMALLEST, cpu=1000))
+    cohort.waits("a", size=replace(SMALLEST, cpu=5000))
+    cohort.waits("b", size=replace(SMALLEST, cpu=2000), seconds=600)
+    cohort.waits("b", size=replace(SMALLEST, cpu=500), seconds=601)
+    cohort.waits("c", size=replace(SMALLEST, cpu=500), seconds=600)
+    assert cohort.cycle() == ["b", "b", "c"]
+
+
 AMOUNT = st.none() | st.integers(0, 4)
 
 
@@ -194,7 +207,7 @@ class CohortAdmission(CohortStory):
     @rule()
     def cycle(self) -> None:
         before = {tenant: dict(entries) for tenant, entries in self.cohort.held.items()}
-        self.cohort.cycle()
+        self.cycle_once()
         for amount, of in (("concurrency", lambda entry: 1), ("cpu", lambda entry: entry.size.cpu)):
             self.never_above(amount, of, before)
         self.nobody_is_left_who_could_start()
