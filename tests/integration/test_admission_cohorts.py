@@ -110,8 +110,8 @@ def whoever_used_less_of_late_comes_first(ground: Stage) -> None:
 
 
 def what_a_large_task_waits_for_is_kept_for_it(ground: Stage) -> None:
-    """After ten minutes nobody else borrows; who is within its own quota goes on."""
-    lender = Tenant.open(ground, "large-c", cohort="large", cpu={"nominal": "4"})
+    """After ten minutes nobody else borrows; who is within its own quota goes on, and leaves enough here."""
+    lender = Tenant.open(ground, "large-c", cohort="large", cpu={"nominal": "4250m"})
     others = Tenant.open(ground, "large-b", cohort="large", cpu={"nominal": "500m"})
     patient = Tenant.open(ground, "large-a", cohort="large", cpu={"nominal": "0"})
     others.submit("own", "borrows", cpu="500m", memory="1Gi")
