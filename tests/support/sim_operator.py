@@ -21,10 +21,12 @@ from longtask_operator.adapters.informer import Informer
 from longtask_operator.adapters.kube import Kube, resource_path
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.namespaces import observe_namespace
+from longtask_operator.adapters.object_sizes import SizeUnknown
 from longtask_operator.adapters.quotas import observe_quota
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.names import API_VERSION
 from longtask_operator.core.history import HistoryRule
+from longtask_operator.core.input_hint import parse_input_rules
 from longtask_operator.core.observe import observe_job, observe_pod
 from longtask_operator.core.quota import UNLIMITED
 from longtask_operator.engines.admission_loop import AdmissionLoop
@@ -35,6 +37,7 @@ from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.leader import Leader
 from longtask_operator.engines.ledgers import Ledgers
@@ -54,6 +57,11 @@ from tests.support.sim_api import DROPPED, Broken, Json, Request, SimApi
 
 METRICS = Metrics(version="simulation", max_tenants=10)
 KINDS = ("longtasks", "jobs", "pods", "namespaces")
+#: The image whose memory follows from its inputs, how it does, and where the store may be asked for them.
+READER = "reader"
+INPUT_RULES, PLACES = parse_input_rules(f"{READER}=256Mi+100%"), ("s3://store/",)
+#: So long at most the real client is busy with a question.
+ANSWER_SECONDS = 33
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -183,6 +191,43 @@ class SimKube:
             return
 
 
+@dataclass(slots=True, eq=False)
+class Question:
+    """What an operator wants to know of the store, which has not answered yet."""
+
+    uri: str
+    reply: asyncio.Future[int]
+
+    def answer(self, size: int | SizeUnknown) -> None:
+        """Let the store say so many bytes, or why it does not."""
+        if self.reply.done():
+            return
+        if isinstance(size, int):
+            self.reply.set_result(size)
+        else:
+            self.reply.set_exception(size)
+
+
+@dataclass(slots=True)
+class SimStore:
+    """Stands in for `S3Sizes`; it answers when it is told to."""
+
+    asked: list[Question] = field(default_factory=list)
+
+    async def size_of(self, uri: str) -> int:
+        question = Question(uri, asyncio.get_running_loop().create_future())
+        self.asked.append(question)
+        try:
+            return await asyncio.wait_for(question.reply, ANSWER_SECONDS)
+        except TimeoutError:
+            raise SizeUnknown("the store did not answer", of_store=True) from None
+
+    @property
+    def questions(self) -> list[Question]:
+        """Those that have no answer yet."""
+        return [question for question in self.asked if not question.reply.done()]
+
+
 class _NoReports:
     """Stands in for the report server and for what only mirrors."""
 
@@ -200,7 +245,7 @@ class SimOperator:
 
     def __init__(self, api: SimApi, loop: VirtualLoop) -> None:
         self._api, self._loop = api, loop
-        self.kube = SimKube()
+        self.kube, self.store = SimKube(), SimStore()
         kube = cast(Kube, self.kube)
         self.context = Context(
             kube=kube,
@@ -259,7 +304,8 @@ class SimOperator:
             events=events,
             sight=sight,
         )
-        sizer = Sizer(context, quotas, HistoryRule())
+        self.inputs = InputSizes(self.store, PLACES, self._loop.now, queue.add)
+        sizer = Sizer(context, quotas, HistoryRule(), INPUT_RULES, self.inputs)
         parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
         parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
         parts.gatherer.evicted = evictions.why
@@ -297,8 +343,8 @@ class SimOperator:
         self.kube.may_write = False
         self._main.cancel()
         self._loop.settle()
-        for pending in self.kube.pending:
-            pending.reply.cancel()
+        for waiting in (*self.kube.pending, *self.store.asked):
+            waiting.reply.cancel()
         self._loop.settle()
         return left
 

@@ -135,19 +135,23 @@ def _wait(
         if not_before and seen.now < said_from:
             return replace(waiting, again_at=earliest(said_from, deadline))
         return _releasing(seen, status, waiting, live)
-    if still := wait_refused(seen, status, waiting) or _await_sizes(seen, attempt, status, policy, waiting):
+    if still := wait_refused(seen, status, waiting):
         return still
     if seen.evicted and attempt.is_open:
         return _give_up(seen, attempt, status, waiting)
-    return _queue(seen, attempt, status, size, waiting)
+    waiting = _sparing(seen, attempt, waiting)
+    return _await_sizes(seen, status, policy, waiting) or _queue(seen, attempt, status, size, waiting)
 
 
-def _await_sizes(
-    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy, waiting: Decision
-) -> Decision | None:
+def _sparing(seen: Observed, attempt: CurrentAttempt, waiting: Decision) -> Decision:
+    """Return *waiting* with an entry that started nothing: it is admitted anew with today's spec, not released."""
+    return replace(waiting, then=leftovers_of(seen, spared=attempt.number)) if attempt.is_open else waiting
+
+
+def _await_sizes(seen: Observed, status: LongTaskStatus, policy: Policy, waiting: Decision) -> Decision | None:
     """Return the decision while the sizes of the inputs are asked for, or None: a late answer is not awaited."""
     asked = seen.suggestion.asked if seen.suggestion else None
-    if asked is None or attempt.is_open or seen.now >= asked + policy.input_wait:
+    if asked is None or seen.now >= asked + policy.input_wait:
         return None
     if seen.now < asked + QUIET_WAIT:
         return replace(waiting, again_at=earliest(waiting.again_at, asked + min(QUIET_WAIT, policy.input_wait)))
@@ -203,8 +207,6 @@ def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size
         entry=entry,
         user=person_of(task.metadata.annotations),
     )
-    if attempt.is_open:  # an entry that started nothing is admitted anew with today's spec, not released
-        waiting = replace(waiting, then=leftovers_of(seen, spared=attempt.number))
     waiting = replace(waiting, candidate=candidate)
     if seen.held_back:
         return _held_back(seen, status, waiting, seen.held_back)
