@@ -156,7 +156,9 @@ def _source_of(size: Size, resources: Resources | None, ladder: Ladder, suggesti
         return SizeSource.REQUESTED
     if start.size.memory >= size.memory:
         return start.source
-    return suggestion.source if suggestion else SizeSource.HISTORY
+    if suggestion is None:
+        return SizeSource.HISTORY
+    return SizeSource.INPUT_HINT if suggestion.asked else suggestion.source  # another size than the past suggests
 
 
 def _asks(resources: Resources | None) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from longtask_operator.core.attempt_size import (
 )
 from longtask_operator.core.growth import Ceiling
 from longtask_operator.core.sizing import Size
-from tests.builders import LADDER, SMALLEST, a_longtask, wire
+from tests.builders import LADDER, SMALLEST, START, a_longtask, wire
 
 GI = 1024**3
 
@@ -105,8 +106,14 @@ class TestFromInputs:
         assert choice.message.endswith("; the size of input a is not known: why")
 
     def test_an_admitted_size_that_no_status_tells_of_keeps_its_source(self) -> None:
-        size = Size(cpu=500, memory=3 * GI)
-        for suggestion, source in ((self.UNKNOWN, "InputHint"), (None, "History")):
+        size, past = Size(cpu=500, memory=3 * GI), Suggestion(memory=GI, source=SizeSource.HISTORY, message="the past")
+        owed = replace(past, asked=START)  # the store has not told the next leader what it told the one before
+        for suggestion, source in (
+            (self.UNKNOWN, "InputHint"),
+            (owed, "InputHint"),
+            (past, "History"),
+            (None, "History"),
+        ):
             found = sizing_at_start(size, a_longtask(), NEW, LADDER, suggestion)
             assert (found.display, found.source) == ("500m/3Gi", source)
             assert found.message == "as decided when the attempt was admitted"
