@@ -247,6 +247,20 @@ def host_address(cluster: Any) -> str:
         return str(probe.getsockname()[0])
 
 
+def worker_of(uid: str, program: str) -> int:
+    """Return the process of a task's container, as this machine numbers it: the one that runs *program*."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environ, command = (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if f"LONGTASK_UID={uid}".encode() in environ.split(b"\0") and program.encode() in command:
+            found.append(int(process.name))
+    assert len(found) == 1, found
+    return found[0]
+
+
 def seconds_between(first: str, second: str) -> float:
     """Return the seconds from one time of a status to another."""
     form = "%Y-%m-%dT%H:%M:%S"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.stage import Stage
+from tests.e2e.stage import Stage, worker_of
 from tests.support.s3 import S3Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -41,20 +41,6 @@ def start(stage: Stage, s3: S3Server, name: str) -> str:
     return str(created["metadata"]["uid"])
 
 
-def worker_of(uid: str) -> int:
-    """Return the process of the task's container, as this machine numbers it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            environ, command = (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if f"LONGTASK_UID={uid}".encode() in environ.split(b"\0") and b"resumable" in command:
-            found.append(int(process.name))
-    assert len(found) == 1, found
-    return found[0]
-
-
 def test_a_worker_killed_again_and_again_repeats_at_most_one_interval_each_time(
     new_stage: NewStage, cluster_s3: S3Server
 ) -> None:
@@ -68,7 +54,7 @@ def test_a_worker_killed_again_and_again_repeats_at_most_one_interval_each_time(
         known = {None, standing(first, own)}
         stage.tasks.until("count", "a second one", lambda s, own=own, known=known: standing(s, own) not in known)
         time.sleep(delay)
-        os.kill(worker_of(uid), signal.SIGKILL)
+        os.kill(worker_of(uid, "resumable"), signal.SIGKILL)
         ended = stage.tasks.until(
             "count", f"the end of attempt {number}", lambda s, n=number: s["attempts"][n - 1].get("cause")
         )["attempts"][number - 1]
