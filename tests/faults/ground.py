@@ -24,6 +24,7 @@ from tests.faults.api import Api, ApiFault
 from tests.faults.kubelet import Kubelet
 from tests.faults.operators import ForkServer
 from tests.faults.proxy import FaultProxy
+from tests.faults.store import Store, open_store
 from tests.support import operator_process
 from tests.support.operator_process import NAMESPACE, ROOT
 
@@ -42,6 +43,7 @@ class Ground:
     kubelet: Kubelet
     proxy: FaultProxy
     forks: ForkServer
+    store: Store
     folder: Path
     plays: int = 0  #: performances so far: their names differ
 
@@ -94,10 +96,11 @@ async def stand(folder: Path | None = None, number: int = 1) -> AsyncIterator[Gr
         kept.mkdir(parents=True, exist_ok=True)
         cluster = devcluster.up(f"faults-{os.getpid()}-{number}", nodes="none", keep_history=True)
         stack.callback(cluster.down)
+        store = stack.enter_context(open_store())
         async with Api(cluster.api_url, cluster.token, str(cluster.ca_file)) as api:
             forks = await ForkServer.start()
             proxy = FaultProxy(cluster.api_url, api.ssl_context)
-            ground = Ground(cluster, api, Kubelet(api, NODE), proxy, forks, kept)
+            ground = Ground(cluster, api, Kubelet(api, NODE), proxy, forks, store, kept)
             install_chart(ground)
             await await_kind(api)
             try:

@@ -87,6 +87,7 @@ class Replica:
     log: Path
     identity: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)  #: more of its environment
     mutant: str = ""
     pid: int = 0
     starts: int = 0
@@ -108,6 +109,7 @@ class Replica:
             "LONGTASK_OPERATOR_TERMINATION_GRACE_SECONDS": "1",
             "LONGTASK_OPERATOR_KUEUE": "true",
             **LEASE,
+            **self.variables,
             **{f"LONGTASK_OPERATOR_{name.upper()}": value for name, value in self.settings.items()},
         }
         self._expected_end = False

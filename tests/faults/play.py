@@ -46,8 +46,8 @@ class Scenario:
     about: str = ""
     fresh: bool = False  #: a namespace, and so a ledger, of its own for each trial
     counts_quota: bool = False  #: count writes to the tenant's quota too; they come when they like, if nobody waits
-    #: What may differ between two runs, each with the reason: counts (`Job deleted`, `Pod created`, …), or `attempt`,
-    #: the numbers of attempts and with them how many Jobs there were.
+    #: What may differ between two runs, each with the reason: counts (`Job deleted`, `Pod created`, …), `attempt`,
+    #: the numbers of attempts and with them how many Jobs there were, or `sizing`, what is said of a size.
     may_differ: dict[str, str] = field(default_factory=dict)
 
 

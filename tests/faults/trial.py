@@ -287,6 +287,9 @@ async def _state(stage: Stage, play: Play) -> Json:
     number, found = len(play.namespaces), [[body for body in bodies if _is_of(body, play)] for bodies in lists[:-1]]
     tasks, jobs, pods = (list(chain(*found[kind * number : (kind + 1) * number])) for kind in range(len(kinds)))
     ledgers = [ledger_text(ledger) for ledger in lists[-1]]
+    if "sizing" in play.scenario.may_differ:
+        for task in tasks:
+            ((task.get("status") or {}).get("sizing") or {}).pop("message", None)
     if "Job deleted" in play.scenario.may_differ:
         jobs = [job for job in jobs if not is_ended(job)]
     state = state_of(tasks, jobs, pods, ledgers, words_of(play.uids, play.suffix, play.namespace))
@@ -340,7 +343,13 @@ async def staged(ground: Ground, mutant: str = "") -> Any:
     """Yield a Stage whose operator runs, and end the operator afterwards."""
     kubeconfig = await ground.operator_kubeconfig()
     replica = Replica(
-        ground.forks, kubeconfig, ground.folder / f"operator-{mutant or 'true'}.log", "faults", mutant=mutant
+        ground.forks,
+        kubeconfig,
+        ground.folder / f"operator-{mutant or 'true'}.log",
+        "faults",
+        settings=ground.store.settings,
+        variables=ground.store.server.env,
+        mutant=mutant,
     )
     stage = Stage(ground, replica)
     keeper = asyncio.create_task(stage.run())
