@@ -294,7 +294,7 @@ class _Cycle:
             for candidate in [queue.get(uid) for uid in few if uid in many]:
                 if candidate and (candidate.entry.handed_over or not entries[candidate.entry.uid].handed_over):
                     queue.remove(candidate.entry.uid)
-                    self.admitted.append(candidate)
+                    self.admitted.append(candidate.admitted_anew(entries[candidate.entry.uid]))
 
     def _hand_over(self) -> None:
         """Take out those whom Kueue admits, but for what is too large, on hold, or too much for the ledger."""

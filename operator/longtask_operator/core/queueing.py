@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -48,6 +48,15 @@ class Candidate:
     queued_at: datetime  #: start of the run: waits and backoffs keep their place
     entry: LedgerEntry  #: what the ledger will hold for it
     user: str = ""  #: who created the task, if a person did
+
+    def admitted_anew(self, before: LedgerEntry) -> Candidate:
+        """Return the candidate as it is admitted where the ledger has *before* of it.
+
+        That stands where it is of the same attempt and spec: its Job may be under way, and only what is suggested
+        for the task has changed while the ledger was written.
+        """
+        parts = (self.entry.attempt, self.entry.generation, self.entry.handed_over)
+        return replace(self, entry=before) if parts == (before.attempt, before.generation, before.handed_over) else self
 
 
 _Entry = tuple[Place, int, Candidate]

@@ -132,6 +132,14 @@ def test_a_task_that_holds_an_entry_is_admitted_anew_whatever_the_limits() -> No
     assert tenant.admitted == ["x"]
 
 
+def test_the_size_that_was_admitted_stands_until_the_spec_changes() -> None:
+    """What is suggested may change while the ledger is written; a Job of the first size may be under way."""
+    for generation, size in ((1, SMALLEST), (2, LARGE)):
+        tenant = Tenant(waiting("x", size=LARGE, generation=generation), entries=live("x"))
+        assert tenant.admitted == ["x"]
+        assert tenant.after.members["team-a"].entries["x"].size == size
+
+
 class TestHandOver:
     def test_what_kueue_admits_asks_for_no_quota_and_takes_none(self) -> None:
         candidates = (waiting("a", handed_over=True), waiting("b", handed_over=True), waiting("c"), waiting("d"))

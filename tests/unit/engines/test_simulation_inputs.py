@@ -160,3 +160,18 @@ def test_a_store_that_is_away_keeps_the_next_task_not_waiting_at_all() -> None:
         assert sizes(state) == {"a": 512, "c": 512}
 
     tell_reading(story)
+
+
+def test_an_answer_while_the_ledger_is_written_changes_no_size() -> None:
+    """The Job of the size that is being written may be made at once, whatever is written next."""
+
+    def story(state: InputStory) -> None:
+        begun(state, reading(ORDERS))
+        state.loop.elapsed += 5
+        until_request(state, "/configmaps")
+        state.answer()
+        state.settle()
+        assert sizes(state) == {"a": 512}
+        assert list(state.admitted.values()) == [512]
+
+    tell_reading(story)
