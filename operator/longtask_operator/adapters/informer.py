@@ -91,7 +91,10 @@ class Informer(Generic[V]):
         return version
 
     def _take(self, body: Mapping[str, Any]) -> tuple[str, str] | None:
-        """Take a listed object in; return its namespace and name, None if it is none of ours."""
+        """Take an object in; return its namespace and name, None if it is none of ours.
+
+        What the store holds is not looked at again: every write of our own comes back as an event.
+        """
         meta = body["metadata"]
         key = (sys.intern(meta.get("namespace", "")), meta["name"])
         if self._store.holds(*key, meta["uid"], int(meta["resourceVersion"])):
@@ -123,8 +126,8 @@ class Informer(Generic[V]):
         if event["type"] == "DELETED":
             meta = body["metadata"]
             self._store.remove(meta.get("namespace", ""), meta["name"], meta["uid"], int(meta["resourceVersion"]))
-        elif (view := self._observe(body)) is not None:
-            self._store.put(view)
+        else:
+            self._take(body)
 
     def _heard(self) -> None:
         self._contact = time.monotonic()
