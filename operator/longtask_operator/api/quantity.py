@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 #: An exponent of two digits reaches beyond every machine; a longer one would take seconds to compute.
 _QUANTITY = re.compile(
@@ -22,6 +23,9 @@ _DECIMAL: dict[str, Decimal] = {
     "": Decimal(1),
     **{unit: Decimal(1000) ** power for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), start=1)},
 }
+
+#: Tasks have a few sizes, and every look at one of them reads its size several times.
+_FEW = 1024
 
 MEBIBYTE = 1024**2
 GIBIBYTE = 1024**3
@@ -44,11 +48,13 @@ def parse_quantity(text: str | int) -> Decimal:
     return number.scaleb(int(suffix[1:]))
 
 
+@lru_cache(maxsize=_FEW)
 def parse_cpu(text: str | int) -> int:
     """Return *text* in millicores, rounded up as Kubernetes does. Raises ValueError like `parse_quantity`."""
     return _ceil(parse_quantity(text) * 1000)
 
 
+@lru_cache(maxsize=_FEW)
 def parse_memory(text: str | int) -> int:
     """Return *text* in bytes, rounded up. Raises ValueError like `parse_quantity`."""
     return _ceil(parse_quantity(text))

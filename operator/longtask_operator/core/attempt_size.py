@@ -127,7 +127,8 @@ def size_of_attempt(attempt: Attempt | None) -> Size | None:
 
 
 def _start(resources: Resources | None, ladder: Ladder, suggestion: Suggestion | None) -> SizeChoice:
-    allowed = [rung for rung in rungs_of(resources, ladder) if ceiling_of(resources).allows(rung)]
+    ceiling = ceiling_of(resources)
+    allowed = [rung for rung in rungs_of(resources, ladder) if ceiling.allows(rung)]
     if not allowed:
         raise SpecError("spec.resources", "maxCpu and maxMemory leave no size; raise one of them or leave it out")
     if suggestion and (size := _suggested(suggestion, resources, allowed)):

@@ -46,12 +46,15 @@ def is_true(status: LongTaskStatus, kind: ConditionType) -> bool:
 
 
 def _next(before: Condition | None, want: Wanted, generation: int, now: datetime) -> Condition:
-    flipped = before is None or before.status != want.status
+    message, flipped = want.message[:1024], before is None or before.status != want.status
+    said = (before.status, before.reason, before.message, before.observed_generation) if before else ()
+    if before and said == (want.status, want.reason, message, generation):
+        return before  # most looks at a task change none, and making a model costs more than the comparison
     return Condition.model_construct(
         type=str(want.type),
         status=want.status,
         reason=str(want.reason),
-        message=want.message[:1024],
+        message=message,
         observed_generation=generation,
         last_transition_time=format_time(now) if before is None or flipped else before.last_transition_time,
     )

@@ -26,6 +26,14 @@ def test_the_time_stays_while_the_status_stays() -> None:
     assert (condition.last_transition_time, condition.reason, condition.observed_generation) == (wire(0), "Finished", 2)
 
 
+def test_a_condition_that_says_the_same_is_the_same() -> None:
+    wanted = Wanted(type=T.READY, status=TRUE, reason="Accepted")
+    (condition,) = with_conditions(BEFORE, [wanted], generation=1, now=at(60))
+    assert condition is BEFORE[0]
+    (condition,) = with_conditions(BEFORE, [wanted], generation=2, now=at(60))
+    assert condition.observed_generation == 2
+
+
 def test_the_time_moves_when_the_status_flips() -> None:
     (condition,) = with_conditions(
         BEFORE, [Wanted(type=T.READY, status=FALSE, reason="Failed")], generation=1, now=at(60)
