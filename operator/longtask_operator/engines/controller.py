@@ -157,7 +157,7 @@ class Controller:
             self.queue.add(record.key)
             return
         if not self._is_postponed(record, seen, decision):
-            if decision.status is not None:
+            if decision.status is not None and decision.status != seen.task.status:
                 await self._write(record, seen, decision.status, memory)
             await self.parts.applier.act(decision.then, seen)
             for notice in decision.notices:

@@ -56,12 +56,16 @@ class WorkQueue:
         self._arrived.set()
 
     def add_after(self, key: str, seconds: float) -> None:
-        """Make *key* ready in *seconds*, or earlier if it has an earlier time already."""
-        when = asyncio.get_running_loop().time() + max(0.0, seconds)
+        """Make *key* ready in *seconds*, at once if that is 0, or earlier if it has an earlier time already."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        when = asyncio.get_running_loop().time() + seconds
         if when < self._due.get(key, float("inf")):
             self._due[key] = when
             heapq.heappush(self._heap, (when, key))
-            self._set_timer()
+            if self._heap[0] == (when, key):
+                self._set_timer()
 
     def retry(self, key: str, *, longest: float = _LAST_RETRY) -> float:
         """Make *key* ready after a backoff that grows with its failures in a row; return the wait in seconds.

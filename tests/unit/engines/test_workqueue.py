@@ -122,6 +122,14 @@ def test_a_delay_is_waited_for(bench: Bench) -> None:
     assert bench.take() == "a"
 
 
+def test_no_delay_is_none(bench: Bench) -> None:
+    bench.do((bench.queue.add_after, "a", 0), (bench.queue.add, "a"))
+    assert bench.take() == "a"
+    bench.queue.done("a")
+    bench.loop.settle()
+    assert bench.take() is None
+
+
 def test_the_earliest_of_several_delays_counts_and_only_that(bench: Bench) -> None:
     bench.do((bench.queue.add_after, "a", 5), (bench.queue.add_after, "a", 2), (bench.queue.add_after, "a", 9))
     bench.wait(2)
