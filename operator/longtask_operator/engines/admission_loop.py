@@ -60,6 +60,7 @@ class AdmissionLoop:
         self._writing = Work()  #: what the write under way takes along
         self._room = WaitingRoom(metrics, on_change, self._explainer)
         self._dirty: dict[str, None] = {}  #: ledgers to look at, in order
+        self._soon: set[str] = set()  #: ledgers to look at in a moment, for releases
         self._in_flight: dict[str, Candidate | None] = {}
         self._fresh: set[tuple[str, int]] = set()  #: admitted by this process, and no Job asked for yet
         self._wake = asyncio.Event()
@@ -127,7 +128,9 @@ class AdmissionLoop:
         homes = {self.home(self._ledgers.tenant_of(uid) or tenant), self.home(tenant)}
         for name in {*homes, *self._ledgers.standing(uid)}:
             self._work[name].release(uid, attempt)
-            asyncio.get_running_loop().call_later(RELEASE_DELAY, self._look_at, name)
+            if name not in self._soon:
+                self._soon.add(name)
+                asyncio.get_running_loop().call_later(RELEASE_DELAY, self._look_at_releases, name)
 
     def take_fresh(self, uid: str, attempt: int) -> bool:
         """Return, once, whether this process admitted the attempt and nobody can have begun it before."""
@@ -191,6 +194,12 @@ class AdmissionLoop:
     def _look_at(self, name: str) -> None:
         self._dirty[name] = None
         self._wake.set()
+
+    def _look_at_releases(self, name: str) -> None:
+        """Look at a ledger for the releases of the last moment, unless a write has taken all of them along."""
+        self._soon.discard(name)
+        if name in self._work:
+            self._look_at(name)
 
     def _members(self, name: str) -> list[str]:
         """Return the tenants whose candidates are admitted to ledger *name*."""

@@ -70,6 +70,8 @@ class Work:
 
     def settle(self, stand: Iterable[LedgerEntry]) -> None:
         """Answer all raises: those whose entry is among *stand* hold it now."""
+        if not self.raises:
+            return
         standing = {(entry.uid, entry.attempt, entry.size) for entry in stand}
         for wanted in self.raises.values():
             wanted.settle((wanted.entry.uid, wanted.entry.attempt, wanted.entry.size) in standing)
