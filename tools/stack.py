@@ -52,6 +52,12 @@ class Image:
         return f"longtask/{self.name}:{VERSION}"
 
 
+_WORKER_SOURCES = (
+    "worker-image/Dockerfile",
+    "worker-image/longtask_worker",
+    "worker-image/sidecar",
+    "worker-image/pyproject.toml",
+)
 IMAGES = (
     Image(
         name="operator",
@@ -62,12 +68,7 @@ IMAGES = (
     Image(
         name="worker",
         dockerfile="worker-image/Dockerfile",
-        sources=(
-            "worker-image/Dockerfile",
-            "worker-image/longtask_worker",
-            "worker-image/sidecar",
-            "worker-image/pyproject.toml",
-        ),
+        sources=_WORKER_SOURCES,
         wheels=("--project", "worker-image"),
     ),
     Image(
@@ -75,6 +76,18 @@ IMAGES = (
         dockerfile="worker-image/examples/Dockerfile",
         sources=("worker-image",),
         wheels=("--project", "worker-image/examples", "--lock", "worker-image/examples/requirements.lock"),
+        parent="WORKER=longtask/worker:" + VERSION,
+    ),
+    Image(
+        name="parquetsum",
+        dockerfile="worker-image/examples/parquetsum/Dockerfile",
+        sources=(*_WORKER_SOURCES, "worker-image/examples/parquetsum"),
+        wheels=(
+            "--project",
+            "worker-image/examples/parquetsum",
+            "--lock",
+            "worker-image/examples/parquetsum/requirements.lock",
+        ),
         parent="WORKER=longtask/worker:" + VERSION,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,11 @@ from tests.support.live import Client
 LATER = ("test_node_loss", "test_operator_down", "test_take_over", "test_outages", "test_chaos", "test_rbac")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the modules of LATER last, in its order; the places of tests elsewhere stay."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the modules of LATER last, in its order; leave out what is slow. The places of tests elsewhere stay."""
+    if os.environ.get("LONGTASK_SLOW") != "1" and (slow := [item for item in items if item.get_closest_marker("slow")]):
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
     ours = [index for index, item in enumerate(items) if item.path.parent == Path(__file__).parent]
     ordered = sorted((items[index] for index in ours), key=lambda item: _rank(item.path.stem))
     for index, item in zip(ours, ordered, strict=True):

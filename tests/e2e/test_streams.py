@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -78,6 +82,43 @@ def test_a_table_is_repacked_into_parts_with_each_row_once(stage: Stage, cluster
     assert {part.removesuffix(".gz").rpartition("-")[2] for part in parts} == {"1", "2"}, "written by both attempts"
     whole = gzip.decompress(b"".join(cluster_s3.get(out + part) for part in parts))
     assert [json.loads(line) for line in whole.splitlines()] == rows
+
+
+@pytest.fixture
+def parquetsum(cluster: Any) -> None:
+    """Bring the example's own image, which has pyarrow in it, to the cluster."""
+    import stack
+
+    from devcluster.console import Progress
+
+    target = stack.Target(kind="devcluster", name=cluster.devcluster.name, kubeconfig=cluster.kubeconfig)
+    stack.ensure_images(target, Progress(), ["parquetsum"])
+
+
+def parquet_table() -> tuple[bytes, dict[str, int]]:
+    """Return a table of many row groups, and the sums of its regions."""
+    sums, content = Counter[str](), io.BytesIO()
+    schema = pa.schema([("region", pa.string()), ("amount", pa.int64())])
+    with pq.ParquetWriter(content, schema) as writer:
+        for group in range(GROUPS):
+            rows = [(f"r{number % 5}", group * GROUP_ROWS + number) for number in range(GROUP_ROWS)]
+            for region, amount in rows:
+                sums[region] += amount
+            regions, amounts = zip(*rows, strict=True)
+            writer.write_table(pa.table({"region": regions, "amount": amounts}, schema=schema))
+    return content.getvalue(), dict(sorted(sums.items()))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("parquetsum")
+def test_row_groups_are_summed_once_each(stage: Stage, cluster_s3: S3Server) -> None:
+    table, sums = parquet_table()
+    uid = create(stage, cluster_s3, "parquetsum", table, secondsPerGroup=0.5)
+    kill_after_checkpoint(stage, "parquetsum", uid)
+    result = went_on(stage, "parquetsum")
+    assert (result["rows"], result["sums"]) == (GROUPS * GROUP_ROWS, sums)
+    assert 0 < result["read"] <= (GROUPS - 2) * GROUP_ROWS, "the second attempt read all of it"
+    assert result["read"] % GROUP_ROWS == 0
 
 
 def test_a_result_too_large_for_the_status_stands_in_the_output(stage: Stage, cluster_s3: S3Server) -> None:
