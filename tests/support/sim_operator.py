@@ -290,6 +290,7 @@ class SimOperator:
         admission.rivals = keys.rivals
         evictions = Evictions(context, self.ledgers, quotas, admission.claims, queue.add)
         quotas.listeners += [admission.limits_changed, evictions.limits_changed]
+        quotas.runs.on_change = admission.run_changed
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)
         applier = Applier(context, admission, lambda: "CA", book.heard, resizer, RefusedPods(context))

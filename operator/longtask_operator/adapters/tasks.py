@@ -50,6 +50,7 @@ class TaskRecord:
     reports: bool  #: its running attempt reported
     user: str  #: the person who created it, or empty
     claim: KeyClaim | None  #: of tasks with an idempotency key
+    priority: int
     packed: bytes
 
     @property
@@ -84,10 +85,16 @@ def observe_task(body: Mapping[str, Any]) -> TaskRecord:
         dead_lettered=status.get("deadLettered") is True,
         user=sys.intern(person_of(kept["annotations"])),
         claim=claim_of(data),
+        priority=_whole(data["spec"].get("priority")),
         packed=pack(orjson.dumps(data)),
         warnings=frozenset(c["type"] for c in status.get("conditions") or () if c["type"] in WARNINGS) or _NO_WARNINGS,
         reports=status.get("phase") == "Running" and "lastReportTime" in (status.get("progress") or {}),
     )
+
+
+def _whole(number: Any) -> int:
+    """Return *number*, and 0 where it is none: whoever parses the task says so."""
+    return number if isinstance(number, int) else 0
 
 
 class ParsedTasks:

@@ -23,6 +23,7 @@ from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
 from longtask_operator.core.ledger_layout import changed, cohort_of, ledger_name, still_to_come, taken_over
 from longtask_operator.core.queueing import Candidate
+from longtask_operator.core.quota import NEVER
 from longtask_operator.core.room import growth_of
 from longtask_operator.core.why_waiting import HeldBack, Scene, why_it_may_not_grow, why_waiting
 from longtask_operator.engines.ledger_work import Kept, Raise, Work
@@ -152,6 +153,13 @@ class AdmissionLoop:
             self._look_at(home)
         for name in self.claims.names():
             self._look_at(name)
+
+    def run_changed(self, uid: str) -> None:
+        """Decide anew where the live attempt of a task may give way to somebody who waits, or may no more."""
+        for name in self._ledgers.standing(uid):
+            waiting = [tenant for tenant in self._members(name) if self._room.depth(tenant)]
+            if any(self._tenants.limits(tenant).preemption != NEVER for tenant in waiting):
+                self._look_at(name)
 
     def held_back(self, uid: str) -> HeldBack | None:
         """Return why a task still waits, if a cycle looked at it and did not admit it."""

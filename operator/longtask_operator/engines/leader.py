@@ -115,6 +115,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     admission.rivals = keys.rivals
     evictions = Evictions(context, ledgers, quotas, admission.claims, queue.add)
     quotas.listeners += [admission.limits_changed, evictions.limits_changed]
+    quotas.runs.on_change = admission.run_changed
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now)
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses

@@ -32,7 +32,7 @@ class Quotas:
         self._context, self._default = context, default
         self._limits: dict[str, Limits] = {}
         self._users: dict[str, str] = {}
-        self._runs = Runs(context.caches.tasks, context.caches.pods, self.now)
+        self.runs = Runs(context.caches.tasks, context.caches.pods, self.now)
         self.budgets: dict[str, tuple[Budget, ...]] = {}  #: of tenants that have any
         self.uses: Callable[[str], list[BudgetUse]] = lambda tenant: []  #: how far a tenant's budgets are used
         self.listeners: list[Callable[[str], None]] = []  #: told the tenant whose limits changed
@@ -60,11 +60,11 @@ class Quotas:
 
     def run(self, entry: LedgerEntry) -> Run | None:
         """Return what is known of a live attempt; None where its task is gone or finished."""
-        return self._runs.of(entry)
+        return self.runs.of(entry)
 
     def key(self, uid: str) -> str:
         """Return namespace/name of a task that has not finished, or an empty string."""
-        return self._runs.key(uid)
+        return self.runs.key(uid)
 
     def now(self) -> datetime:
         """Return the present time."""

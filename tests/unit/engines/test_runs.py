@@ -87,9 +87,35 @@ def test_the_end_of_an_older_attempt_says_nothing_of_this_one(setup: Setup) -> N
     assert setup.run(attempt=2) == Run(key="team-a/wordcount", priority=0, queued_at=START)
 
 
-def test_an_attempt_on_a_lost_node_cannot_be_reached(setup: Setup) -> None:
-    setup.put(reason="NodeUnreachable", **one())
+def test_an_attempt_on_a_lost_node_cannot_be_reached_until_that_is_back(setup: Setup) -> None:
+    changed: list[str] = []
+    setup.runs.on_change = changed.append
+    setup.put(**one())
+    for version, since in enumerate((None, at(20), None), start=1):
+        setup.pods.put(a_running_pod(version=version, node_lost_at=since))
+        assert setup.known.unreachable == bool(since)
+    assert changed == [UID, UID]
+
+
+def test_of_a_task_that_is_gone_nothing_leaves_while_its_node_is_lost(setup: Setup) -> None:
+    """Its line stays in the ledger as long as its pod does: whoever waits for that room would wait for ever."""
+    setup.put(phase="Running", **one())
+    setup.pods.put(a_running_pod(deleted_at=at(60), grace_seconds=30))
+    setup.tasks.remove("team-a", "wordcount", UID)
+    setup.now = at(60) + OVERDUE
     assert setup.known.unreachable
+    setup.pods.remove("team-a", a_running_pod().name, a_running_pod().uid)
+    assert setup.run() is None
+
+
+def test_that_a_priority_is_another_is_told(setup: Setup) -> None:
+    changed: list[str] = []
+    setup.runs.on_change = changed.append
+    setup.put({"priority": 3})
+    setup.put({"priority": 3}, phase="Running")
+    assert changed == []
+    setup.put({"priority": 2}, phase="Running")
+    assert changed == [UID]
 
 
 def test_an_attempt_whose_node_is_lost_while_it_is_being_stopped_cannot_be_reached(setup: Setup) -> None:

@@ -167,3 +167,23 @@ def test_a_task_that_does_not_fit_its_schema_any_more_keeps_neither_claim_nor_pl
         assert causes(state, "c") == ["Completed"]
 
     tell_preempting(story)
+
+
+def test_who_waits_for_a_place_gets_it_once_the_priority_of_who_runs_is_lowered() -> None:
+    """Nothing else happens that would make anybody look."""
+
+    def story(state: PreemptStory) -> None:
+        state.world.apply("a", priority=9)
+        while not any(container.lives for container in state.world.containers.values()):
+            state.settle()
+            quiet_move(state) or state.pass_time()
+        state.world.apply("c", priority=5)
+        for _ in range(10):
+            state.settle()
+            state.pass_time()
+        assert not state.named
+        state.world.edit(task_of(state, "a"), priority=0)
+        state.settle()
+        assert state.named == {(uid_of(state, "a"), 1)}
+
+    tell_preempting(story)
