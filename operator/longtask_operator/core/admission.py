@@ -44,6 +44,8 @@ from longtask_operator.core.room import Room, demand_of
 
 #: Of each tenant, tasks for which room is made at once. Each costs a look at all live attempts: 10 ms at 10,000.
 MAX_CLAIMS = 16
+#: The same of all tenants of a ledger: so many claims and those who give way take 100 kB of it at most.
+MAX_CLAIMS_IN_ALL = 64
 
 Queues = Mapping[str, TenantQueue]
 
@@ -262,7 +264,7 @@ class _Cycle:
             or entry.uid in self._in_vain
             or limits.preemption == NEVER
             or self._is_stopped(tenant)
-            or self.slots <= len(self.claims)
+            or min(self.slots, MAX_CLAIMS_IN_ALL) <= len(self.claims)
         ):
             return False
         if exceeds_max_size(entry.size, limits) or not can_hold(candidate.user, users, limits):

@@ -15,8 +15,14 @@ from dataclasses import dataclass
 from longtask_operator.api.quantity import MEBIBYTE
 from longtask_operator.core.sizing import SIDECAR, Size
 
-#: Live attempts of one ledger at most: 440 kB, well under etcd's 1.5 MB per object.
+#: Live attempts of one ledger at most: 440 kB, and 800 kB if all lines were as long as a line can be.
 MAX_ENTRIES = 10_000
+#: What the API server takes as the values of one ConfigMap. etcd takes 1.5 MiB.
+MAX_BYTES = 1024 * 1024
+#: A line with six digits for attempt and generation each, 64 CPU, 1 TiB, and all words.
+LONGEST_LINE = 80
+#: What the riders of a ledger may grow by before entries make room for them: 64 claims.
+_SPARE_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,11 @@ def with_changes(
         if entry.uid not in result or result[entry.uid].attempt <= entry.attempt:
             result[entry.uid] = entry
     return result
+
+
+def entries_beside(carried: int) -> int:
+    """Return how many entries a ledger may hold beside *carried* bytes of riders, so that it can always be stored."""
+    return min(MAX_ENTRIES, max(0, MAX_BYTES - _SPARE_BYTES - carried) // LONGEST_LINE)
 
 
 def _parse_entry(fields: list[str]) -> LedgerEntry:

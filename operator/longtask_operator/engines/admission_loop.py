@@ -14,10 +14,10 @@ from datetime import datetime
 
 import structlog
 
-from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict
+from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict, Invalid
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import NO_PLAN, Plan, claimed_room, plan_admissions
+from longtask_operator.core.admission import NO_PLAN, Plan, Snapshot, claimed_room, plan_admissions
 from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
@@ -53,7 +53,7 @@ class AdmissionLoop:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._tenants: Tenants = tenants or NoLimits()
         self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
-        self._snapshots = Snapshots(self._tenants, self._look_at_task)
+        self._snapshots = Snapshots(self._tenants, self._look_at_task, ledgers.most)
         self.claims = self._snapshots.claims
         ledgers.riders += [self._snapshots.shares, self.claims]
         self._plans: dict[str, Plan] = {}  #: the last one of each ledger
@@ -63,6 +63,8 @@ class AdmissionLoop:
         self._dirty: dict[str, None] = {}  #: ledgers to look at, in order
         self._soon: set[str] = set()  #: ledgers to look at in a moment, for releases
         self._in_flight: dict[str, Candidate | None] = {}
+        self._full: set[str] = set()  #: ledgers that hold as many entries as they may
+        self._rests: dict[str, float] = {}  #: by ledger: loop time before which it is not written
         self._fresh: set[tuple[str, int]] = set()  #: admitted by this process, and no Job asked for yet
         self._wake = asyncio.Event()
         self._budget = ByteBudget(BYTES_PER_SECOND, seconds=BYTES_AT_ONCE_SECONDS)
@@ -215,7 +217,8 @@ class AdmissionLoop:
 
     async def _cycle(self, name: str) -> None:
         """Plan and write once for one ledger; on a fault read it again and come back."""
-        if (wait := self._budget.wait()) > 0:
+        rest = self._rests.get(name, 0.0) - asyncio.get_running_loop().time()
+        if (wait := max(self._budget.wait(), rest)) > 0:
             asyncio.get_running_loop().call_later(wait, self._look_at, name)
             return
         work, ledger = self._work.pop(name, None) or Work(), self._ledgers.ledger(name)
@@ -261,18 +264,21 @@ class AdmissionLoop:
     def _before_admission(self, name: str, work: Work) -> Entries:
         """Return the entries of ledger *name* with all that is to change besides admissions."""
         ledger = self._ledgers.ledger(name)
-        released = set(work.released)
-        added = [(kept.tenant, kept.entry) for kept in work.kept.values()]
+        released, arriving = set(work.released), list[tuple[str, LedgerEntry]]()
         for other in self._ledgers.names():
             for tenant in self._ledgers.ledger(other).tenants if other != name else ():
                 if self.home(tenant) == name:
-                    arriving = still_to_come(ledger.tenants, self._ledgers.ledger(other).tenants, tenant)
-                    added += [(tenant, entry) for entry in arriving if (entry.uid, entry.attempt) not in released]
+                    coming = still_to_come(ledger.tenants, self._ledgers.ledger(other).tenants, tenant)
+                    arriving += [(tenant, entry) for entry in coming if (entry.uid, entry.attempt) not in released]
         for tenant in ledger.tenants:
             home = self.home(tenant)
             if home != name:
                 released |= set(taken_over(self._ledgers.ledger(home).tenants, ledger.tenants, tenant))
-        before = changed(ledger.tenants, added=added, released=released)
+        kept = [(kept.tenant, kept.entry) for kept in work.kept.values()]
+        before = changed(ledger.tenants, added=kept, released=released)
+        # Those that find no place yet stay where they are; nobody is admitted before them.
+        places = max(0, self._ledgers.most(name) - sum(map(len, before.values())))
+        before = changed(before, added=arriving[:places])
         return changed(before, added=self._raised(name, before, work))
 
     def _raised(self, name: str, entries: Entries, work: Work) -> list[tuple[str, LedgerEntry]]:
@@ -303,9 +309,18 @@ class AdmissionLoop:
             queue.set_max_priority(snapshot.members[tenant].limits.max_priority)
         before = self._plans.get(name, NO_PLAN).holder
         plan = plan_admissions(queues, snapshot, now=self._tenants.now(), holder=before.entry.uid if before else "")
+        self._note_whether_full(name, snapshot)
         self._plans[name] = plan
         self.claims.plan(name, plan.claims)
         return list(plan.admitted)
+
+    def _note_whether_full(self, name: str, snapshot: Snapshot) -> None:
+        """Log once that a ledger takes no more; whom that holds back is told like anybody who waits."""
+        if snapshot.count < snapshot.max_entries:
+            self._full.discard(name)
+        elif name not in self._full:
+            self._full.add(name)
+            log.warning("a ledger is full; nobody is admitted until attempts end", ledger=name, entries=snapshot.count)
 
     def _one_of_each_key(self, name: str, entries: Entries, admitted: list[Candidate]) -> list[Candidate]:
         """Leave out whose idempotency key another entry stands for: they decide anew, and others may take the room."""
@@ -347,6 +362,9 @@ class AdmissionLoop:
         if isinstance(error, Conflict | AlreadyExists):
             self._metrics.ledger_conflicted()
             log.info("the ledger was written by another; reading it again", ledger=name)
+        elif isinstance(error, Invalid):
+            self._rests[name] = asyncio.get_running_loop().time() + _REPAIR_SECONDS
+            log.error("the API server does not store a ledger; its tenants' tasks wait", ledger=name, error=str(error))
         else:
             log.warning("the ledger was not written; trying again", ledger=name, error=str(error))
             await asyncio.sleep(_RETRY_DELAY)
@@ -354,6 +372,10 @@ class AdmissionLoop:
             await asyncio.sleep(_RETRY_DELAY)
         for candidate in admitted:
             self._on_change(candidate.key)  # also of tasks that went meanwhile: they may stand in the ledger now
+        if isinstance(error, Invalid):
+            self._ledgers.ledger(name).broken = f"cannot be stored: {error.message}"
+            for tenant in self._members(name):
+                self._room.tell(tenant)
         self._look_at(name)
 
     def _explainer(self, tenant: str) -> Explain:
@@ -366,7 +388,7 @@ class AdmissionLoop:
         def explain(candidate: Candidate) -> HeldBack:
             position = waiting.position(candidate.entry.uid)
             if ledger.broken:
-                message = f"the ledger {name} cannot be read: {ledger.broken}"
+                message = f"the ledger {name} {ledger.broken}"
                 return HeldBack(reason=QueueReason.BEHIND_OTHERS, message=message, position=position)
             return why_waiting(candidate, scene, position)
 

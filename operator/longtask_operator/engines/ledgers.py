@@ -15,7 +15,7 @@ import structlog
 from longtask_operator.adapters.errors import NotFound
 from longtask_operator.adapters.kube import Json, Kube, resource_path
 from longtask_operator.api.names import LABEL_MANAGED_BY, MANAGED_BY
-from longtask_operator.core.ledger import Entries, LedgerEntry
+from longtask_operator.core.ledger import Entries, LedgerEntry, entries_beside
 from longtask_operator.core.ledger_layout import Content, Tenants, format_ledger, parse_ledger
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
@@ -121,6 +121,10 @@ class Ledgers:
             found |= ledger.tenants.get(tenant, {})
         return found
 
+    def most(self, name: str) -> int:
+        """Return how many entries ledger *name* may hold beside what it carries along."""
+        return entries_beside(sum(len(text) for text in self.ledger(name).content.further.values()))
+
     def ledger(self, name: str) -> Ledger:
         """Return the ledger of that *name*, empty if there is none yet."""
         return self._ledgers.setdefault(name, Ledger(name=name))
@@ -171,11 +175,11 @@ class Ledgers:
         try:
             content, broken = parse_ledger(ledger.name, data), ""
         except ValueError as error:
-            content, broken = Content(), str(error)
+            content, broken = Content(), f"cannot be read: {error}"
             log.error(
                 "a ledger cannot be read; its tenants' tasks wait until it is repaired",
                 ledger=ledger.name,
-                error=broken,
+                error=str(error),
             )
         self._set(ledger, body["metadata"]["resourceVersion"], content, data)
         ledger.broken = broken

@@ -59,11 +59,11 @@ class NoLimits:
 class Snapshots:
     """Makes snapshots; *shares* knows the decayed usage, *claims* for whom room is being made.
 
-    *wake* is told the uid of a task that the claims concern.
+    *wake* is told the uid of a task that the claims concern; *most* says how many entries a ledger may hold.
     """
 
-    def __init__(self, tenants: Tenants, wake: Callable[[str], None]) -> None:
-        self._tenants = tenants
+    def __init__(self, tenants: Tenants, wake: Callable[[str], None], most: Callable[[str], int]) -> None:
+        self._tenants, self._most = tenants, most
         self.shares, self.claims = FairShares(tenants.now), Claims(wake)
         self._usages: dict[tuple[str, str], tuple[Entries, Amounts]] = {}  #: of entries that stay the same object
 
@@ -85,6 +85,7 @@ class Snapshots:
             members=members,
             cohort=cohort,
             strays=strays,
+            max_entries=self._most(name),
             claims=self.claims.of(name),
             runs=self._tenants.run,
             is_known=lambda uid: self.claims.is_unheard(uid) and bool(self._tenants.key(uid)),

@@ -5,8 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longtask_operator.core.ledger import (
+    LONGEST_LINE,
+    MAX_BYTES,
     MAX_ENTRIES,
     LedgerEntry,
+    entries_beside,
     format_entries,
     parse_entries,
     with_changes,
@@ -68,8 +71,19 @@ def test_what_is_written_is_read_back(entries: list[LedgerEntry]) -> None:
 def test_a_full_ledger_fits_into_an_object() -> None:
     largest = Size(cpu=64_000, memory=1024**4)
     uid = "7c9d4f00-0000-4000-8000-{:012d}"
-    full = [LedgerEntry(uid=uid.format(n), attempt=99_999, generation=99_999, size=largest) for n in range(MAX_ENTRIES)]
-    assert len(format_entries(full)) < 1_000_000
+    words = {"sidecar": True, "handed_over": True}
+    full = [
+        LedgerEntry(uid=uid.format(n), attempt=999_999, generation=999_999, size=largest, **words)
+        for n in range(MAX_ENTRIES)
+    ]
+    assert len(format_entries(full)) <= MAX_ENTRIES * LONGEST_LINE < 0.8 * MAX_BYTES
+
+
+@pytest.mark.parametrize("carried", [0, 100_000, 500_000, 900_000, 2_000_000])
+def test_what_a_ledger_carries_along_takes_room_from_entries(carried: int) -> None:
+    most = entries_beside(carried)
+    assert (most == MAX_ENTRIES) == (carried <= 100_000)
+    assert most == 0 or most * LONGEST_LINE + carried <= 0.9 * MAX_BYTES
 
 
 @pytest.mark.parametrize("text", ["u 1 1 250", "u 1 1 250 512 9", "u one 1 250 512", "a 1 1 1 1\n\nb 1 1 1 1", "{}"])

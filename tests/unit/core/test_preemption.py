@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import MAX_CLAIMS, plan_admissions
+from longtask_operator.core.admission import MAX_CLAIMS, MAX_CLAIMS_IN_ALL, plan_admissions
 from longtask_operator.core.preemption import Claim, format_claims, parse_claims
 from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
 from longtask_operator.core.quota import LOWER_PRIORITY, NEVER, RECLAIM, Limits
@@ -182,6 +182,15 @@ class TestReclaim:
         cohort.waits("own", 5)
         cohort.cycle()
         assert (len(cohort.claims), len(cohort.victims())) == (5, 5)
+
+    def test_no_ledger_is_filled_with_claims(self) -> None:
+        own = {f"own-{n}": limits(20, preemption=RECLAIM) for n in range(5)}
+        cohort = Cohort(**own, guest=limits(0))
+        cohort.holds("guest", 100)
+        for tenant in own:
+            cohort.waits(tenant, 20)
+        cohort.cycle()
+        assert len(cohort.claims) == MAX_CLAIMS_IN_ALL
 
     def test_it_is_said_what_is_done(self) -> None:
         cohort = lent(1)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from longtask_operator.adapters.errors import Invalid
 from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry, format_entries
@@ -27,7 +28,7 @@ from longtask_operator.engines.admission_loop import (
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.snapshots import NoLimits
 from tests.builders import SMALLEST, START
-from tests.support.sim_api import SimApi
+from tests.support.sim_api import Request, SimApi
 from tests.support.sim_operator import METRICS, LogTrap, SimKube, VirtualLoop
 
 NAMESPACE = "longtask-system"
@@ -223,6 +224,30 @@ def test_a_full_ledger_holds_back_until_a_release_makes_room(bench: Bench) -> No
     bench.run()
     assert bench.admission.held_back("a") is None
     assert "a 1" in bench.ledger()
+
+
+def test_a_ledger_that_is_not_stored_is_tried_again_in_a_while_and_it_is_said_why(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, refused = SimApi.handle, list[Request]()
+
+    def refuse(self: SimApi, request: Request) -> Any:
+        if request.method == "GET":
+            return handle(self, request)
+        refused.append(request)
+        raise Invalid(422, "Invalid", "data: Too long: may not be more than 1048576 bytes")
+
+    with monkeypatch.context() as full:
+        full.setattr(SimApi, "handle", refuse)
+        for number in range(100):
+            bench.submit(f"u{number}")
+            bench.run(1)
+    assert len(refused) == 4, "each half a minute, however many come"
+    held_back = bench.admission.held_back("u0")
+    assert held_back is not None
+    assert held_back.message.endswith("-team-a cannot be stored: data: Too long: may not be more than 1048576 bytes")
+    bench.run(100)
+    assert len(bench.ledger()) == 100
 
 
 def test_a_release_goes_to_the_ledger_that_holds_the_attempt(bench: Bench) -> None:
@@ -437,6 +462,34 @@ def test_a_cohort_shares_one_ledger_and_its_writes(bench: Bench) -> None:
     bench.run()
     assert (bench.ledger("team-a", "research"), bench.ledger("team-b", "research")) == (["a 1"], ["b 1"])
     assert len(bench.api.writes) == 1
+
+
+def test_who_joins_a_cohort_whose_ledger_is_full_is_taken_in_as_attempts_end(bench: Bench) -> None:
+    """Else it would grow beyond what the API server stores, and nobody could leave it any more either."""
+    in_cohorts(bench, team_b="research")
+    name, full = ledger_name("team-b", "research"), [entry_of(f"b{n:05d}") for n in range(MAX_ENTRIES - 2)]
+    bench.store_ledger(format_entries([entry_of(f"a{n}") for n in range(3)]))
+    meta = {"name": name, "labels": {"app.kubernetes.io/component": "ledger"}}
+    bench.api.new("configmaps", NAMESPACE, {"metadata": meta, "data": {"team-b": format_entries(full)}})
+    bench.load()
+    move(bench, "team-a", "research")
+    bench.submit("late", tenant="team-b")
+    bench.run(5)
+    assert (len(bench.ledger("team-a", "research")), len(bench.ledger("team-a"))) == (2, 1)
+    held_back = bench.admission.held_back("late")
+    assert held_back is not None
+    assert held_back.message == "10000 attempts are live, the most that one ledger holds"
+    bench.release("b00000", tenant="team-b")
+    bench.run(5)
+    assert (len(bench.ledger("team-a", "research")), bench.ledger("team-a")) == (3, [])
+    assert bench.admission.held_back("late") is not None
+    bench.release("a1", tenant="team-a")
+    bench.run(5)
+    assert bench.admission.held_back("late") is None
+
+
+def entry_of(uid: str) -> LedgerEntry:
+    return LedgerEntry(uid=uid, attempt=1, generation=1, size=SMALLEST)
 
 
 def test_an_idle_member_lends_and_the_decayed_usage_survives_a_restart(bench: Bench) -> None:
