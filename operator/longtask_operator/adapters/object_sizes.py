@@ -1,6 +1,6 @@
 """Asks S3 how large an object is, as the AWS_* variables of the operator say where and as whom. It reads no content.
 
-botocore is loaded at the first question: it takes 40 MiB, and without a place to ask nobody needs it. It blocks,
+botocore is loaded at the first question: it takes 20 MiB, and without a place to ask nobody needs it. It blocks,
 so threads do the asking; no question takes longer than its bound.
 """
 
