@@ -33,8 +33,9 @@ def main() -> int:
         for found in SCENARIOS.values():
             print(f"{found.name:20} {found.about}")
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the control plane is taken down
+    # So that the control plane is taken down: asyncio ends the main task alone at SIGINT, and waits for it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     return asyncio.run(_run(options))
 
 
