@@ -115,6 +115,7 @@ CHART_SETTINGS = (
     "progress.intervalSeconds=1",
     "terminationGraceSeconds=5",
     "kueue.enabled=true",
+    "startLimits.configSeconds=12",
     "sizing.inputs.rules[0].image=longtask/examples",
     "sizing.inputs.rules[0].base=256Mi",
     "sizing.inputs.rules[0].percent=150",

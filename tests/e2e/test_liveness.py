@@ -102,6 +102,15 @@ def nowhere(stage: Stage) -> tuple[Json, Json]:
     return told, stage.tasks.until_finished("nowhere", 120)
 
 
+def no_secret(stage: Stage) -> tuple[Json, Json]:
+    """Its own bound is far off, the default of 600 s: the one for its reason counts, 12 s by the chart's settings."""
+    env = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "key"}}}]
+    stage.tasks.create("no-secret", "exit 0", env=env, retry={"limits": {"neverStarted": 0}})
+    word = "CreateContainerConfigError"
+    told = stage.tasks.until("no-secret", "the reason", lambda s: s.get("reason") == word, 20)
+    return told, stage.tasks.until_finished("no-secret", 120)
+
+
 def evicted(stage: Stage) -> Json:
     """Evicted through the API, as `kubectl drain` does it: no retry of the application is used."""
     script = f"test $LONGTASK_ATTEMPT -ge 2 || {{ {stoppable()}; }}; " + says({"second": True})
@@ -114,7 +123,7 @@ def evicted(stage: Stage) -> Json:
     return stage.tasks.until_finished("evicted")
 
 
-SCENARIOS = (silent, still, mute, steady, too_slow, no_image, nowhere, evicted)
+SCENARIOS = (silent, still, mute, steady, too_slow, no_image, no_secret, nowhere, evicted)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +172,14 @@ def test_an_image_that_cannot_be_pulled_is_said_within_seconds_and_ends(running:
     assert told["phase"] == "Starting"
     assert (causes(status), status["deadLettered"]) == (["NeverStarted"], True)
     assert "localhost:1/nothing:1" in status["attempts"][0]["message"]
+
+
+def test_a_start_that_people_must_repair_ends_by_the_bound_of_its_reason(running: Played) -> None:
+    told, status = running.of(no_secret, 300)
+    assert (told["phase"], causes(status), status["deadLettered"]) == ("Starting", ["NeverStarted"], True)
+    message = status["attempts"][0]["message"]
+    assert "did not start within 12 s" in message
+    assert "absent" in message
 
 
 def test_what_no_node_can_take_is_said_within_seconds_and_ends(running: Played) -> None:
