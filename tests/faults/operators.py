@@ -46,6 +46,7 @@ class ForkServer:
             env={**os.environ, "PYTHONPATH": path},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a signal to all of us must not end it before us: it tells when operators end
         )
         return cls(process)
 
