@@ -56,7 +56,7 @@ class TaskRecord:
     @property
     def key(self) -> str:
         """namespace/name, the key of the work queue."""
-        return f"{self.namespace}/{self.name}"
+        return sys.intern(f"{self.namespace}/{self.name}")
 
     def body(self) -> dict[str, Any]:
         """Return the object as plain data."""
@@ -65,11 +65,16 @@ class TaskRecord:
 
     def parse(self) -> LongTask:
         """Return the LongTask. Raises SpecError as `parse_longtask` does."""
-        return parse_longtask(self.body())
+        body = self.body()
+        body["metadata"] |= {"namespace": self.namespace, "name": self.name, "uid": self.uid}  # the interned strings
+        return parse_longtask(body)
 
 
 def observe_task(body: Mapping[str, Any]) -> TaskRecord:
-    """Return the record of an API object, without what no decision needs."""
+    """Return the record of an API object, without what no decision needs.
+
+    Names and uids are interned: a dozen tables know a task by them, and each version of it would bring new ones.
+    """
     meta = body["metadata"]
     kept: dict[str, Any] = {key: meta[key] for key in _META if key in meta}
     kept["annotations"] = {key: value for key, value in (meta.get("annotations") or {}).items() if key != _NOISE}
@@ -77,8 +82,8 @@ def observe_task(body: Mapping[str, Any]) -> TaskRecord:
     data = {"metadata": kept, "spec": body.get("spec") or {}, "status": status}
     return TaskRecord(
         namespace=sys.intern(meta["namespace"]),
-        name=meta["name"],
-        uid=meta["uid"],
+        name=sys.intern(meta["name"]),
+        uid=sys.intern(meta["uid"]),
         version=int(meta["resourceVersion"]),
         phase=sys.intern(str(status.get("phase") or "Pending")),
         tenant=sys.intern(str(status.get("tenant") or "")),
@@ -100,7 +105,7 @@ def _whole(number: Any) -> int:
 class ParsedTasks:
     """The tasks that were parsed last, so that one looked at again unchanged is not parsed again."""
 
-    def __init__(self, limit: int = 250) -> None:
+    def __init__(self, limit: int = 100) -> None:
         self._limit = limit
         self._parsed: dict[str, tuple[int, LongTask]] = {}  #: uid -> version and task, the one used last at the end
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -34,7 +34,7 @@ from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.faults import FaultLog
 from longtask_operator.engines.gather import Gatherer
-from longtask_operator.engines.pacing import LastWrites
+from longtask_operator.engines.pacing import NEVER, LastWrites
 from longtask_operator.engines.postponement import Postponement
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.sight import Sight
@@ -50,13 +50,13 @@ class _Memory:
     """What the controller knows of one task beyond the caches."""
 
     waiting_since: datetime | None = None
-    written: LastWrites = field(default_factory=LastWrites)
+    written: LastWrites = NEVER
     refusal: Refusal | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return self.waiting_since is None and self.written == LastWrites() and self.refusal is None
+        return self.waiting_since is None and self.written == NEVER and self.refusal is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,13 +211,13 @@ class Controller:
         if status.progress and status.progress != seen.task.status.progress:
             self._mirrored(seen, pods, memory)
         if status.checkpoint != seen.task.status.checkpoint:
-            memory.written.checkpoint = seen.now
+            memory.written = replace(memory.written, checkpoint=seen.now)
         peak = max((self.parts.book.peak_memory(pod.uid) or 0 for pod in pods), default=0) or None
         job = max(seen.jobs, key=lambda job: job.attempt, default=None)
         self.parts.announcer.changed(written, seen.task.status, status, job=job, peak_memory=peak)
 
     def _mirrored(self, seen: Observed, pods: tuple[PodView, ...], memory: _Memory) -> None:
-        memory.written.progress = seen.now
+        memory.written = replace(memory.written, progress=seen.now)
         received = self.parts.gatherer.received(pods)
         if received:
             self.context.metrics.report_staleness.observe(max(0.0, (seen.now - received).total_seconds()))
@@ -229,7 +229,7 @@ class Controller:
                 memory.waiting_since = None
             return
         memory.waiting_since = memory.waiting_since or seen.now
-        self.parts.admission.submit(decision.candidate)
+        self.parts.admission.submit(replace(decision.candidate, key=record.key))  # an equal, interned string
 
     def _come_back(self, key: str, seen: Observed, decision: Decision) -> None:
         if seen.progress and not seen.mirror_due and seen.progress != seen.task.status.progress:

@@ -10,7 +10,7 @@ from datetime import datetime
 from longtask_operator.core.checkpoints import WRITE_SECONDS
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LastWrites:
     """When what a worker reported of one task was last written."""
 
@@ -24,6 +24,10 @@ class LastWrites:
     def checkpoint_wait(self, now: datetime) -> float:
         """Return the seconds until a new checkpoint may be written."""
         return _left(self.checkpoint, now, WRITE_SECONDS)
+
+
+#: Of nearly all tasks.
+NEVER = LastWrites()
 
 
 def _left(last: datetime | None, now: datetime, interval: float) -> float:

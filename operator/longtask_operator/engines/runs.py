@@ -30,7 +30,7 @@ class Runs:
         self._tasks, self._now = tasks, now
         self.on_change: Callable[[str], None] = lambda uid: None  #: told of whose attempt it may be otherwise now
         self._doubtful: dict[str, dict[str, PodView]] = {}  #: by task and pod uid: those that a lost node may keep
-        self._unfinished: dict[str, tuple[str, str]] = {}  #: uid -> namespace and name
+        self._unfinished: dict[str, str] = {}  #: uid -> namespace/name
         self._known: dict[str, tuple[int, int, Run]] = {}  #: uid -> version and attempt that it was read of
         tasks.listeners.append(self._task_changed)
         pods.listeners.append(self._pod_changed)
@@ -41,11 +41,12 @@ class Runs:
 
     def key(self, uid: str) -> str:
         """Return namespace/name of a task that has not finished, or an empty string."""
-        return "/".join(self._unfinished.get(uid, ()))
+        return self._unfinished.get(uid, "")
 
     def of(self, entry: LedgerEntry) -> Run | None:
         """Return what is known of the attempt of *entry*; None where its task is gone or finished."""
-        record = self._tasks.get(*self._unfinished[entry.uid]) if entry.uid in self._unfinished else None
+        namespace, _, name = self.key(entry.uid).partition("/")
+        record = self._tasks.get(namespace, name)
         lost = self._is_lost(entry)
         if record is None or record.uid != entry.uid:
             return _LEFT_BEHIND if lost else None
@@ -73,7 +74,7 @@ class Runs:
             self._unfinished.pop(before.uid, None)
             self._known.pop(before.uid, None)
         if after and after.phase not in TERMINAL and after.uid not in self._unfinished:
-            self._unfinished[after.uid] = (after.namespace, after.name)
+            self._unfinished[after.uid] = after.key
         if before and after and before.uid == after.uid and before.priority != after.priority:
             self.on_change(after.uid)
 

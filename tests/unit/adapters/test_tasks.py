@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from longtask_operator.adapters.tasks import ParsedTasks, observe_task
@@ -27,6 +28,14 @@ def test_what_is_kept_is_enough_to_parse_it() -> None:
     assert observe_task(body).parse() == a_longtask(
         {"priority": 3}, annotations={"longtask.dev/created-by": "alice"}, labels={"a": "b"}
     )
+
+
+def test_all_versions_of_a_task_share_the_strings_by_which_tables_know_it() -> None:
+    one, two = (observe_task(orjson.loads(orjson.dumps(a_longtask_body()))) for _ in range(2))
+    assert one.uid is two.uid
+    assert one.name is two.name
+    assert one.key is two.key
+    assert one.parse().metadata.uid is one.uid
 
 
 def test_noise_is_not_kept() -> None:
