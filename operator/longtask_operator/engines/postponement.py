@@ -55,6 +55,8 @@ class Postponement:
     def over(self, key: str) -> None:
         """Note that nothing of *key* waits any more: it was written, or need not be."""
         self._waiting.discard(key)
+        if not self._waiting:
+            self._waiting.clear()  # an empty set keeps the room of ten thousand keys otherwise
 
     def worked(self, key: str) -> None:
         """Note that *key* was worked on, with success or without: if it was its turn, that is over."""

@@ -102,6 +102,8 @@ class WorkQueue:
             return None
         key = self._ready.take()
         self._dirty.discard(key)
+        if not self._dirty:
+            self._dirty.clear()  # an empty set keeps the room of ten thousand keys otherwise
         self._processing.add(key)
         return key
 
@@ -125,5 +127,7 @@ class WorkQueue:
             if self._due.get(key) == when:
                 del self._due[key]
                 self.add(key)
+        if not self._due:
+            self._due.clear()
         self._timer = None
         self._set_timer()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -157,6 +158,22 @@ def test_delays_of_many_keys(bench: Bench) -> None:
     assert [bench.take(), bench.take(), bench.take()] == ["a", "b", None]
     bench.wait(1)
     assert bench.take() == "c"
+
+
+def test_a_crowd_that_has_gone_takes_no_room(bench: Bench) -> None:
+    keys = [f"team-a/{number}" for number in range(5_000)]
+    bench.do(*((bench.queue.add_after, key, 1) for key in keys))
+    bench.wait(1)
+
+    async def work() -> None:
+        for _ in keys:
+            bench.queue.done(await bench.queue.get() or "")
+
+    bench.loop.run_until_complete(work())
+    assert sys.getsizeof(bench.queue._dirty) + sys.getsizeof(bench.queue._due) < 1_000
+    bench.do((bench.queue.add_after, "a", 1))
+    bench.wait(1)
+    assert bench.take() == "a"
 
 
 def test_retries_wait_longer_with_each_failure_up_to_a_minute(bench: Bench) -> None:
