@@ -37,8 +37,8 @@ class Waiting:
     moved: bool = False  #: since the last refresh
 
     def position(self, uid: str) -> int:
-        """Return the task's place in the queue as last computed; a newcomer counts as the last."""
-        position = self.positions.get(uid) or len(self.queue)
+        """Return the task's place in the queue as last computed; a newcomer is the last when it is first told."""
+        position = self.positions.get(uid) or self.told.get(uid) or len(self.queue)
         self.told.setdefault(uid, position)
         return position
 

@@ -415,6 +415,25 @@ def test_a_place_that_changed_is_told_after_a_while(limited: Bench) -> None:
     assert held_back.position == 1
 
 
+def test_a_newcomer_that_is_looked_at_again_is_not_put_behind_those_that_came_after_it(limited: Bench) -> None:
+    """Places are computed once a second at most, and what is told may be written later."""
+    for uid in "ab":
+        limited.submit(uid)
+    limited.run(0.1)
+    limited.submit("c")
+    limited.run(0.1)
+    assert position_of(limited, "c") == 2
+    for uid in "de":
+        limited.submit(uid)
+        limited.run(0.1)
+    assert [position_of(limited, uid) for uid in "bcde"] == [1, 2, 3, 4]
+
+
+def position_of(bench: Bench, uid: str) -> int | None:
+    held_back = bench.admission.held_back(uid)
+    return held_back.position if held_back else None
+
+
 def test_another_operators_attempts_count(limited: Bench) -> None:
     limited.load()
     limited.store_ledger("z 4 1 250 512\n")
