@@ -208,8 +208,9 @@ def _fitted(size: Size, ladder: Ladder, ceiling: Ceiling) -> Size | None:
 
 def _check_ceiling(resources: Resources | None, ladder: Ladder) -> None:
     """Raise SpecError where a ceiling is not on the ladder or below what is asked for."""
-    resources = resources or Resources()
     ceiling = ceiling_of(resources)
+    if resources is None or ceiling == Ceiling():
+        return
     cpu, memory = asked_cpu("cpu", resources.cpu), asked_memory("memory", resources.memory)
     _check_one("maxCpu", ceiling.cpu, cpu, sorted({rung.cpu for rung in ladder}), format_cpu)
     _check_one("maxMemory", ceiling.memory, memory, sorted({rung.memory for rung in ladder}), format_memory)
