@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ _TOOLS = {
     "fake": (*_CONTROL_PLANE, "kubectl", "etcdctl", "kwok"),
     "real": (*_CONTROL_PLANE, "kubectl", "etcdctl", "kubelet", "kube-proxy", "coredns", "pause"),
 }
+
+#: Much of the API server's CPU goes into collecting its garbage; memory is there, up to this much each (bytes).
+_GARBAGE_PERCENT, _MOST_MEMORY = 400, 4 * 2**30
 
 
 def tools(plan: Plan) -> tuple[str, ...]:
@@ -46,7 +50,18 @@ def start(paths: ClusterPaths, plan: Plan, component: str, binaries: Mapping[str
         return
     program = "containerd" if component == "containerd" else str(binaries[component])
     command = [program, *_arguments(paths, plan, component)]
-    process.start(paths, component, [*node.inside(paths), *command] if plan.real else command)
+    environment = go_environment(os.environ, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    process.start(paths, component, [*node.inside(paths), *command] if plan.real else command, environment)
+
+
+def go_environment(given: Mapping[str, str], memory: int) -> dict[str, str]:
+    """How a component's Go runtime collects garbage on a machine of *memory* bytes; what is *given* stays.
+
+    Source: the Go garbage collector guide, on GOGC beside a soft memory limit.
+    """
+    limit = min(_MOST_MEMORY, memory // 4)
+    wanted = {"GOGC": str(_GARBAGE_PERCENT), "GOMEMLIMIT": f"{limit // 2**20}MiB"}
+    return {name: value for name, value in wanted.items() if name not in given}
 
 
 def _arguments(paths: ClusterPaths, plan: Plan, component: str) -> list[str]:
