@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     cancel_wait_seconds: int = Field(
         10, description="How long a worker that reports may take to end by itself once it is cancelled.", ge=0, le=3600
     )
-    ephemeral_storage_limit: str = Field("1Gi", description="Limit of /tmp, and again of $HOME, of each attempt.")
+    ephemeral_storage_limit: str = Field("1Gi", description="Limit of /tmp, which is $HOME as well, of each attempt.")
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
         "IfNotPresent", description="Pull policy of task images."
     )

@@ -194,8 +194,7 @@ def _restricted() -> Json:
 
 def _mounts(task: LongTask) -> list[Json]:
     mounts: list[Json] = [
-        {"name": "tmp", "mountPath": "/tmp"},
-        {"name": "home", "mountPath": HOME_DIR},
+        {"name": "tmp", "mountPath": HOME_DIR},
         {"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True},
     ]
     if task.spec.progress_file:
@@ -213,7 +212,6 @@ def _volumes(task: LongTask, policy: JobPolicy) -> list[Json]:
     ]
     volumes: list[Json] = [
         {"name": "tmp", "emptyDir": {"sizeLimit": policy.ephemeral_storage}},
-        {"name": "home", "emptyDir": {"sizeLimit": policy.ephemeral_storage}},
         {"name": "credentials", "projected": {"sources": sources}},
     ]
     if task.spec.progress_file:

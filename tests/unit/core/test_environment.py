@@ -60,7 +60,7 @@ def test_everything_that_a_worker_finds() -> None:
         "LONGTASK_TOKEN_FILE": "/var/run/longtask/token",
         "LONGTASK_CA_FILE": "/var/run/longtask/ca.crt",
         "LONGTASK_PROGRESS_FILE": "/var/run/longtask-progress/progress",
-        "HOME": "/home/longtask",
+        "HOME": "/tmp",
     }
 
 

@@ -135,9 +135,9 @@ class TestPod:
 
     def test_where_it_may_write(self) -> None:
         mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in container_of()["volumeMounts"]}
-        assert mounts == {"/tmp": False, "/home/longtask": False, "/var/run/longtask": True}
+        assert mounts == {"/tmp": False, "/var/run/longtask": True}
         volumes = {volume["name"]: volume for volume in pod_of(ephemeral_storage="2Gi")["volumes"]}
-        assert volumes["tmp"]["emptyDir"] == volumes["home"]["emptyDir"] == {"sizeLimit": "2Gi"}
+        assert volumes["tmp"]["emptyDir"] == {"sizeLimit": "2Gi"}
 
     def test_how_it_proves_who_it_is(self) -> None:
         (volume,) = [volume for volume in pod_of()["volumes"] if volume["name"] == "credentials"]
