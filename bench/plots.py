@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 
 Series = Mapping[str, Sequence[float]]
 Draw = Callable[[Any, Series], None]
-_COLOURS = ("#1f5fa8", "#d97706")
+_COLOURS = ("#1f5fa8", "#d97706", "#4d7c0f")
 _WIDTH, _HEIGHT = 6.0, 3.0
 
 
@@ -37,15 +37,16 @@ def _decision(axes: Any, series: Series) -> None:
     axes.legend()
 
 
-def _bars(first: str, second: str, labels: tuple[str, str]) -> Draw:
-    """Return what draws two bars for each round."""
+def _bars(bars: Mapping[str, str]) -> Draw:
+    """Return what draws bars beside each other for each round."""
 
     def paint(axes: Any, series: Series) -> None:
-        for number, (key, label) in enumerate(zip((first, second), labels, strict=True)):
-            places = [index + (number - 0.5) * 0.36 for index in range(len(series[key]))]
-            axes.bar(places, series[key], width=0.34, color=_COLOURS[number], label=label)
-        axes.set(xlabel="round", ylabel="finished a second", xticks=range(len(series[first])))
-        axes.legend()
+        width = 0.8 / len(bars)
+        for number, (key, label) in enumerate(bars.items()):
+            places = [index + (number - (len(bars) - 1) / 2) * width for index in range(len(series[key]))]
+            axes.bar(places, series[key], width=0.9 * width, color=_COLOURS[number], label=label)
+        axes.set(xlabel="round", ylabel="finished a second", xticks=range(len(series[next(iter(bars))])))
+        axes.legend(fontsize=8)
 
     return paint
 
@@ -67,22 +68,24 @@ def _shares(curves: Mapping[str, str], bound: float | None = None) -> Draw:
 
 _LATENCY = {"create_ms": "create → Job", "end_ms": "pod ended → task ended"}
 _BESIDE = {"alone_ms": "alone", "beside_ms": "beside a flood"}
+_ENDED = {"bare_per_s": "smallest Jobs", "same_pod_per_s": "Jobs with an attempt's pod", "tasks_per_s": "LongTasks"}
+_DRAINED = {"deep_per_s": "one deep", "shallow_per_s": "50 shallow"}
 _PLOTS: tuple[tuple[str, str, str, tuple[str, ...], Draw], ...] = (
     ("decision", "decision.png", "One admission", ("waiting", "p50_us", "p99_us"), _decision),
     (
         "throughput",
         "throughput.png",
         "To their end, in turn",
-        ("bare_per_s", "tasks_per_s"),
-        _bars("bare_per_s", "tasks_per_s", ("bare Jobs", "LongTasks")),
+        tuple(_ENDED),
+        _bars(_ENDED),
     ),
     ("latency", "latency.png", "At 20 tasks a second", tuple(_LATENCY), _shares(_LATENCY, 60)),
     (
         "drain",
         "drain.png",
         "One deep queue and 50 shallow ones",
-        ("deep_per_s", "shallow_per_s"),
-        _bars("deep_per_s", "shallow_per_s", ("one deep", "50 shallow")),
+        tuple(_DRAINED),
+        _bars(_DRAINED),
     ),
     ("neighbour", "neighbour.png", "Create → Job of tenant B", tuple(_BESIDE), _shares(_BESIDE)),
 )

@@ -2,8 +2,9 @@
 
     python -m bench.throughput [--scale small|full]
 
-In turn drives N bare Jobs and N LongTasks to their end, A B A B; pods run for a second. A round counts
-only if all N finished.
+In turn drives N bare Jobs, N bare Jobs with the pod of an attempt, and N LongTasks to their end, A B C A B C; pods
+run for a second. The first are as small as a Job can be: no variable, no volume, no security context. The second cost
+what the same container costs whoever starts it. A round counts only if all N finished.
 """
 
 from __future__ import annotations
@@ -11,57 +12,66 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-from typing import Any
+from collections.abc import Callable
 
 from bench.lib import cli, load, readings
 from bench.lib.results import Results
 from bench.lib.scene import NAMESPACE, Scene, scene
-from longtask_operator.adapters.kube import Kube
+from longtask_operator.adapters.kube import Json, Kube
 
-#: Tasks a round, pairs of rounds.
+#: Tasks a round, rounds of each.
 SIZES = {"small": (150, 1), "full": (1_000, 3)}
 
 
 def run(results: Results) -> None:
-    """Measure so many pairs of rounds; the median of their ratios counts."""
+    """Measure so many rounds of each; the medians of their ratios count."""
     with scene(DEFAULT_CONCURRENCY="10000") as stage:
         asyncio.run(_measure(stage, results))
 
 
 async def _measure(stage: Scene, results: Results) -> None:
-    tasks, pairs = SIZES[results.scale]
-    rounds: list[dict[str, Any]] = []
+    count, rounds = SIZES[results.scale]
+    found: list[Json] = []
     async with stage.kube() as kube:
-        for number in range(pairs):
-            rounds.append(await _pair(kube, stage, number, tasks))
-            print(rounds[-1], file=sys.stderr)
-            results.detail("rounds", rounds)
-            results.series["bare_per_s"] = [entry["bare_per_s"] for entry in rounds]
-            results.series["tasks_per_s"] = [entry["tasks_per_s"] for entry in rounds]
-            results.figure("ratio", statistics.median(entry["ratio"] for entry in rounds))
-    cpu = [entry["cpu_ms_per_task"]["all"] / entry["cpu_ms_per_bare_job"]["all"] for entry in rounds]
-    results.detail("cpu_to_bare_job", round(statistics.median(cpu), 2))
+        await load.burst(kube, load.tasks_path(NAMESPACE), [load.task("sample")], load.task_done)
+        (sample,) = (await kube.get(load.jobs_path(NAMESPACE)))["items"]
+        for number in range(rounds):
+            found.append(await _round(kube, stage, sample, number, count))
+            print(found[-1], file=sys.stderr)
+            results.detail("rounds", found)
+            for kind in ("bare", "same_pod", "tasks"):
+                results.series[f"{kind}_per_s"] = [entry["per_s"][kind] for entry in found]
+            results.figure("ratio", _median_ratio(found, "per_s", "tasks", "bare"))
+            results.figure("ratio_same_pod", _median_ratio(found, "per_s", "tasks", "same_pod"))
+    for kind in ("bare", "same_pod"):
+        results.detail(f"cpu_to_{kind}", _median_ratio([_cpu(entry) for entry in found], "cpu", "tasks", kind))
 
 
-async def _pair(kube: Kube, stage: Scene, number: int, count: int) -> dict[str, Any]:
-    """Drive bare Jobs and tasks to their end, one after the other, and return what was measured."""
-    before = stage.cpu()
-    jobs = [load.job(f"bare-{number}-{i}") for i in range(count)]
-    bare = await load.burst(kube, load.jobs_path(NAMESPACE), jobs, load.job_done)
-    await asyncio.sleep(2)
-    between, position = stage.cpu(), readings.audit_position(stage.cluster.audit_log)
-    tasks = [load.task(f"task-{number}-{i}") for i in range(count)]
-    ours = await load.burst(kube, load.tasks_path(NAMESPACE), tasks, load.task_done)
-    await asyncio.sleep(2)
-    writes = readings.writes_of_operator(stage.cluster.audit_log, position)
-    return {
-        "bare_per_s": round(bare, 2),
-        "tasks_per_s": round(ours, 2),
-        "ratio": round(ours / bare, 3),
-        "cpu_ms_per_bare_job": readings.per_task(before, between, count),
-        "cpu_ms_per_task": readings.per_task(between, stage.cpu(), count),
-        "writes_per_task": {k: round(v / count, 3) for k, v in writes.most_common()},
+def _median_ratio(found: list[Json], what: str, one: str, other: str) -> float:
+    return round(float(statistics.median(entry[what][one] / entry[what][other] for entry in found)), 3)
+
+
+def _cpu(entry: Json) -> Json:
+    return {"cpu": {kind: used["all"] for kind, used in entry["cpu_ms_each"].items()}}
+
+
+async def _round(kube: Kube, stage: Scene, sample: Json, number: int, count: int) -> Json:
+    """Drive each kind to its end, one after the other, and return what was measured."""
+    kinds: dict[str, tuple[str, Callable[[str], Json], Callable[[Json], bool]]] = {
+        "bare": (load.jobs_path(NAMESPACE), load.job, load.job_done),
+        "same_pod": (load.jobs_path(NAMESPACE), lambda name: load.like(sample, name), load.job_done),
+        "tasks": (load.tasks_path(NAMESPACE), load.task, load.task_done),
     }
+    found: Json = {"per_s": {}, "cpu_ms_each": {}}
+    for kind, (path, make, done) in kinds.items():
+        before, position = stage.cpu(), readings.audit_position(stage.cluster.audit_log)
+        bodies = [make(f"{kind.replace('_', '-')}-{number}-{i}") for i in range(count)]
+        found["per_s"][kind] = round(await load.burst(kube, path, bodies, done), 2)
+        await asyncio.sleep(2)
+        found["cpu_ms_each"][kind] = readings.per_task(before, stage.cpu(), count)
+    writes = readings.writes_of_operator(stage.cluster.audit_log, position)
+    found["writes_per_task"] = {key: round(value / count, 3) for key, value in writes.most_common()}
+    return found
 
 
 if __name__ == "__main__":

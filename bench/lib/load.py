@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ _API = "longtask.dev/v1alpha1"
 #: Of pods on fake nodes, see `devcluster/kwok.py`.
 RUN_FOR_LABEL = "devcluster/run-for"
 _TASK_LABEL = "longtask.dev/task"
+_OF_JOB_CONTROLLER = ("batch.kubernetes.io/", "controller-uid", "job-name")
 #: Called with a watch event and the time at which it came.
 Saw = Callable[[Json, float], None]
 
@@ -45,6 +47,23 @@ def job(name: str) -> Json:
     container = {"name": "task", "image": "none", "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}}}
     spec = {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+
+
+def like(attempt: Json, name: str) -> Json:
+    """Return a Job of nobody whose pod is like that of *attempt*, the Job of a LongTask; no operator selects it."""
+    spec = copy.deepcopy(attempt["spec"])
+    spec.pop("selector", None)
+    meta = spec["template"]["metadata"]
+    labels = {key: value for key, value in meta["labels"].items() if not key.startswith(_OF_JOB_CONTROLLER)}
+    meta = {"labels": {key.replace("longtask.dev/", "bench/"): value for key, value in labels.items()}}
+    meta["annotations"] = spec["template"]["metadata"].get("annotations", {})
+    spec["template"]["metadata"] = meta
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": meta["labels"]},
+        "spec": {**spec, "ttlSecondsAfterFinished": None},
+    }
 
 
 def task(name: str, *, run_for: int | None = None, **spec: Any) -> Json:
