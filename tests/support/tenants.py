@@ -36,7 +36,7 @@ class Tenant:
         tenant = cls(ground.beside(name))
         if quota:
             body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}}
-            tenant.stage.client.request("POST", QUOTAS, body | {"spec": quota})
+            tenant._until_known(tenant.stage.client.request("POST", QUOTAS, body | {"spec": quota}))
         return tenant
 
     @property
@@ -44,8 +44,14 @@ class Tenant:
         return self.stage.namespace
 
     def change_quota(self, **spec: Any) -> None:
-        """Merge *spec* into the quota's."""
-        self.stage.client.request("PATCH", f"{QUOTAS}/{self.name}", {"spec": spec}, form=MERGE)
+        """Merge *spec* into the quota's, and wait until the operator knows."""
+        path = f"{QUOTAS}/{self.name}"
+        self._until_known(self.stage.client.request("PATCH", path, {"spec": spec}, form=MERGE))
+
+    def _until_known(self, quota: Json) -> None:
+        """Wait until the operator has seen *quota*: a task that it sees before has the limits from before."""
+        wanted = quota["metadata"]["generation"]
+        await_(f"{self.name}: generation {wanted} known", lambda: self.quota().get("observedGeneration", 0) >= wanted)
 
     def quota(self) -> Json:
         """Return the status of the quota."""
