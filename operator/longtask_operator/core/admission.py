@@ -115,7 +115,7 @@ def member_of(
 def plan_admissions(queues: Queues, snapshot: Snapshot, *, now: datetime, holder: str = "") -> Plan:
     """Take everyone out of *queues* who may start now; *holder* is the uid of the last plan's holder.
 
-    A task that holds an entry already is admitted anew: it takes no more than it has.
+    A task that holds an entry already is admitted anew, unless it wants more than that.
     """
     return _Cycle(queues, snapshot, now).run(holder)
 
@@ -294,9 +294,9 @@ class _Cycle:
             queue, entries = self.queues[tenant], self.members[tenant].entries
             few, many = (queue.uids(), entries) if len(queue) < len(entries) else (list(entries), queue)
             for candidate in [queue.get(uid) for uid in few if uid in many]:
-                if candidate and (candidate.entry.handed_over or not entries[candidate.entry.uid].handed_over):
+                if candidate and (anew := candidate.admitted_anew(entries[candidate.entry.uid])):
                     queue.remove(candidate.entry.uid)
-                    self.admitted.append(candidate.admitted_anew(entries[candidate.entry.uid]))
+                    self.admitted.append(anew)
 
     def _hand_over(self) -> None:
         """Take out those whom Kueue admits, but for what is too large, on hold, or too much for the ledger."""

@@ -46,6 +46,10 @@ class LedgerEntry:
         """What its pod asks for, the sidecar included."""
         return self.size.plus(SIDECAR) if self.sidecar else self.size
 
+    def outgrows(self, before: LedgerEntry) -> bool:
+        """Return whether this one holds more of anything than *before*."""
+        return self.held.cpu > before.held.cpu or self.held.memory > before.held.memory
+
 
 _SIDECAR_WORD, _KUEUE_WORD = "sidecar", "kueue"
 #: What may stand behind the five fields of a line.

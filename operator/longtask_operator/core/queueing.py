@@ -49,14 +49,16 @@ class Candidate:
     entry: LedgerEntry  #: what the ledger will hold for it
     user: str = ""  #: who created the task, if a person did
 
-    def admitted_anew(self, before: LedgerEntry) -> Candidate:
-        """Return the candidate as it is admitted where the ledger has *before* of it.
+    def admitted_anew(self, before: LedgerEntry) -> Candidate | None:
+        """Return the candidate as it is admitted where the ledger has *before* of it; None if it waits for its turn.
 
         That stands where it is of the same attempt and spec: its Job may be under way, and only what is suggested
-        for the task has changed while the ledger was written.
+        for the task has changed while the ledger was written. Who wants more than it holds waits like anybody.
         """
         parts = (self.entry.attempt, self.entry.generation, self.entry.handed_over)
-        return replace(self, entry=before) if parts == (before.attempt, before.generation, before.handed_over) else self
+        if parts == (before.attempt, before.generation, before.handed_over):
+            return replace(self, entry=before)
+        return None if self.entry.outgrows(before) else self
 
 
 _Entry = tuple[Place, int, Candidate]

@@ -137,10 +137,20 @@ def _wait(
         return _releasing(seen, status, waiting, live)
     if still := wait_refused(seen, status, waiting):
         return still
-    if seen.evicted and attempt.is_open:
-        return _give_up(seen, attempt, status, waiting)
+    if attempt.is_open and (why := seen.evicted or _outgrown(seen, attempt, size)):
+        return _give_up(seen, attempt, status, waiting, why)
     waiting = _sparing(seen, attempt, waiting)
     return _await_sizes(seen, status, policy, waiting) or _queue(seen, attempt, status, size, waiting)
+
+
+def _outgrown(seen: Observed, attempt: CurrentAttempt, size: Size) -> str:
+    """Say why an entry that started nothing is of no use: its task asks for more by now; empty if it is."""
+    entry, generation = attempt.entry, seen.task.metadata.generation
+    if entry is None or entry.handed_over or entry.generation == generation:
+        return ""
+    wanted = replace(entry, size=size, sidecar=bool(seen.task.spec.progress_file))
+    asks = "spec.resources asks for more than attempt {} was admitted with; it queues for that"
+    return asks.format(attempt.number) if wanted.outgrows(entry) else ""
 
 
 def _sparing(seen: Observed, attempt: CurrentAttempt, waiting: Decision) -> Decision:
@@ -159,10 +169,10 @@ def _await_sizes(seen: Observed, status: LongTaskStatus, policy: Policy, waiting
     return replace(decision, again_at=earliest(waiting.again_at, asked + policy.input_wait))
 
 
-def _give_up(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision) -> Decision:
-    """Give way with an attempt that was admitted and has begun nothing; its number is never used again."""
+def _give_up(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision, why: str) -> Decision:
+    """Give up an attempt that was admitted and has begun nothing; its number is never used again."""
     given_up = status.model_copy(update={"attempt": attempt.number})
-    decision = _waits(seen, given_up, waiting, QueueReason.BEHIND_OTHERS, seen.evicted)
+    decision = _waits(seen, given_up, waiting, QueueReason.BEHIND_OTHERS, why)
     return replace(decision, first=(ConfirmGone.of(seen.task, attempt.number),))
 
 

@@ -140,6 +140,14 @@ def test_the_size_that_was_admitted_stands_until_the_spec_changes() -> None:
         assert tenant.after.members["team-a"].entries["x"].size == size
 
 
+def test_who_wants_more_than_its_entry_holds_waits_for_its_turn() -> None:
+    wanted = waiting("x", size=LARGE, generation=2)
+    assert Tenant(wanted, entries=live("x"), cpu=LARGE.cpu).admitted == []
+    assert Tenant(wanted, entries=live("x"), cpu=LARGE.cpu + SMALLEST.cpu).admitted == ["x"]
+    less = waiting("x", size=SMALLEST, generation=2)
+    assert Tenant(less, entries={"x": waiting("x", size=LARGE).entry}, cpu=0).admitted == ["x"]
+
+
 class TestHandOver:
     def test_what_kueue_admits_asks_for_no_quota_and_takes_none(self) -> None:
         candidates = (waiting("a", handed_over=True), waiting("b", handed_over=True), waiting("c"), waiting("d"))

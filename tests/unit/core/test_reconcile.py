@@ -227,6 +227,15 @@ class TestWaiting:
         assert decision.candidate is not None
         assert decision.candidate.entry == an_entry(attempt=2)
 
+    def test_but_one_that_is_too_small_for_the_spec_of_today_is_given_up(self) -> None:
+        """Its task would take what nobody has admitted; a number that may have begun is never used again."""
+        large = {"resources": {"cpu": "1", "memory": "2Gi"}}
+        decision = decide(large, entry=an_entry(generation=0))
+        assert (written(decision).attempt, words(decision)) == (1, "ConfirmGone ReleaseEntry")
+        assert decision.candidate is None
+        same = decide(large, entry=replace(an_entry(), size=Size(cpu=1000, memory=2 * 1024**3), generation=0))
+        assert same.candidate is not None
+
 
 class TestEndingWithoutAnAttempt:
     def test_cancelled(self) -> None:
