@@ -1,8 +1,9 @@
-"""How long from a task's creation to its Job, and from its pod's end to its own, at 20 tasks a second.
+"""How long from a task's creation to its Job, and from its pod's end to its own, at 20 tasks a second and at 5.
 
     python -m bench.latency [--scale small|full]
 
 Both as a client sees them: from sending the create request, or the pod's event, to the event that shows the other.
+At 5 a second the machine is not busy: that tells what the way itself takes, and the audit log tells its parts.
 """
 
 from __future__ import annotations
@@ -14,20 +15,35 @@ from bench.lib import cli, load, readings
 from bench.lib.results import Results
 from bench.lib.scene import NAMESPACE, Scene, scene
 
-PER_SECOND = 20.0
-#: Tasks measured, after some that only warm up.
-SIZES, WARM = {"small": 200, "full": 1_200}, 40
+PER_SECOND, CALM = 20.0, 5.0
+#: Tasks measured at each pace, after some that only warm up.
+SIZES, WARM = {"small": (200, 50), "full": (1_200, 150)}, 40
 
 
 def run(results: Results) -> None:
-    """Measure once, at an even pace."""
+    """Measure once at each pace."""
     with scene(DEFAULT_CONCURRENCY="10000") as stage:
         asyncio.run(_measure(stage, results))
 
 
 async def _measure(stage: Scene, results: Results) -> None:
-    count = SIZES[results.scale] + WARM
-    tasks = [load.task(f"task-{number:05d}") for number in range(count)]
+    many, few = SIZES[results.scale]
+    position = readings.audit_position(stage.cluster.audit_log)
+    created, ended, _ = await _drive(stage, "calm", few, CALM)
+    results.detail("calm_create_ms", readings.summary(created))
+    results.detail("calm_end_ms", readings.summary(ended))
+    results.detail("calm_path_ms", readings.path_of_tasks(stage.cluster.audit_log, position))
+    created, ended, cpu = await _drive(stage, "task", many, PER_SECOND)
+    results.detail("cpu_ms_per_task", cpu)
+    _note(results, "create", created)
+    _note(results, "end", ended)
+
+
+async def _drive(
+    stage: Scene, word: str, count: int, per_second: float
+) -> tuple[list[float], list[float], dict[str, float]]:
+    """Return the milliseconds from each task to its Job, from its pod's end to its own, and the CPU of a task."""
+    tasks = [load.task(f"{word}-{number:05d}") for number in range(count + WARM)]
     names = [task["metadata"]["name"] for task in tasks]
     jobs, pods, ends = (
         load.Firsts(names, load.task_of_child, lambda body: True),
@@ -41,13 +57,13 @@ async def _measure(stage: Scene, results: Results) -> None:
         load.watched(kube, load.tasks_path(NAMESPACE), ends.saw),
     ):
         before = stage.cpu()
-        sent = await load.create_paced(kube, load.tasks_path(NAMESPACE), tasks, PER_SECOND)
+        sent = await load.create_paced(kube, load.tasks_path(NAMESPACE), tasks, per_second)
         await ends.until_all(120)
         await asyncio.sleep(2)
-        results.detail("cpu_ms_per_task", readings.per_task(before, stage.cpu(), count))
+        cpu = readings.per_task(before, stage.cpu(), len(tasks))
     measured = names[WARM:]
-    _note(results, "create", [(jobs.at[name] - sent[name]) * 1000 for name in measured])
-    _note(results, "end", [(ends.at[name] - pods.at[name]) * 1000 for name in measured])
+    created = [(jobs.at[name] - sent[name]) * 1000 for name in measured]
+    return created, [(ends.at[name] - pods.at[name]) * 1000 for name in measured], cpu
 
 
 def _note(results: Results, what: str, milliseconds: list[float]) -> None:

@@ -7,8 +7,9 @@ import os
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 _WRITES = ("create", "update", "patch", "delete")
@@ -79,6 +80,50 @@ def audit_events(audit_log: Path, since: int = 0) -> Iterable[dict[str, Any]]:
                 event: dict[str, Any] = json.loads(line)
                 if event.get("stage") == "ResponseComplete":
                     yield event
+
+
+def path_of_tasks(audit_log: Path, since: int = 0) -> dict[str, float]:
+    """Return the median milliseconds of each part of the way from a task to its Job, as the API server saw it.
+
+    A Job belongs to the last ledger that was written before it: right where few are admitted at once.
+    """
+    created: dict[str, _Span] = {}
+    jobs: dict[str, _Span] = {}
+    ledgers: list[_Span] = []
+    for event in audit_events(audit_log, since):
+        reference, span = event.get("objectRef") or {}, _Span.of(event)
+        what, name = (event["verb"], reference.get("resource"), reference.get("subresource")), reference.get("name", "")
+        if what == ("create", "longtasks", None):
+            created[name] = span
+        elif what == ("create", "jobs", None):
+            jobs[name.rsplit("-", 2)[0]] = span
+        elif what[1:] == ("configmaps", None) and what[0] in _WRITES:
+            ledgers.append(span)
+    parts: dict[str, list[float]] = {}
+    for name in created.keys() & jobs.keys():
+        task, job = created[name], jobs[name]
+        written = [span for span in ledgers if task.end <= span.end <= job.begin]
+        if written:
+            ledger = max(written, key=lambda span: span.end)
+            moments = (task.begin, task.end, ledger.begin, ledger.end, job.begin, job.end)
+            for part, begin, end in zip(_PARTS, moments, moments[1:], strict=False):
+                parts.setdefault(part, []).append((end - begin) * 1000)
+    return {part: round(statistics.median(values), 2) for part, values in parts.items()}
+
+
+_PARTS = ("create task", "until ledger", "write ledger", "until Job", "create Job")
+
+
+class _Span(NamedTuple):
+    """Begin and end of a request, in seconds."""
+
+    begin: float
+    end: float
+
+    @classmethod
+    def of(cls, event: Json) -> _Span:
+        first, last = event["requestReceivedTimestamp"], event["stageTimestamp"]
+        return cls(datetime.fromisoformat(first).timestamp(), datetime.fromisoformat(last).timestamp())
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

@@ -24,6 +24,34 @@ def test_only_finished_writes_of_the_operator_count_and_not_those_of_its_lease(t
     assert readings.writes_of_operator(log, position) == {"create/jobs": 1}
 
 
+def test_the_way_from_a_task_to_its_job_has_five_parts(tmp_path: Path) -> None:
+    def request(verb: str, resource: str, name: str, begin: int, end: int) -> str:
+        moments = {
+            key: f"2026-01-31T08:00:00.{milliseconds:03}000Z"
+            for key, milliseconds in (("requestReceivedTimestamp", begin), ("stageTimestamp", end))
+        }
+        reference = {"resource": resource, "name": name}
+        return json.dumps({"stage": "ResponseComplete", "verb": verb, "objectRef": reference, **moments}) + "\n"
+
+    log = tmp_path / "audit.log"
+    lines = [
+        request("update", "configmaps", "ledger", 0, 9),
+        request("create", "longtasks", "my-task", 10, 12),
+        request("update", "configmaps", "ledger", 15, 18),
+        request("create", "jobs", "my-task-abc123-1", 22, 27),
+        request("update", "configmaps", "ledger", 28, 30),
+        request("create", "longtasks", "another", 30, 31),
+    ]
+    log.write_text("".join(lines))
+    assert readings.path_of_tasks(log) == {
+        "create task": 2.0,
+        "until ledger": 3.0,
+        "write ledger": 3.0,
+        "until Job": 4.0,
+        "create Job": 5.0,
+    }
+
+
 def test_a_summary_names_a_value_that_was_measured() -> None:
     found = readings.summary([float(number) for number in range(100, 0, -1)])
     assert found == {"count": 100, "p50": 50.5, "p99": 100.0, "max": 100.0}
