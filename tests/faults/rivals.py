@@ -107,7 +107,7 @@ async def arena(ground: Ground, count: int, way: str, mutant: str = "") -> Async
         identity = f"rival-{way}-{number}"
         settings = {"lease_name": f"longtask-rival-{number}", **CALM} if way == "leases" else {}
         log = ground.folder / f"{identity}-{time.monotonic_ns()}.log"
-        replicas.append(Replica(ground.forks, kubeconfig, log, identity, settings, mutant))
+        replicas.append(Replica(ground.forks, kubeconfig, log, identity, settings, mutant=mutant))
     keepers = [asyncio.create_task(replica.keep_running()) for replica in replicas]
     try:
         yield Arena(ground, replicas)
