@@ -1,8 +1,8 @@
 """Status writes that only tell where things stand: a few a second at once, the others later, one after the other.
 
-The next one begins when the last is over and after a rest of twice the time that it took. So together they take a third
-of one worker's time, and the busier the API server or this operator is, the less they add to it: the delay of the
-answer is the sign of congestion, as in TCP Vegas (Brakmo and Peterson, 1995). Namespaces take turns.
+The next one begins when the last is over and after a rest of half the time that it took. So together they take two
+thirds of one worker's time, and the busier the API server or this operator is, the less they add to it: the delay of
+the answer is the sign of congestion, as in TCP Vegas (Brakmo and Peterson, 1995). Namespaces take turns.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.turns import Turns
 
-_REST = 2.0  #: times the write
+_REST = 0.5  #: times the write
 _SHORTEST_REST, _LONGEST_REST = 0.005, 5.0  #: seconds
 
 
