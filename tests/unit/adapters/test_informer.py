@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -93,15 +93,6 @@ class Bench:
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
         self.trap.close()
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
-    try:
-        yield bench
-    finally:
-        bench.close()
 
 
 def test_all_pages_of_a_list_are_one(bench: Bench) -> None:

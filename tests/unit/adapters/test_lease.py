@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -100,15 +99,6 @@ class Bench:
         self.loop.settle()
         self.loop.close()
         self.trap.close()
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
-    try:
-        yield bench
-    finally:
-        bench.close()
 
 
 def test_the_first_one_leads_and_renews(bench: Bench) -> None:

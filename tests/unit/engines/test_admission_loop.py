@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asyncio.events import _set_running_loop
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -141,15 +140,6 @@ class Bench:
         self.loop.settle()
         self.loop.close()
         self.trap.close()
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
-    try:
-        yield bench
-    finally:
-        bench.close()
 
 
 def test_what_waits_when_a_write_begins_shares_it(bench: Bench) -> None:

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from longtask_operator.engines.postponement import Postponement
 from tests.support.sim_operator import VirtualLoop
 
@@ -53,14 +49,8 @@ class Bench:
             found += woken
         return found
 
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
-    try:
-        yield bench
-    finally:
-        bench.loop.close()
+    def close(self) -> None:
+        self.loop.close()
 
 
 def test_few_are_shown_at_once_the_others_later(bench: Bench) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -44,14 +43,8 @@ class Bench:
         self.loop.elapsed += seconds
         self.loop.settle()
 
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
-    try:
-        yield bench
-    finally:
-        bench.loop.close()
+    def close(self) -> None:
+        self.loop.close()
 
 
 def test_namespaces_take_turns(bench: Bench) -> None:
