@@ -53,15 +53,17 @@ def like(attempt: Json, name: str) -> Json:
     """Return a Job of nobody whose pod is like that of *attempt*, the Job of a LongTask; no operator selects it."""
     spec = copy.deepcopy(attempt["spec"])
     spec.pop("selector", None)
-    meta = spec["template"]["metadata"]
-    labels = {key: value for key, value in meta["labels"].items() if not key.startswith(_OF_JOB_CONTROLLER)}
-    meta = {"labels": {key.replace("longtask.dev/", "bench/"): value for key, value in labels.items()}}
-    meta["annotations"] = spec["template"]["metadata"].get("annotations", {})
-    spec["template"]["metadata"] = meta
+    of_pod = spec["template"]["metadata"]
+    labels = {
+        key.replace("longtask.dev/", "bench/"): value
+        for key, value in of_pod["labels"].items()
+        if not key.startswith(_OF_JOB_CONTROLLER)
+    }
+    spec["template"]["metadata"] = {"labels": labels, "annotations": of_pod.get("annotations", {})}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "labels": meta["labels"]},
+        "metadata": {"name": name, "labels": labels},
         "spec": {**spec, "ttlSecondsAfterFinished": None},
     }
 
