@@ -15,8 +15,11 @@ from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.status import LongTaskStatus, Progress, Result
 from longtask_operator.core import reconcile
 from longtask_operator.core.decision import DeleteTask
+from longtask_operator.core.jobs import build_job
+from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Content, format_ledger
 from longtask_operator.core.observe import PodView
+from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.room import Room
 from longtask_operator.engines import apply
 from longtask_operator.engines.admission_loop import AdmissionLoop
@@ -28,6 +31,13 @@ from longtask_operator.engines.ledgers import Ledgers
 def ignores_quota() -> None:
     """Admit whoever waits, whatever the quota says."""
     Room.fits = Room.could_fit = lambda self, tenant, demand: True  # type: ignore[method-assign]
+
+
+def outgrows_entry() -> None:
+    """Let a task have what its spec asks for by now, whatever its entry was admitted for."""
+    anew = Candidate.admitted_anew
+    Candidate.admitted_anew = lambda self, before: anew(self, before) or self  # type: ignore[method-assign]
+    reconcile._outgrown = lambda seen, attempt, size: ""
 
 
 def job_twice() -> None:
@@ -55,24 +65,22 @@ def job_twice() -> None:
 
 def number_left_out() -> None:
     """Begin with attempt 2."""
-    entry = reconcile.LedgerEntry
 
-    def later(**fields: Any) -> Any:
-        return entry(**{**fields, "attempt": max(2, fields["attempt"])})
+    def later(**fields: Any) -> LedgerEntry:
+        return LedgerEntry(**{**fields, "attempt": max(2, fields["attempt"])})
 
-    reconcile.LedgerEntry = later  # type: ignore[misc,assignment,attr-defined]
+    vars(reconcile)["LedgerEntry"] = later
 
 
 def two_pods_per_job() -> None:
     """Make Jobs that run two pods."""
-    build = apply.build_job
 
     def doubled(*args: Any, **more: Any) -> Any:
-        body = build(*args, **more)
+        body = build_job(*args, **more)
         body["spec"] |= {"parallelism": 2, "completions": 2}
         return body
 
-    apply.build_job = doubled  # type: ignore[attr-defined]
+    vars(apply)["build_job"] = doubled
 
 
 def deleted_is_over() -> None:
@@ -91,7 +99,7 @@ def early_release() -> None:
         asyncio.get_running_loop().call_later(1.0, self.admission.release, action.tenant, entry.uid, entry.attempt)
 
     Applier._create_job = released  # type: ignore[method-assign]
-    AdmissionLoop.keep = lambda self, tenant, entry: None  # type: ignore[method-assign]
+    AdmissionLoop.keep = lambda self, tenant, entry, key: None  # type: ignore[method-assign]
 
 
 def never_released() -> None:
@@ -265,6 +273,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     found.__name__.replace("_", "-"): found
     for found in (
         ignores_quota,
+        outgrows_entry,
         job_twice,
         number_left_out,
         two_pods_per_job,

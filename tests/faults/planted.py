@@ -54,7 +54,7 @@ async def changed_afterwards(play: Play) -> None:
     await play.finished("a")
     for number in (2, 3):
         await play.change("a", image=f"registry.example/task:{number}")
-        await play.until("a", check=lambda status, seen=number: status.get("observedGeneration") == seen)
+        await play.observed("a", number)
 
 
 _SLOWLY = Scenario(name="suspended-slowly", story=suspended_slowly)
@@ -74,6 +74,7 @@ def _planted(mutant: str, rule: str, scenario: str | Scenario, **expected: Expec
 PLANTED = (
     _planted("ignores-quota", "QuotaExceeded", "quota-wait"),
     _planted("ignores-quota", "QuotaExceeded: cohort", _ALONE),
+    _planted("outgrows-entry", "QuotaExceeded", "outgrown"),
     _planted("job-twice", "AttemptReused", "success"),
     _planted("number-left-out", "AttemptGap", "success"),
     _planted("no-reservation", "LedgerFirst", "success"),

@@ -12,7 +12,7 @@ from typing import Any
 from tests.faults.api import ApiFault, Json
 from tests.faults.ground import KUEUE, Ground
 from tests.faults.kubelet import SUCCEEDS, Act
-from tests.faults.proxy import Write
+from tests.faults.proxy import Interlude, Write
 from tests.faults.worker import Worker
 from tests.support.auditor import LEDGER_PREFIX, ledger_text
 from tests.support.auditor_history import forget_key
@@ -102,6 +102,26 @@ class Play:
         await self.await_(lambda: f"{name}: {' or '.join(phases) or 'check'}; {json.dumps(status)[:1200]}", holds)
         return status
 
+    def once_admitted(self, act: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
+        """Do *act* as soon as the tenant's own ledger has an entry, before the operator hears of that; see `over`."""
+        ledger, over = f"{LEDGER_PREFIX}tenant-{self.namespace}", asyncio.get_running_loop().create_future()
+
+        def meets(body: bytes) -> bool:
+            written = json.loads(body)
+            return bool(written["metadata"]["name"] == ledger and ledger_text(written))
+
+        self.ground.proxy.interlude = Interlude("configmaps", meets, act, over)
+        return over
+
+    async def over(self, act: asyncio.Future[None]) -> None:
+        """Wait until what `once_admitted` was given is done. Raises what it raised."""
+
+        async def done() -> bool:
+            return act.done()
+
+        await self.await_(lambda: "admitted", done)
+        act.result()
+
     async def finished(self, *names: str) -> None:
         for name in names:
             await self.until(name, *FINISHED)
@@ -180,6 +200,10 @@ class Play:
     async def lose_node(self, name: str) -> None:
         """Let the node of the task's running pod answer no more: nobody ends the pod, nobody knows whether it runs."""
         await self.ground.kubelet.forsake(await self.pod(name))
+
+    async def observed(self, name: str, generation: int) -> None:
+        """Wait until the operator shows that it knows the task's spec of that generation."""
+        await self.until(name, check=lambda status: status.get("observedGeneration") == generation)
 
     async def queued(self, name: str, reason: str) -> None:
         """Wait until the task waits for *reason*."""

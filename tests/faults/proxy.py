@@ -65,6 +65,31 @@ class Fault:
     met: Write | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Interlude:
+    """What happens once, between a write's being done and its writer's hearing of that.
+
+    It is the first write to *resource* for whose body *meets* holds; *over* is done when *act* is.
+    """
+
+    resource: str
+    meets: Callable[[bytes], bool]
+    act: Callable[[], Awaitable[None]]
+    over: asyncio.Future[None]
+    begun: bool = False
+
+    async def play(self, write: Write, body: bytes, code: int) -> None:
+        """Act, if it is time for it."""
+        if self.begun or code >= 300 or write.resource != self.resource or not self.meets(body):
+            return
+        self.begun = True
+        try:
+            await self.act()
+            self.over.set_result(None)
+        except Exception as error:
+            self.over.set_exception(error)
+
+
 @dataclass(slots=True)
 class FaultProxy:
     """Serves on loopback without TLS; one port for each operator that is to be told apart."""
@@ -74,6 +99,7 @@ class FaultProxy:
     writes: list[Write] = field(default_factory=list)  #: since `arm`
     fault: Fault | None = None
     counts: Callable[[Write], bool] = lambda write: True  #: which writes are counted at all
+    interlude: Interlude | None = None  #: what is to happen, since `arm`
     last_write: float = 0.0  #: monotonic
     ledgers_read: asyncio.Event = field(default_factory=asyncio.Event)  #: whoever does leads
     _session: aiohttp.ClientSession | None = None
@@ -100,7 +126,7 @@ class FaultProxy:
 
     def arm(self, fault: Fault | None = None, counts: Callable[[Write], bool] = lambda _: True) -> None:
         """Count from 1 again, only writes for which *counts* holds; with *fault*, let its write meet it."""
-        self.writes, self.fault, self.counts = [], fault, counts
+        self.writes, self.fault, self.counts, self.interlude = [], fault, counts, None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -113,7 +139,9 @@ class FaultProxy:
             return answer
         fault = self.fault
         if fault is None or fault.met or write.number != fault.number:
-            return await self._forward(request, body, write)
+            answer = await self._forward(request, body, write)
+            await self._play(write, body, answer.status)
+            return answer
         return await self._meet(fault, request, body, write)
 
     async def _meet(self, fault: Fault, request: web.Request, body: bytes, write: Write) -> web.StreamResponse:
@@ -125,6 +153,7 @@ class FaultProxy:
         if fault.mode is not Mode.BEFORE:
             write = await self._execute(request, body, write)
             fault.met = write
+            await self._play(write, body, write.code)
         if fault.mode is Mode.AFTER:
             await fault.kill()
         fault.late_done.set()
@@ -133,6 +162,10 @@ class FaultProxy:
         if request.transport:
             request.transport.abort()
         return web.Response(status=500)  # nobody hears it
+
+    async def _play(self, write: Write, body: bytes, code: int) -> None:
+        if self.interlude:
+            await self.interlude.play(write, body, code)
 
     async def _execute(self, request: web.Request, body: bytes, write: Write) -> Write:
         """Send a write on and return it with the answer's code, which nobody else gets."""

@@ -52,7 +52,9 @@ class _World:
     held: dict[str, dict[str, Amounts]] = field(default_factory=dict)  #: name -> task uid -> what the attempt holds
     job_of: dict[str, tuple[str, int]] = field(default_factory=dict)  #: namespace/name -> key in jobs
     uid_of: dict[str, str] = field(default_factory=dict)  #: kind/namespace/name -> uid
-    highest: dict[str, int] = field(default_factory=lambda: defaultdict(int))  #: attempts created by now
+    highest: dict[str, int] = field(default_factory=lambda: defaultdict(int))  #: numbers used up by now
+    admitted: set[tuple[str, int]] = field(default_factory=set)  #: attempts that ever stood in a ledger
+    given_up: set[tuple[str, int]] = field(default_factory=set)  #: of these, those that were counted before their Job
     pods_of: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     exits: dict[tuple[str, int], int] = field(default_factory=dict)  #: exit code of each attempt's container
     ended: dict[tuple[str, int], Json] = field(default_factory=dict)  #: recorded ends
@@ -155,6 +157,7 @@ class Auditor:
         before, lines = self._world.ledgers.get(change.name, {}), ledger_text(change.body).splitlines()
         self._world.claimed |= victims_of(change.body)
         self._world.ledgers[change.name] = {line.split()[0]: int(line.split()[1]) for line in lines}
+        self._world.admitted |= set(self._world.ledgers[change.name].items())
         held = {line.split()[0]: (int(line.split()[3]), int(line.split()[4])) for line in lines}
         touched = [uid for uid, amounts in self._world.held.get(change.name, {}).items() if held.get(uid) != amounts]
         self._world.held[change.name] = held
@@ -170,7 +173,8 @@ class Auditor:
         uid, attempt = owner
         highest = self._world.highest[uid]
         if attempt <= highest:
-            self._at(change, "AttemptReused", f"attempt {attempt} has its second Job; the newest was {highest}")
+            was = "given up" if owner in self._world.given_up else f"made before; the newest was {highest}"
+            self._at(change, "AttemptReused", f"attempt {attempt} has a Job, and was {was}")
         elif attempt != highest + 1:
             self._at(change, "AttemptGap", f"attempt {attempt} follows {highest}")
         self._world.highest[uid] = max(highest, attempt)
@@ -228,8 +232,12 @@ class Auditor:
             self._at(
                 change, "AttemptFell", f"status.attempt fell from {before.get('attempt')} to {after.get('attempt')}"
             )
-        if (after.get("attempt") or 0) > self._world.highest[uid]:
-            self._at(change, "AttemptWithoutJob", f"status.attempt is {after['attempt']}, which never had a Job")
+        number, highest = after.get("attempt") or 0, self._world.highest[uid]
+        if number == highest + 1 and (uid, number) in self._world.admitted:
+            self._world.given_up.add((uid, number))
+            self._world.highest[uid] = number
+        elif number > highest:
+            self._at(change, "AttemptWithoutJob", f"status.attempt is {number}, which never had a Job")
 
     def _check_progress(self, change: Change, before: Json, after: Json) -> None:
         old, new = before.get("progress") or {}, after.get("progress") or {}
@@ -284,7 +292,8 @@ class Auditor:
             return
         ended = {number for owner, number in self._world.ended if owner == uid}
         for number in range(1, self._world.highest[uid] + 1):
-            if number not in ended and not self._was_refused(uid, number):
+            begun = (uid, number) not in self._world.given_up and not self._was_refused(uid, number)
+            if begun and number not in ended:
                 self._found("Unaccounted", 0, _key(task), f"attempt {number} had a Job, but its end is not recorded")
         total = sum((status.get("attemptTotals") or {}).values())
         if total != len(ended):
@@ -364,15 +373,17 @@ def asked_of(pod: Json) -> Amounts | None:
     for container in (pod.get("spec") or {}).get("containers") or []:
         limits = (container.get("resources") or {}).get("limits") or {}
         if container.get("name") == "task" and {"cpu", "memory"} <= set(limits):
-            return _milli(limits["cpu"]), _mebi(limits["memory"])
+            return milli(limits["cpu"]), mebi(limits["memory"])
     return None
 
 
-def _milli(cpu: str) -> int:
+def milli(cpu: str) -> int:
+    """Return milliCPU."""
     return int(cpu.removesuffix("m")) if cpu.endswith("m") else int(cpu) * 1000
 
 
-def _mebi(memory: str) -> int:
+def mebi(memory: str) -> int:
+    """Return MiB."""
     units = {"Mi": 1, "Gi": 1024}
     return int(memory[:-2]) * units[memory[-2:]] if memory[-2:] in units else int(memory) // 2**20
 

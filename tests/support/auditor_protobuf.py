@@ -62,9 +62,13 @@ POD_STATUS = Message(
 )
 RESOURCES = Message({1: ("limits", _Amounts, True), 2: ("requests", _Amounts, True)})
 CONTAINER = Message({1: ("name", str, False), 8: ("resources", RESOURCES, False)})
-POD_SPEC = Message({2: ("containers", CONTAINER, True), 10: ("nodeName", str, False)})
+POD_SPEC = Message(
+    {2: ("containers", CONTAINER, True), 10: ("nodeName", str, False), 20: ("initContainers", CONTAINER, True)}
+)
 POD = Message({1: ("metadata", META, False), 2: ("spec", POD_SPEC, False), 3: ("status", POD_STATUS, False)})
-JOB = Message({1: ("metadata", META, False), 3: ("status", Message({1: ("conditions", CONDITION, True)}), False)})
+JOB_SPEC = Message({6: ("template", Message({2: ("spec", POD_SPEC, False)}), False)})
+JOB_STATUS = Message({1: ("conditions", CONDITION, True)})
+JOB = Message({1: ("metadata", META, False), 2: ("spec", JOB_SPEC, False), 3: ("status", JOB_STATUS, False)})
 CONFIG_MAP = Message({1: ("metadata", META, False), 2: ("data", _Map, True)})
 KINDS = {"Pod": POD, "Job": JOB, "ConfigMap": CONFIG_MAP}
 

@@ -1,7 +1,8 @@
-"""The auditor of quotas: counts, at every revision of etcd's history, the attempts of each tenant that live at once.
+"""The auditor of quotas: adds up, at every revision of etcd's history, what the attempts of each tenant hold at once.
 
-An attempt lives from the creation of its Job until no pod of it can run any more. It believes neither
-ledger nor status; the ledger only says when an attempt was admitted, and thereby which quota held for it.
+An attempt holds one place and what its pod asks for, as the template of its Job or the pod itself says. It lives from
+the creation of its Job until no pod of it can run any more. Neither ledger nor status is believed; the ledger only says
+when an attempt was admitted, and thereby which quota held for it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tests.support.auditor import ATTEMPT, LEDGER_PREFIX, UID, Violation, is_live, ledger_text
+from tests.support.auditor import ATTEMPT, LEDGER_PREFIX, UID, Violation, is_live, ledger_text, mebi, milli
 from tests.support.auditor_history import Change
+from tests.support.auditor_protobuf import Json
 
 TENANT, QUEUE = "longtask.dev/tenant", "kueue.x-k8s.io/queue-name"
 _UNLIMITED = 10**9
 Attempt = tuple[str, int]
+Amounts = tuple[int, int, int]  #: attempts, milliCPU, MiB
+_UNITS = ("attempts", "milliCPU", "MiB")
 
 
 @dataclass(slots=True)
@@ -25,9 +29,10 @@ class QuotaAuditor:
     limits: Mapping[str, int] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=lambda: defaultdict(int))  #: attempts at once, by tenant
     violations: list[Violation] = field(default_factory=list)
-    _quotas: dict[str, int] = field(default_factory=dict)
-    _cohorts: dict[str, tuple[str, int]] = field(default_factory=dict)  #: tenant -> cohort, what it may borrow
-    _admitted_under: dict[Attempt, int] = field(default_factory=dict)
+    _quotas: dict[str, Amounts] = field(default_factory=dict)
+    _cohorts: dict[str, tuple[str, Amounts]] = field(default_factory=dict)  #: tenant -> cohort, what it may borrow
+    _admitted_under: dict[Attempt, Amounts] = field(default_factory=dict)
+    _asks: dict[Attempt, tuple[int, int]] = field(default_factory=dict)  #: milliCPU, MiB
     _jobs: dict[str, tuple[str, Attempt]] = field(default_factory=dict)  #: namespace/name -> tenant, attempt
     _finished: set[Attempt] = field(default_factory=set)
     _pods: dict[str, tuple[Attempt, bool]] = field(default_factory=dict)  #: namespace/name -> attempt, whether it lives
@@ -48,9 +53,8 @@ class QuotaAuditor:
             self._cohorts.pop(change.name, None)
             return
         spec = change.body.get("spec") or {}
-        amount = spec.get("concurrency") or {}
-        self._quotas[change.name] = amount.get("nominal", _UNLIMITED)
-        self._cohorts[change.name] = (spec.get("cohort") or "", amount.get("borrowingLimit", _UNLIMITED))
+        self._quotas[change.name] = _amounts(spec, "nominal")
+        self._cohorts[change.name] = (spec.get("cohort") or "", _amounts(spec, "borrowingLimit"))
 
     def _ledger(self, change: Change) -> None:
         if not change.name.startswith(LEDGER_PREFIX):
@@ -75,6 +79,7 @@ class QuotaAuditor:
             return
         new = key not in self._jobs
         self._jobs[key] = (labels.get(TENANT, ""), attempt)
+        self._asks.setdefault(attempt, _asked(((change.body.get("spec") or {}).get("template") or {}).get("spec")))
         conditions = (change.body.get("status") or {}).get("conditions") or []
         if any(c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in conditions):
             self._finished.add(attempt)
@@ -93,17 +98,20 @@ class QuotaAuditor:
         if attempt in self._of_kueue:
             return
         self._pods[key] = (attempt, alive)
+        self._asks[attempt] = _asked(change.body.get("spec"))
         if not alive:
             self._seen_over.add(attempt)
         self._tenants[attempt[0]] = labels.get(TENANT, "")
 
     def _check(self, change: Change, tenant: str, attempt: Attempt) -> None:
         self._tenants[attempt[0]] = tenant
-        alive = self._alive(tenant)
-        self.most[tenant] = max(self.most[tenant], len(alive))
-        limit = max(self._limit(tenant), self._admitted_under.get(attempt, 0))
-        if len(alive) > limit:
-            self._found(change, tenant, f"{len(alive)} attempts live at once, the quota is {limit}")
+        held = self._held(tenant)
+        self.most[tenant] = max(self.most[tenant], held[0])
+        under = self._admitted_under.get(attempt, (0, 0, 0))
+        limit = [max(now, then) for now, then in zip(self._limit(tenant), under, strict=True)]
+        for unit, amount, most in zip(_UNITS, held, limit, strict=True):
+            if amount > most:
+                self._found(change, tenant, f"{amount} {unit} live at once, the quota is {most}")
         self._check_cohort(change, tenant)
 
     def _check_cohort(self, change: Change, tenant: str) -> None:
@@ -112,15 +120,20 @@ class QuotaAuditor:
         members = [name for name, (of, _) in self._cohorts.items() if cohort and of == cohort]
         if not members:
             return
-        held, sum_of = sum(len(self._alive(name)) for name in members), sum(self._quotas[name] for name in members)
-        self.most[f"cohort {cohort}"] = max(self.most[f"cohort {cohort}"], held)
-        if held > sum_of:
-            self._found(change, f"cohort {cohort}", f"{held} attempts live at once, its quotas add up to {sum_of}")
+        held, sum_of = _sum(map(self._held, members)), _sum(self._quotas[name] for name in members)
+        self.most[f"cohort {cohort}"] = max(self.most[f"cohort {cohort}"], held[0])
+        for unit, amount, most in zip(_UNITS, held, sum_of, strict=True):
+            if amount > most:
+                self._found(change, f"cohort {cohort}", f"{amount} {unit} live at once, its quotas add up to {most}")
 
-    def _limit(self, tenant: str) -> int:
-        cohort, borrowing = self._cohorts.get(tenant, ("", 0))
-        nominal = self._quotas.get(tenant, self.limits.get(tenant, _UNLIMITED))
-        return nominal + (borrowing if cohort else 0)
+    def _limit(self, tenant: str) -> Amounts:
+        nominal = self._quotas.get(tenant) or (self.limits.get(tenant, _UNLIMITED), _UNLIMITED, _UNLIMITED)
+        cohort, borrowing = self._cohorts.get(tenant, ("", nominal))
+        return _sum([nominal, borrowing]) if cohort else nominal
+
+    def _held(self, tenant: str) -> Amounts:
+        """Return what the attempts of *tenant* that live hold together."""
+        return _sum((1, *self._asks[attempt]) for attempt in self._alive(tenant))
 
     def _alive(self, tenant: str) -> set[Attempt]:
         pods = {attempt for attempt, alive in self._pods.values() if alive and self._tenants[attempt[0]] == tenant}
@@ -129,6 +142,30 @@ class QuotaAuditor:
 
     def _found(self, change: Change, about: str, message: str) -> None:
         self.violations.append(Violation(rule="QuotaExceeded", revision=change.revision, about=about, message=message))
+
+
+def _amounts(spec: Json, name: str) -> Amounts:
+    """Return the amounts called *name* in a TenantQuota's *spec*."""
+    attempts, cpu, memory = ((spec.get(key) or {}).get(name) for key in ("concurrency", "cpu", "memory"))
+    return (
+        _UNLIMITED if attempts is None else int(attempts),
+        _UNLIMITED if cpu is None else milli(cpu),
+        _UNLIMITED if memory is None else mebi(memory),
+    )
+
+
+def _asked(pod: Json | None) -> tuple[int, int]:
+    """Return what all containers of a pod's spec are limited to, a sidecar included."""
+    containers = [*((pod or {}).get("containers") or []), *((pod or {}).get("initContainers") or [])]
+    limits = [(container.get("resources") or {}).get("limits") or {} for container in containers]
+    return sum(milli(each.get("cpu", "0")) for each in limits), sum(mebi(each.get("memory", "0")) for each in limits)
+
+
+def _sum(every: Iterable[Amounts]) -> Amounts:
+    attempts = cpu = memory = 0
+    for one in every:
+        attempts, cpu, memory = attempts + one[0], cpu + one[1], memory + one[2]
+    return attempts, cpu, memory
 
 
 def _tenant_of_ledger(name: str) -> str:

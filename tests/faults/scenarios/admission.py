@@ -111,6 +111,26 @@ async def cohort_move(play: Play) -> None:
     await play.finished("a", "b")
 
 
+SMALL, LARGE = {"cpu": "250m", "memory": "512Mi"}, {"cpu": "1", "memory": "2Gi"}
+
+
+@scenario(quota={"cpu": {"nominal": SMALL["cpu"]}})
+async def outgrown(play: Play) -> None:
+    """While the ledger is written the spec grows beyond the quota: the entry is given up, and its number with it."""
+
+    async def grow() -> None:
+        await play.change("a", resources=LARGE)
+        await play.observed("a", 2)
+
+    grown = play.once_admitted(grow)
+    await play.submit("a", resources=SMALL)
+    await play.over(grown)
+    await play.queued("a", "NeverFits")
+    await play.quota(cpu={"nominal": LARGE["cpu"]})
+    await play.finished("a")
+    await play.quota(cpu={"nominal": SMALL["cpu"]})
+
+
 @scenario()
 async def job_refused(play: Play) -> None:
     """The cluster refuses the Job for a while; it is a wait, and the number is not used up."""

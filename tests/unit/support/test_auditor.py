@@ -287,6 +287,24 @@ def test_but_one_that_had_a_pod_or_was_not_said_to_be_refused_does(there: dict[s
     assert "Unaccounted" in audit(given_up(**there))
 
 
+def begun_by_nobody(**told: list[Change]) -> History:
+    """Attempt 1 is admitted, and its number counted before it has a Job; attempt 2 completes."""
+    ends = {"attempts": [COMPLETED], "attemptTotals": {"completed": 1}}
+    steps = {name: [] for name in ("pod 1 runs", "running 1", "pod 1 over", "backoff", "pod 1 let go")}
+    steps |= {"job 1": [task(phase="Queued", run=1, attempt=1)], "running 2": [running(2)]}
+    steps |= {"succeeded": [succeeded(**ends)]} | {name.replace("_", " "): changes for name, changes in told.items()}
+    return [one for step, known in clean().items() for one in steps.get(step, [known])]
+
+
+def test_an_attempt_that_was_admitted_may_be_given_up_before_its_job() -> None:
+    assert audit(begun_by_nobody()) == set()
+
+
+def test_but_not_one_that_never_was_and_its_number_is_never_used_again() -> None:
+    assert audit(begun_by_nobody(admitted_1=[])) == {"AttemptWithoutJob", "AttemptGap", "Unaccounted"}
+    assert audit(begun_by_nobody(backoff=[job(1)])) == {"AttemptReused"}
+
+
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_violation_is_found(plant: str) -> None:
     history, rule = PLANTS[plant]

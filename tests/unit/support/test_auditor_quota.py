@@ -1,8 +1,10 @@
-"""The auditor of quotas counts attempts that live at once, whatever ledger and status say."""
+"""The auditor of quotas adds up what lives at once, whatever ledger and status say."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import pytest
 
 from tests.support.auditor_history import Change
 from tests.support.auditor_quota import QuotaAuditor
@@ -36,6 +38,24 @@ def pod(uid: str, phase: str) -> Change:
     return change("Pod", f"pod-{uid}", body)
 
 
+def sized(uid: str, cpu: str, memory: str, *, kind: str = "Job") -> Change:
+    """Return a Job or a running pod whose container asks for so much, and whose sidecar for 50m and 32Mi more."""
+    containers, sidecars = ([{"resources": {"limits": of}}] for of in (amounts(cpu, memory), amounts("50m", "32Mi")))
+    spec = {"containers": containers, "initContainers": sidecars, "nodeName": "n"}
+    body: Json = {"metadata": {"labels": labels(uid)}, "spec": spec, "status": {"phase": "Running"}}
+    if kind == "Job":
+        body |= {"spec": {"template": {"spec": spec}}, "status": {}}
+    return change(kind, f"{kind.lower()}-{uid}", body)
+
+
+def amounts(cpu: str, memory: str) -> Json:
+    return {"cpu": cpu, "memory": memory}
+
+
+def tenant(name: str = "team", **spec: Json | str) -> Change:
+    return change("TenantQuota", name, {"spec": spec}, "")
+
+
 def rules(*history: Change) -> list[str]:
     return [violation.rule for violation in QuotaAuditor().replay(history).violations]
 
@@ -65,3 +85,29 @@ def test_what_kueue_admits_counts_for_no_quota() -> None:
 def test_a_lowered_quota_does_not_reach_what_was_admitted_before() -> None:
     assert rules(quota(2), job("a"), pod("a", "Running"), ledger("a"), quota(1), job("b")) == ["QuotaExceeded"]
     assert rules(quota(2), job("a"), pod("a", "Running"), ledger("a", "b"), quota(1), job("b")) == []
+
+
+def test_cpu_and_memory_are_added_up_the_sidecars_included() -> None:
+    two = [sized("a", "250m", "512Mi"), sized("b", "1", "2Gi")]
+    assert rules(tenant(cpu={"nominal": "1350m"}, memory={"nominal": "2624Mi"}), *two) == []
+    assert rules(tenant(cpu={"nominal": "1349m"}), *two) == ["QuotaExceeded"]
+    assert rules(tenant(memory={"nominal": "2623Mi"}), *two) == ["QuotaExceeded"]
+
+
+def test_a_pod_that_has_grown_counts_as_it_is() -> None:
+    grown = [sized("a", "250m", "512Mi"), sized("a", "250m", "1Gi", kind="Pod"), sized("b", "250m", "512Mi")]
+    assert rules(tenant(memory={"nominal": "1600Mi"}), *grown) == []
+    assert rules(tenant(memory={"nominal": "1599Mi"}), *grown) == ["QuotaExceeded"]
+
+
+@pytest.mark.parametrize(
+    ("lent", "borrowing", "found"), [("2", "2", []), ("2", "1", ["QuotaExceeded"]), ("1", "2", ["QuotaExceeded"])]
+)
+def test_a_member_of_a_cohort_borrows_as_far_as_it_may_and_others_have(
+    lent: str, borrowing: str, found: list[str]
+) -> None:
+    cohort = [
+        tenant("lender", cohort="c", cpu={"nominal": lent}),
+        tenant(cohort="c", cpu={"nominal": "0", "borrowingLimit": borrowing}),
+    ]
+    assert rules(*cohort, sized("a", "1", "1Gi")) == found
