@@ -58,6 +58,7 @@ class World:
     recorded: dict[tuple[str, int], Json] = field(default_factory=dict)  #: ended attempts by task uid and number
     claims: dict[str, tuple[str, str]] = field(default_factory=dict)  #: key and image of each task that has a key
     strays: set[tuple[str, int]] = field(default_factory=set)  #: attempts whose Job came after their task had gone
+    resized: set[str] = field(default_factory=set)  #: tasks whose user asked for another size: that counts
     jobs_seen: set[str] = field(default_factory=set)  #: uids of Jobs that had their pod
     jobs_resumed: set[str] = field(default_factory=set)  #: of those, uids of Jobs that may make another one
 
@@ -236,6 +237,8 @@ class World:
         wanted = {key: value for key, value in (task["spec"] | spec).items() if value is not None}
         if wanted == task["spec"]:
             return
+        if wanted.get("resources") != task["spec"].get("resources"):
+            self.resized.add(task["metadata"]["uid"])
         meta = task["metadata"] | {"generation": task["metadata"]["generation"] + 1}
         self.api.put("longtasks", {**task, "metadata": meta, "spec": wanted})
 
@@ -298,7 +301,8 @@ class World:
             raise Broken(f"a Job is created for attempt {attempt}, which is recorded as ended")
         for (task, number), ended in self.recorded.items():
             too_small = parse_memory(ended.get("memory") or 0) >= _memory_of(job)
-            if task == uid and ended["cause"] == "OutOfMemory" and ended["run"] == self.run_of(uid) and too_small:
+            again = task == uid and ended["run"] == self.run_of(uid) and uid not in self.resized
+            if again and ended["cause"] == "OutOfMemory" and too_small:
                 raise Broken(f"attempt {attempt} is no larger than attempt {number}, which ran out of memory")
 
     def run_of(self, uid: str) -> int:
@@ -345,7 +349,8 @@ def _memory_of(job: Json) -> int:
 
 def is_outcome(task: Json) -> bool:
     """Return whether the task ended otherwise than by its own cancel or deadline while it waited for another."""
-    admitted = next((c for c in task["status"].get("conditions") or [] if c["type"] == "Admitted"), {})
+    conditions: list[Json] = task["status"].get("conditions") or []
+    admitted: Json = next((c for c in conditions if c["type"] == "Admitted"), {})
     return is_finished(task) and admitted.get("reason") not in ("Duplicate", "KeyConflict")
 
 
