@@ -68,7 +68,8 @@ def _choose(options: argparse.Namespace, scenario: Scenario, wanted: Reference) 
         return [Wanted(k=options.k, mode=Mode(options.mode or "after"), successor=options.successor)] * options.repeat
     rng = random.Random(f"{options.seed} {scenario.name}")
     modes = [options.mode] if options.mode else [*MODES, *(["late"] if options.late else [])]
-    return plan(len(wanted.writes), modes, options.share, rng) * options.repeat
+    repeat: int = options.repeat
+    return plan(len(wanted.writes), modes, options.share, rng) * repeat
 
 
 def _parser() -> argparse.ArgumentParser:

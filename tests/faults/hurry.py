@@ -26,4 +26,4 @@ def hurry() -> None:
     app.LiveGrowth = partial(LiveGrowth, defer_limit=SHORT)  # type: ignore[assignment,attr-defined]
     quota_status.INTERVAL_SECONDS = 0.3
     # A store of the sweep is silent for as long as its scenario says, which no clock knows.
-    leader.S3Sizes = partial(S3Sizes, seconds=60)  # type: ignore[assignment,misc,attr-defined]
+    leader.S3Sizes = partial(S3Sizes, seconds=60)  # type: ignore[assignment,attr-defined]

@@ -214,11 +214,12 @@ async def _submit(ground: Ground, batch: Batch, found: Round) -> None:
         # Whoever sees a later task of a higher priority first begins with another one.
         spec = {"image": "registry.example/task:1", "priority": batch.rng.randrange(10), "retry": {"backoff": QUICK}}
         meta = {"name": name, "namespace": namespace}
-        bodies.append({"apiVersion": "longtask.dev/v1alpha1", "kind": "LongTask", "metadata": meta, "spec": spec})
+        body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "LongTask", "metadata": meta, "spec": spec}
+        bodies.append((namespace, body))
         causes = ("Application", "Completed") if fails else ("Completed",)
         batch.expected[f"{namespace}/{name}"] = Expected(phase="Succeeded", causes=causes)
-    for body in bodies:
-        await ground.api.request("POST", f"{GROUP}/namespaces/{body['metadata']['namespace']}/longtasks", body)
+    for namespace, body in bodies:
+        await ground.api.request("POST", f"{GROUP}/namespaces/{namespace}/longtasks", body)
 
 
 async def _stutter(rivals: Arena, rng: random.Random) -> None:

@@ -344,8 +344,9 @@ class SimOperator:
         self.kube.may_write = False
         self._main.cancel()
         self._loop.settle()
-        for waiting in (*self.kube.pending, *self.store.asked):
-            waiting.reply.cancel()
+        waiting: list[Pending | Question] = [*self.kube.pending, *self.store.asked]
+        for one in waiting:
+            one.reply.cancel()
         self._loop.settle()
         return left
 
