@@ -6,11 +6,11 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from longtask_operator.adapters.object_sizes import S3Sizes, SizeUnknown
+from longtask_operator.adapters.object_sizes import CONNECTIONS, S3Sizes, SizeUnknown
 from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.integration
@@ -90,3 +90,38 @@ async def test_a_silent_store_is_given_up_in_time_and_holds_nothing_up(
         assert {of_store for _, of_store in asked.result()} == {True}
         assert ticks > 20
         assert longest < 1.0  # the loop went on meanwhile
+
+
+class TricklingStore:
+    """A store that sends its answers byte by byte, each in time, until it is *well*; those it began never end."""
+
+    def __init__(self) -> None:
+        self.well, self.asked = False, 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            self.asked += 1
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 7")
+            while not self.well or self.asked <= CONNECTIONS:
+                await asyncio.sleep(0.05)
+                writer.write(b"7")
+                await writer.drain()
+            writer.write(b"\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+
+async def test_a_store_that_answers_byte_by_byte_is_given_up_and_asked_again(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those it holds up are let go of, so that it is asked again as soon as it is well."""
+    store = TricklingStore()
+    async with await asyncio.start_server(store.answer, "127.0.0.1") as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        sizes = S3Sizes(seconds=1.0)
+        sizes._load()
+        asked = await asyncio.gather(*(trouble(s3.uri(str(n)), sizes) for n in range(CONNECTIONS)))
+        assert {of_store for _, of_store in asked} == {True}
+        store.well = True
+        assert await sizes.size_of(s3.uri("a")) == 7

@@ -1,14 +1,16 @@
 """Asks S3 how large an object is, as the AWS_* variables of the operator say where and as whom. It reads no content.
 
 botocore is loaded at the first question: it takes 20 MiB, and without a place to ask nobody needs it. It blocks,
-so threads do the asking; no question takes longer than its bound.
+so threads do the asking; no question takes longer than its bound, and no thread is held by a store that trickles.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -67,7 +69,52 @@ class S3Sizes:
                     retries={"mode": "standard", "total_max_attempts": 1},
                     max_pool_connections=CONNECTIONS,
                 )
-                self._client = Session().create_client("s3", config=config)
+                client = Session().create_client("s3", config=config)
+                _bound_answers(client, self._seconds)
+                self._client = client
+
+
+class _Bounded:
+    """A connection that answers within *seconds* in all: the time-outs of sockets begin anew with each byte."""
+
+    seconds: float
+    sock: socket.socket | None
+
+    def connect(self) -> None:
+        """Connect, which is more than a handshake where a proxy stands between. Raises TimeoutError."""
+        with self._in_time():
+            super().connect()  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        """Return status and headers; HEAD has no more. Raises TimeoutError."""
+        with self._in_time():
+            return super().getresponse()  # type: ignore[misc]
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            with contextlib.suppress(OSError, TypeError):  # it is closed, or not open yet
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # type: ignore[arg-type]
+
+        timer = threading.Timer(self.seconds, cut)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+        if late.is_set():  # half an answer looks like a whole one
+            raise TimeoutError(f"no answer within {self.seconds:g} s")
+
+
+def _bound_answers(client: Any, seconds: float) -> None:
+    """Let *client* connect by `_Bounded`. botocore has no place of its own for this: these names are its insides."""
+    pools = client._endpoint.http_session._pool_classes_by_scheme
+    for scheme, pool in list(pools.items()):
+        connection = type("Connection", (_Bounded, pool.ConnectionCls), {"seconds": seconds})
+        pools[scheme] = type("Pool", (pool,), {"ConnectionCls": connection})
 
 
 def _answering(work: Callable[[], T]) -> T:
