@@ -21,6 +21,7 @@ import yaml
 
 from devcluster import api as devcluster
 from tests.faults.api import Api, ApiFault
+from tests.faults.beside import beside
 from tests.faults.kubelet import Kubelet
 from tests.faults.operators import ForkServer
 from tests.faults.proxy import FaultProxy
@@ -104,11 +105,8 @@ async def stand(folder: Path | None = None, number: int = 1) -> AsyncIterator[Gr
             install_chart(ground)
             await await_kind(api)
             try:
-                async with asyncio.TaskGroup() as group:  # whatever of it fails ends the run
-                    background = [group.create_task(forks.listen()), group.create_task(ground.kubelet.run())]
+                async with beside(forks.listen(), ground.kubelet.run()):
                     yield ground
-                    for task in background:
-                        task.cancel()
             finally:
                 await forks.close()
                 await proxy.close()

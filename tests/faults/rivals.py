@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.faults.api import Json
+from tests.faults.beside import beside
 from tests.faults.ground import Ground
 from tests.faults.kubelet import Act
 from tests.faults.operators import Replica
@@ -108,13 +109,10 @@ async def arena(ground: Ground, count: int, way: str, mutant: str = "") -> Async
         settings = {"lease_name": f"longtask-rival-{number}", **CALM} if way == "leases" else {}
         log = ground.folder / f"{identity}-{time.monotonic_ns()}.log"
         replicas.append(Replica(ground.forks, kubeconfig, log, identity, settings, mutant=mutant))
-    keepers = [asyncio.create_task(replica.keep_running()) for replica in replicas]
     try:
-        yield Arena(ground, replicas)
+        async with beside(*(replica.keep_running() for replica in replicas)):
+            yield Arena(ground, replicas)
     finally:
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
         for replica in replicas:
             await replica.kill()
 
@@ -187,20 +185,17 @@ async def _play(rivals: Arena, batch: Batch) -> list[str]:
     ground, spaces = rivals.ground, [name for found in batch.rounds for name in found.quotas]
     if batch.way == "leases":
         await rivals.leading(*rivals.replicas)
-    trouble = asyncio.create_task(_stutter(rivals, batch.rng) if batch.way == "leases" else _freeze(rivals, batch))
-    try:
-        async with asyncio.timeout(BATCH_SECONDS):
-            await asyncio.gather(*(_submit(ground, batch, found) for found in batch.rounds))
-            if batch.way == "frozen":
-                await trouble
-            while unfinished := await _unfinished(ground, spaces):  # noqa: ASYNC110 - other processes do it
-                await asyncio.sleep(0.3)
-    except TimeoutError:
+    always, once = ([_stutter(rivals, batch.rng)], []) if batch.way == "leases" else ([], [_freeze(rivals, batch)])
+    async with beside(*always):
+        try:
+            async with asyncio.timeout(BATCH_SECONDS) as limit:
+                await asyncio.gather(*(_submit(ground, batch, found) for found in batch.rounds), *once)
+                while await _unfinished(ground, spaces):  # noqa: ASYNC110 - other processes do it
+                    await asyncio.sleep(0.3)
+        except TimeoutError:
+            if not limit.expired():
+                raise
         return await _unfinished(ground, spaces)
-    finally:
-        trouble.cancel()
-        await asyncio.gather(trouble, return_exceptions=True)
-    return unfinished
 
 
 async def _submit(ground: Ground, batch: Batch, found: Round) -> None:

@@ -7,19 +7,17 @@ CI meets each write of every scenario once, plants each bug once and lets operat
 from __future__ import annotations
 
 import ast
-import asyncio
 import inspect
 import os
 import random
-import threading
-from collections.abc import Coroutine, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from devcluster.errors import DevclusterError
-from tests.faults.ground import stand_all
+from tests.faults.beside import LoopThread
+from tests.faults.ground import Ground, stand_all
 from tests.faults.mutants import MUTANTS
 from tests.faults.planted import PLANTED, Planted, find_all
 from tests.faults.rivals import AT_ONCE, Round, batches, play_rounds
@@ -38,52 +36,13 @@ LEAST_TRIALS, UNMET = 250, 0.02
 #: Of operators that lead at once.
 ROUNDS = 20
 BLIND = "blind-ledger-write"
-T = TypeVar("T")
-
-
-class Arena:
-    """The grounds, and the thread whose event loop they live in."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._up: asyncio.Future[None] | None = None
-        self._ready, self._failure = threading.Event(), list[BaseException]()
-        self._thread = threading.Thread(target=self._run, name="grounds")
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run *work* to its end in the grounds' loop."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
-
-    def __enter__(self) -> Arena:
-        self._thread.start()
-        self._ready.wait()
-        if self._failure:
-            raise self._failure[0]
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._stand())
-        except BaseException as error:
-            self._failure.append(error)
-        finally:
-            self._ready.set()
-
-    async def _stand(self) -> None:
-        self.loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        async with stand_all(GROUNDS, self._folder) as self.grounds:
-            self._ready.set()
-            await self._over.wait()
+Arena = LoopThread[list[Ground]]
 
 
 @pytest.fixture(scope="module")
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     try:
-        with Arena(tmp_path_factory.mktemp("faults")) as found:
+        with LoopThread(lambda: stand_all(GROUNDS, tmp_path_factory.mktemp("faults"))) as found:
             yield found
     except DevclusterError as error:
         if os.environ.get("LONGTASK_REQUIRE_CLUSTER") == "1":
@@ -96,7 +55,7 @@ def findings(arena: Arena, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """Run the sweep."""
     with (tmp_path_factory.mktemp("sweep") / "trials.jsonl").open("w") as out:
         found = Report(out, SEED)
-        arena.run(sweep(arena.grounds, SCENARIOS.values(), _choose, found))
+        arena.run(sweep(arena.value, SCENARIOS.values(), _choose, found))
     return found
 
 
@@ -119,7 +78,7 @@ def test_enough_faults_met_a_write(findings: Report) -> None:
 @pytest.fixture(scope="module")
 def said(arena: Arena) -> dict[Planted, list[str]]:
     """Plant every bug and return what the auditors say of each."""
-    return arena.run(find_all(arena.grounds, PLANTED))
+    return arena.run(find_all(arena.value, PLANTED))
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: f"{planted.mutant}-{planted.rule}")
@@ -129,7 +88,7 @@ def test_a_planted_bug_is_found(planted: Planted, said: dict[Planted, list[str]]
 
 def test_the_auditors_find_nothing_where_no_bug_is_planted(arena: Arena) -> None:
     stories = {planted.scenario.name: planted for planted in PLANTED}
-    found = arena.run(find_all(arena.grounds, stories.values(), really=False))
+    found = arena.run(find_all(arena.value, stories.values(), really=False))
     assert {planted.scenario.name: lines for planted, lines in found.items() if lines} == {}
 
 
@@ -151,7 +110,7 @@ def test_each_rule_has_a_planted_bug() -> None:
 def all_rounds(arena: Arena) -> list[Round]:
     """Let operators that lead at once play some rounds, and some without the ledger's precondition."""
     true, planted = batches(ROUNDS, SEED), batches(AT_ONCE, SEED, first=ROUNDS + 1, mutant=BLIND)
-    return arena.run(play_rounds(arena.grounds, [*true, *planted]))
+    return arena.run(play_rounds(arena.value, [*true, *planted]))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
 
+from tests.faults.beside import beside
 from tests.faults.ground import Ground
 from tests.faults.operators import Replica, quiet
 from tests.faults.oracle import creations, differences, is_ended, state_of, without_numbers, words_of
@@ -352,10 +353,8 @@ async def staged(ground: Ground, mutant: str = "") -> Any:
         mutant=mutant,
     )
     stage = Stage(ground, replica)
-    keeper = asyncio.create_task(stage.run())
     try:
-        yield stage
+        async with beside(stage.run()):
+            yield stage
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
         await replica.kill()
