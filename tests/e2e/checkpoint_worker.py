@@ -19,8 +19,6 @@ ATTEMPT = int(os.environ["LONGTASK_ATTEMPT"])
 FOLDER = Path(os.environ["LONGTASK_CHECKPOINT_URI"].removeprefix("file://"))
 PLAN = json.loads(os.environ["LONGTASK_PAYLOAD"])
 KEEP = int(os.environ["LONGTASK_CHECKPOINT_KEEP"])
-#: What a stubborn worker was told and does not heed.
-STOPS = []
 
 
 def say(word, **facts):
@@ -83,9 +81,7 @@ def post(body):
     except urllib.error.HTTPError as refusal:
         say("refused", code=refusal.code)
         if refusal.code == 409 and json.load(refusal)["stop"]:
-            STOPS.append(refusal.code)
-            if not PLAN.get("stubborn"):
-                sys.exit(79)
+            sys.exit(79)
     except OSError as error:
         say("unheard", error=str(error))
     return {}
@@ -104,7 +100,7 @@ def main():
             checkpoints.save(state)
         checkpoints.report(state["next"])
         # The pace of this test is that of the operator's acceptance, so that the order of things is certain.
-        while not checkpoints.answered and not STOPS:
+        while not checkpoints.answered:
             time.sleep(1)
             checkpoints.report(state["next"])
         if ATTEMPT == 1 and PLAN.get("failAt") == state["next"]:

@@ -15,7 +15,15 @@ from tests.support.live import Client
 
 #: All others first, on the installed operator; then one that stops the node, those that put local operators in the
 #: installed one's place, and at last the one that counts the verbs that were used.
-LATER = ("test_node_loss", "test_operator_down", "test_take_over", "test_outages", "test_chaos", "test_rbac")
+LATER = (
+    "test_node_loss",
+    "test_operator_down",
+    "test_zombies",
+    "test_take_over",
+    "test_outages",
+    "test_chaos",
+    "test_rbac",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

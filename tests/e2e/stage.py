@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,8 +111,13 @@ class Stage:
 
     def statuses(self, name: str) -> list[Json]:
         """Return every status that the task ever had, from etcd's history."""
+        return self.all_statuses([name])[name]
+
+    def all_statuses(self, names: Iterable[str]) -> dict[str, list[Json]]:
+        """Return every status that each of the tasks ever had, from etcd's history."""
         history = read_history(self.cluster.etcd_endpoint, since=self.since, namespaces=[self.namespace])
-        return [body.get("status") or {} for body in versions(history, "LongTask", self.namespace, name)]
+        bodies = {name: versions(history, "LongTask", self.namespace, name) for name in names}
+        return {name: [body.get("status") or {} for body in found] for name, found in bodies.items()}
 
     def ledger(self) -> str:
         """Return the lines of the tenant's ledger."""

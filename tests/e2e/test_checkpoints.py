@@ -12,18 +12,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import Stage
-from tests.e2e.summing import EVERY, MOUNT, NUMBERS, TOTAL, Summing, claim_of
-from tests.support.live import Json, await_
+from tests.e2e.summing import EVERY, NUMBERS, TOTAL, Summing, claim_of
+from tests.support.live import Json
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
-#: Zombies at once: each holds the CPU of its pod in the kubelet's books until its runtime answers again.
-ZOMBIES = 3
-#: How often that many. tests/integration/test_zombies.py makes the rest of fifty, without a kubelet.
-ROUNDS = int(os.environ.get("LONGTASK_ZOMBIE_ROUNDS", "1"))
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +61,7 @@ def torn(stage: Stage, folder: Path) -> tuple[Summing, Json]:
 
 @pytest.fixture(scope="module")
 def plays(stage: Stage, folder: Path) -> Iterator[dict[str, Future[Any]]]:
-    """All scenarios but the zombies, at the same time."""
+    """All scenarios, at the same time."""
     with ThreadPoolExecutor(5) as pool:
         found = {play.__name__: pool.submit(play, stage, folder) for play in (killed, suspended, torn)}
         for how in ("Keep", "Discard"):
@@ -133,76 +125,3 @@ def test_checkpoints_leave_nothing_behind(plays: dict[str, Future[Any]], stage: 
     for play in plays.values():
         play.exception()
     assert stage.audit() == []
-
-
-class Zombie:
-    """Attempt 1 of a task, frozen with its runtime, so that nothing on its node can end it."""
-
-    def __init__(self, stage: Stage, folder: Path, name: str, *, stubborn: bool) -> None:
-        plan = {"pause": 1, "stubborn": stubborn}
-        self.task = Summing.create(stage, folder, name, plan, limits={"lost": 1})
-        self.worker = self.shim = 0
-
-    def freeze(self) -> None:
-        """Freeze it just before it saves its second checkpoint, and declare its pod dead by force."""
-        self.task.until_did(2 * EVERY - 1)
-        self.worker = self.task.process(1)
-        os.kill(self.worker, signal.SIGSTOP)
-        self.shim = parent(self.worker)
-        os.kill(self.shim, signal.SIGSTOP)
-        (pod,) = self.task.stage.tasks.pods(self.task.name)
-        path = f"/api/v1/namespaces/{self.task.stage.namespace}/pods/{pod['metadata']['name']}"
-        self.task.stage.client.request("DELETE", path, query={"gracePeriodSeconds": "0"})
-
-    def wake(self) -> None:
-        """Let it go on once the next attempt has committed a checkpoint and still works."""
-        status = self.task.until("attempt 2 commits", lambda s: (s.get("checkpoint") or {}).get("attempt") == 2)
-        assert status["phase"] == "Running"
-        assert not self.task.file(1, 2 * EVERY).exists(), "it was frozen too late to try anything"
-        os.kill(self.worker, signal.SIGCONT)
-
-    def until_over(self) -> None:
-        over = ("Z", "X")
-        stat = Path(f"/proc/{self.worker}/stat")
-        await_(
-            f"{self.task.name}: process {self.worker} over",
-            lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in over,
-            90,
-        )
-
-    def bury(self) -> None:
-        """Let its runtime answer again."""
-        if self.shim and Path(f"/proc/{self.shim}").exists():
-            os.kill(self.shim, signal.SIGCONT)
-
-
-@pytest.mark.parametrize("round", range(ROUNDS))
-def test_a_zombie_publishes_nothing(stage: Stage, folder: Path, plays: dict[str, Future[Any]], round: int) -> None:
-    for play in plays.values():
-        play.exception()
-    zombies = [Zombie(stage, folder, f"zombie-{round}-{n}", stubborn=n == 0) for n in range(ZOMBIES)]
-    try:
-        for act in (Zombie.freeze, Zombie.wake, Zombie.until_over):
-            with ThreadPoolExecutor(ZOMBIES) as pool:
-                list(pool.map(act, zombies))
-        ends = [zombie.task.finished() for zombie in zombies]
-    finally:
-        for zombie in zombies:
-            zombie.bury()
-    for number, (zombie, status) in enumerate(zip(zombies, ends, strict=True)):
-        judge(zombie.task, status, stubborn=number == 0)
-
-
-def judge(task: Summing, status: Json, *, stubborn: bool) -> None:
-    late = task.uri(1, 2 * EVERY)
-    assert late in {line["uri"] for line in task.said("saved", 1)}, "it tried nothing"
-    assert 409 in {line["code"] for line in task.said("refused", 1)}
-    assert bool(task.said("ended", 1)) == stubborn
-    assert [one["cause"] for one in status["attempts"]] == ["Lost", "Completed"]
-    assert status["attempts"][1]["resumedFrom"] == task.uri(1, EVERY)
-    assert status["result"]["value"] == {"sum": TOTAL, "attempt": 2}
-    stood = [found["checkpoint"] for found in task.stage.statuses(task.name) if "checkpoint" in found]
-    assert late not in {one["uri"] for one in stood}
-    order = [one["attempt"] for one in stood]
-    assert order == sorted(order)
-    assert all(one["uri"].startswith(f"{MOUNT}/{task.uid}/{one['attempt']}/") for one in stood)
