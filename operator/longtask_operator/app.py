@@ -95,10 +95,10 @@ async def _supervise(
     def on_event(kind: str | None, body: dict[str, Any]) -> None:
         loop.call_soon_threadsafe(take_quota_event, context, kind, body)
 
-    def on_kopf_end() -> None:
+    def on_watch() -> None:
         loop.call_soon_threadsafe(informers.quotas.nudge)
 
-    kopf_thread = KopfThread(on_event, context.kube, credentials, on_kopf_end)
+    kopf_thread = KopfThread(on_event, context.kube, credentials, on_watch)
     health = Health(context.metrics, informers.watching, lambda: elector.is_leader, kopf_thread.trouble)
     server = await serve_http(settings.http_port, context.metrics, health.unhealthy, health.unready)
     background = [

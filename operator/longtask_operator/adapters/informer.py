@@ -65,7 +65,7 @@ class Informer(Generic[V]):
                 await self._wait_out(error)
 
     def nudge(self) -> None:
-        """List again now: what else told of changes has ended."""
+        """List again now: what else tells of changes may have missed some until now."""
         self._nudged.set()
 
     async def _rest(self) -> None:

@@ -27,12 +27,15 @@ log = structlog.get_logger("longtask.kopf")
 
 
 class KopfThread:
-    """Runs Kopf until stopped, again after each end of it."""
+    """Runs Kopf until stopped, again after each end of it; *on_watch* is called in its thread at each watch it begins.
+
+    It never tells of what was deleted before: whoever lists then misses nothing.
+    """
 
     def __init__(
-        self, on_event: OnEvent, kube: Kube, credentials: Credentials, on_end: Callable[[], None] = lambda: None
+        self, on_event: OnEvent, kube: Kube, credentials: Credentials, on_watch: Callable[[], None] = lambda: None
     ) -> None:
-        self._on_event, self._kube, self._credentials, self._on_end = on_event, kube, credentials, on_end
+        self._on_event, self._kube, self._credentials, self._on_watch = on_event, kube, credentials, on_watch
         self._loop, self._run_flag = asyncio.new_event_loop(), asyncio.Event()
         self._loop.close()
         self._stop = threading.Event()
@@ -75,8 +78,6 @@ class KopfThread:
             except Exception as error:
                 self._error = f"{type(error).__name__}: {error}"
                 log.warning("kopf ended; starting it again", error=self._error)
-            if not self._stop.is_set():
-                self._on_end()
             if self._failing_since is None or time.monotonic() - self._started > _TROUBLE_SECONDS:
                 self._failing_since = time.monotonic()
             self._stop.wait(_RESTART_SECONDS)
@@ -86,4 +87,4 @@ class KopfThread:
         self._loop, self._run_flag = asyncio.get_running_loop(), asyncio.Event()
         from longtask_operator.handlers.tenantquotas import operate  # see above
 
-        await operate(self._on_event, self._kube, self._credentials, self._run_flag)
+        await operate(self._on_event, self._on_watch, self._kube, self._credentials, self._run_flag)

@@ -8,6 +8,7 @@ TenantQuotas; the many LongTasks, Jobs and pods come through our informer (ADR 1
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -52,7 +53,9 @@ class NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def build_registry(on_event: OnEvent, kube: Kube, credentials: Credentials) -> kopf.OperatorRegistry:
+def build_registry(
+    on_event: OnEvent, on_watch: Callable[[], None], kube: Kube, credentials: Credentials
+) -> kopf.OperatorRegistry:
     """Return the registry with our handlers."""
     registry = kopf.OperatorRegistry()
 
@@ -63,7 +66,7 @@ def build_registry(on_event: OnEvent, kube: Kube, credentials: Credentials) -> k
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> Any:
         connector = aiohttp.TCPConnector(limit=8, ssl=credentials.ssl_context or False)
-        session = aiohttp.ClientSession(connector=connector, middlewares=(_bearer(kube),))
+        session = aiohttp.ClientSession(connector=connector, middlewares=(_bearer(kube), _telling(on_watch)))
         return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
 
     return registry
@@ -96,9 +99,23 @@ def _bearer(kube: Kube) -> Any:
     return middleware
 
 
-async def operate(on_event: OnEvent, kube: Kube, credentials: Credentials, stop: asyncio.Event) -> None:
+def _telling(on_watch: Callable[[], None]) -> Any:
+    """Return a middleware that calls *on_watch* at each watch of TenantQuotas, whose list has been read by then."""
+
+    async def middleware(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        if request.url.name == TENANTQUOTA_PLURAL and "watch" in request.url.query:
+            on_watch()
+        response: aiohttp.ClientResponse = await handler(request)
+        return response
+
+    return middleware
+
+
+async def operate(
+    on_event: OnEvent, on_watch: Callable[[], None], kube: Kube, credentials: Credentials, stop: asyncio.Event
+) -> None:
     """Run Kopf until *stop* is set or it ends itself. Raises what it ended with."""
-    registry = build_registry(on_event, kube, credentials)
+    registry = build_registry(on_event, on_watch, kube, credentials)
     # An identity of our own: Kopf would look the user up, and an image need not know uid 65532.
     identity: Any = "longtask"
     await kopf.operator(
