@@ -293,7 +293,8 @@ class SimOperator:
         quotas.runs.on_change = admission.run_changed
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)
-        applier = Applier(context, admission, lambda: "CA", book.heard, resizer, RefusedPods(context))
+        refused = RefusedPods(context)
+        applier = Applier(context, admission, lambda: "CA", book.heard, resizer, refused, evictions.confirm)
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
             gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20, self._loop.time), keys, sight),

@@ -65,6 +65,18 @@ class ConfirmSuspended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmEvicted:
+    """Ask the ledger whether the attempt still has to give way; if not, nothing else may be done.
+
+    Another operator may have dropped the claim that this one knows of.
+    """
+
+    task_uid: str
+    attempt: int
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeepEntry:
     """Put *entry* into the ledger: its attempt lives and the ledger does not hold it."""
 
@@ -152,6 +164,7 @@ Action = (
     | ConfirmGone
     | ConfirmPod
     | ConfirmSuspended
+    | ConfirmEvicted
     | CreateJob
     | KeepEntry
     | ResizePod

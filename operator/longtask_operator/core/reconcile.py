@@ -43,6 +43,7 @@ from longtask_operator.core.release import leftovers_of, release_children
 from longtask_operator.core.retention import expires_at, is_tracked
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.steer import steer
+from longtask_operator.core.stopping import confirm_evicted
 from longtask_operator.core.warnings import warnings_of, with_warnings
 from longtask_operator.core.why_waiting import HeldBack
 
@@ -173,7 +174,8 @@ def _give_up(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, wa
     """Give up an attempt that was admitted and has begun nothing; its number is never used again."""
     given_up = status.model_copy(update={"attempt": attempt.number})
     decision = _waits(seen, given_up, waiting, QueueReason.BEHIND_OTHERS, why)
-    return replace(decision, first=(ConfirmGone.of(seen.task, attempt.number),))
+    evicted = (confirm_evicted(seen, attempt),) if seen.evicted else ()
+    return replace(decision, first=(*evicted, ConfirmGone.of(seen.task, attempt.number)))
 
 
 def _yield(

@@ -16,7 +16,7 @@ from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.checkpoints import accept
 from longtask_operator.core.current import CurrentAttempt, Observed
-from longtask_operator.core.decision import Action, ConfirmPod, Decision, StopJob, StopPod
+from longtask_operator.core.decision import Action, ConfirmEvicted, ConfirmPod, Decision, StopJob, StopPod
 from longtask_operator.core.handover import TAKEN_BACK, held_by_kueue, taken_back, to_confirm
 from longtask_operator.core.liveness import judge_life
 from longtask_operator.core.node_loss import describe_loss, forced, next_look
@@ -72,8 +72,13 @@ def _gives_way(seen: Observed, attempt: CurrentAttempt) -> Stop | None:
     if job := taken_back(attempt):
         return Stop(cause=Cause.PREEMPTED, said=TAKEN_BACK, first=to_confirm(job))
     if seen.evicted:
-        return Stop(cause=Cause.PREEMPTED, said=seen.evicted)
+        return Stop(cause=Cause.PREEMPTED, said=seen.evicted, first=(confirm_evicted(seen, attempt),))
     return None
+
+
+def confirm_evicted(seen: Observed, attempt: CurrentAttempt) -> ConfirmEvicted:
+    """Return the question whether *attempt* still has to give way."""
+    return ConfirmEvicted(task_uid=seen.task.metadata.uid, attempt=attempt.number, tenant=seen.tenant or "")
 
 
 def _given_up(seen: Observed, attempt: CurrentAttempt) -> Stop | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +30,7 @@ from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import (
     Action,
     AskWhyNoPod,
+    ConfirmEvicted,
     ConfirmGone,
     ConfirmPod,
     ConfirmSuspended,
@@ -78,6 +79,8 @@ class Applier:
     heard: Callable[[str], datetime | None]  #: when the pod of that uid reported last to this leader
     resizer: Resizer
     refused: RefusedPods
+    #: Told a task, an attempt and the tenant; raises Conflict if the attempt need not give way any more.
+    confirm_evicted: Callable[[str, int, str], Awaitable[None]]
 
     async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
         """Carry out *actions* in order. Raises ApiError, and RefusedError where the cluster takes no Job, or no pod."""
@@ -134,7 +137,7 @@ class Applier:
         match action:
             case AskWhyNoPod():
                 await self._ask_why_no_pod(action)
-            case ConfirmGone() | ConfirmPod() | ConfirmSuspended():
+            case ConfirmGone() | ConfirmPod() | ConfirmSuspended() | ConfirmEvicted():
                 await self._confirm(action)
             case CreateJob() if seen:
                 await self._create_job(action, seen)
@@ -190,7 +193,7 @@ class Applier:
             await self._confirm_pod(ConfirmPod(pod=action.pod))
         await self._delete("v1", "pods", action.pod, grace=0 if force else None)
 
-    async def _confirm(self, action: ConfirmGone | ConfirmPod | ConfirmSuspended) -> None:
+    async def _confirm(self, action: ConfirmGone | ConfirmPod | ConfirmSuspended | ConfirmEvicted) -> None:
         """Raise Conflict if what is to be confirmed is not so."""
         match action:
             case ConfirmGone():
@@ -199,6 +202,8 @@ class Applier:
                 await self._confirm_pod(action)
             case ConfirmSuspended():
                 await self._confirm_suspended(action.job)
+            case ConfirmEvicted():
+                await self.confirm_evicted(action.task_uid, action.attempt, action.tenant)
 
     async def _confirm_suspended(self, job: JobView) -> None:
         """Raise Conflict if the Job is not suspended, or gone; the cache knows it then."""

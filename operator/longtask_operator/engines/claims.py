@@ -63,6 +63,13 @@ class Claims:
         named = (uid, attempt)
         return next((c for told in self._told.values() for c in told.values() if named in c.victims), None)
 
+    def spare(self, uid: str, attempt: int) -> None:
+        """Let an attempt not give way any more, until it is told again."""
+        for told in self._told.values():
+            for one, claim in told.items():
+                left = tuple(victim for victim in claim.victims if victim != (uid, attempt))
+                told[one] = replace(claim, victims=left)
+
     def tell(self, name: str, waits: Callable[[str], bool]) -> None:
         """Let those give way whom the claims of ledger *name* say, where the task *waits*; call it after a cycle."""
         before = self._told.get(name, {})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from longtask_operator.core.preemption import Claim
+from longtask_operator.adapters.errors import Conflict
+from longtask_operator.core.preemption import Claim, parse_claims
 from longtask_operator.engines.claims import Claims
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
@@ -28,6 +29,22 @@ class Evictions:
         claim = self._claims.for_whom(uid, entry.attempt) if entry else None
         # A claim of a task that is gone is about to go, too.
         return _described(claim, holder) if claim and self._quotas.key(claim.uid) else ""
+
+    async def confirm(self, uid: str, attempt: int, tenant: str) -> None:
+        """Ask the API server whether an attempt still has to give way: a claim is dropped by whoever leads.
+
+        Raises:
+            Conflict: if no ledger claims it any more. ApiError otherwise.
+        """
+        if self._quotas.limits(self._ledgers.tenant_of(uid) or tenant).draining:
+            return
+        for name in self._ledgers.standing(uid):
+            claims = parse_claims(await self._ledgers.carried(name, self._claims.key))
+            if any((uid, attempt) in claim.victims for claim in claims):
+                return
+            self._ledgers.doubt(name)
+        self._claims.spare(uid, attempt)
+        raise Conflict(409, "Conflict", f"no claim names attempt {attempt} any more")
 
     def limits_changed(self, tenant: str) -> None:
         """Look at everything of *tenant* that lives, if it is drained now."""

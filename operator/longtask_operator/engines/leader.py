@@ -121,7 +121,8 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     quotas.uses = spendings.uses
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)
     resizer = Resizer(context, admission, events)
-    applier = Applier(context, admission, reporting.certificate.ca_bundle, book.heard, resizer, RefusedPods(context))
+    bundle, refused = reporting.certificate.ca_bundle, RefusedPods(context)
+    applier = Applier(context, admission, bundle, book.heard, resizer, refused, evictions.confirm)
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
         gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys, sight),

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from longtask_operator.adapters.errors import NotFound
+from longtask_operator.adapters.errors import Conflict, NotFound
 from longtask_operator.adapters.kube import Json, Kube, resource_path
 from longtask_operator.api.names import LABEL_MANAGED_BY, MANAGED_BY
 from longtask_operator.core.ledger import Entries, LedgerEntry, entries_beside
@@ -66,6 +66,7 @@ class Ledgers:
         self._ledgers: dict[str, Ledger] = {}
         #: uid -> ledger -> tenant and entry; more than one while a tenant moves from cohort to cohort
         self._standing: dict[str, dict[str, tuple[str, LedgerEntry]]] = {}
+        self._outdated: set[str] = set()  #: names of ledgers that others are known to have written
         self.riders: list[Rider] = []
 
     async def load(self) -> None:
@@ -136,6 +137,8 @@ class Ledgers:
             Conflict: if somebody else wrote; the ledger has not been read again. ApiError otherwise.
         """
         ledger = self.ledger(name)
+        if name in self._outdated:
+            raise Conflict(409, "Conflict", f"{name} is not as it was read")
         urgent = {rider.key: rider.text(name, ledger.tenants, tenants) for rider in self.riders if rider.urgent}
         carried = ledger.content.further
         if tenants == ledger.tenants and all(text == carried.get(key, "") for key, text in urgent.items()):
@@ -156,6 +159,18 @@ class Ledgers:
             answer = await self._kube.create(self._collection, body)
         self._set(ledger, answer["metadata"]["resourceVersion"], content, data)
         return True
+
+    async def carried(self, name: str, key: str) -> str:
+        """Return what a rider of that *key* has in ledger *name* as the API server has it now. Raises ApiError."""
+        try:
+            body = await self._kube.get(f"{self._collection}/{name}")
+        except NotFound:
+            return ""
+        return str((body.get("data") or {}).get(key, ""))
+
+    def doubt(self, name: str) -> None:
+        """Write ledger *name* no more before it was read again: somebody else did."""
+        self._outdated.add(name)
 
     async def reload(self, name: str) -> None:
         """Read ledger *name* again. Raises ApiError."""
@@ -185,6 +200,7 @@ class Ledgers:
         ledger.broken = broken
 
     def _set(self, ledger: Ledger, version: str, content: Content, data: Json) -> None:
+        self._outdated.discard(ledger.name)
         before, ledger.content = ledger.content, content
         ledger.version, ledger.broken = version, ""
         ledger.size = sum(len(key) + len(text) for key, text in data.items())

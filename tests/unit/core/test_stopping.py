@@ -12,7 +12,15 @@ from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import LongTaskStatus, Progress
 from longtask_operator.core.checkpoints import Offer
-from longtask_operator.core.decision import ConfirmGone, ConfirmPod, Decision, ReleaseEntry, StopJob, StopPod
+from longtask_operator.core.decision import (
+    ConfirmEvicted,
+    ConfirmGone,
+    ConfirmPod,
+    Decision,
+    ReleaseEntry,
+    StopJob,
+    StopPod,
+)
 from longtask_operator.core.reconcile import reconcile
 from longtask_operator.core.stop_waits import StopWaits, wants_checkpoint
 from tests.builders import POLICY, UID, a_job, a_longtask, a_running_pod, an_ended_pod, an_entry, at, seen, wire
@@ -112,12 +120,14 @@ class TestStopping:
 
 class TestGivingWay:
     WHY = "TenantQuota team-a says stopPolicy HoldAndDrain"
+    CONFIRM = ConfirmEvicted(task_uid=UID, attempt=1, tenant="team-a")
 
     def test_an_attempt_that_has_to_give_way_is_preempted(self) -> None:
         decision = decide({}, STARTED, jobs=(a_job(),), pods=(a_running_pod(),), evicted=self.WHY)
         (attempt,) = written(decision).attempts or []
         assert (attempt.cause, attempt.message, attempt.completion_time) == ("Preempted", self.WHY, None)
         assert decision.then == STOP
+        assert decision.first == (self.CONFIRM,), "what this operator knows may be out of date"
 
     def test_its_worker_is_asked_for_a_checkpoint_first(self) -> None:
         decision = decide(CHECKPOINT, STARTED, **running(evicted=self.WHY))
@@ -145,7 +155,7 @@ class TestGivingWay:
         decision = decide({}, BEGUN, evicted=self.WHY)
         status = written(decision)
         assert (status.attempt, status.attempts, status.phase) == (1, None, "Queued")
-        assert decision.first == (ConfirmGone(namespace="team-a", task_uid=UID, attempt=1),)
+        assert decision.first == (self.CONFIRM, ConfirmGone(namespace="team-a", task_uid=UID, attempt=1))
         assert decision.then == (ReleaseEntry(uid=UID, attempt=1, tenant="team-a"),)
         after = decide({}, status, evicted=self.WHY)
         assert after.candidate is not None

@@ -902,3 +902,16 @@ def test_ledgers_write_no_more_bytes_than_etcd_should_keep(bench: Bench) -> None
     assert written < BYTES_PER_SECOND * (13 + BYTES_AT_ONCE_SECONDS) + size
     bench.run(60)
     assert len(bench.ledger()) == 9_000 - 50
+
+
+def test_a_ledger_that_others_are_known_to_have_written_is_read_before_it_is_written(bench: Bench) -> None:
+    bench.submit("a")
+    bench.run()
+    config = bench.api.objects["configmaps", NAMESPACE, ledger_name("team-a", "")]
+    held = [LedgerEntry(uid=uid, attempt=1, generation=1, size=SMALLEST) for uid in "ab"]
+    bench.api.put("configmaps", {**config, "data": {"attempts": format_entries(held)}})
+    bench.ledgers.doubt(ledger_name("team-a", ""))
+    bench.submit("c")
+    bench.run()
+    assert bench.ledger() == ["a 1", "b 1", "c 1"]
+    assert [write.method for write in bench.api.writes] == ["POST", "PUT"], "none was refused"

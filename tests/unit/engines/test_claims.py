@@ -77,6 +77,14 @@ def test_who_is_not_needed_any_more_is_spared_from_the_plan_on(setup: Setup) -> 
     assert setup.gives_way("x") == "a"
 
 
+def test_who_need_not_give_way_after_all_is_spared_until_it_is_told_again(setup: Setup) -> None:
+    setup.cycle(claim("a", "x", "y"))
+    setup.claims.spare("x", 1)
+    assert (setup.gives_way("x"), setup.gives_way("y")) == ("", "a")
+    setup.cycle(claim("a", "x", "y"))
+    assert setup.gives_way("x") == "a"
+
+
 def test_nobody_gives_way_to_a_task_that_waits_no_more(setup: Setup) -> None:
     setup.cycle(claim("a", "x"))
     assert setup.claims.gone("a") == [NAME]

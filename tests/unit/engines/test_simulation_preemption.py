@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.sim_api import Json
-from tests.support.sim_operator import Pending
+from tests.support.sim_operator import KINDS, Pending, SimOperator
 from tests.support.sim_preemption import KEY, PreemptStory, tell_preempting
 from tests.support.sim_story import story_settings
 
@@ -185,5 +185,55 @@ def test_who_waits_for_a_place_gets_it_once_the_priority_of_who_runs_is_lowered(
         state.world.edit(task_of(state, "a"), priority=0)
         state.settle()
         assert state.named == {(uid_of(state, "a"), 1)}
+
+    tell_preempting(story)
+
+
+def until_claimed(state: PreemptStory) -> None:
+    """Let a task of a high priority come, and a claim be made for it; what follows from that waits to be executed."""
+    state.world.apply("c", priority=9)
+    while not state.named:
+        state.loop.settle()
+        state.answer_all() or state.pass_time()
+
+
+def work_alone(operator: SimOperator, state: PreemptStory) -> None:
+    """Answer that operator, and nobody else, until it asks nothing more."""
+    for _ in range(100):
+        state.loop.settle()
+        requests, events = operator.requests, [kind for kind in KINDS if operator.inbox[kind]]
+        for request in requests:
+            request.execute(state.api)
+            request.deliver()
+        for kind in events:
+            operator.deliver(kind)
+        if not requests and not events:
+            return
+    raise AssertionError("it asks on and on")
+
+
+def test_nobody_gives_way_for_a_claim_that_another_operator_has_dropped() -> None:
+    """Both lead, and the first is about to stop one for a task of which the second knows that it waits no more."""
+
+    def story(state: PreemptStory) -> None:
+        until_two_run(state)
+        until_claimed(state)
+        first, second = state.operators[0], SimOperator(state.api, state.loop)
+        state.operators.append(second)
+        state.world.edit(task_of(state, "c"), cancel=True)
+        work_alone(second, state)
+        assert all(not config["data"].get(KEY) for config in state.api.of("configmaps"))
+        for request in first.requests:
+            request.execute(state.api)
+            request.deliver()
+        state.loop.settle()
+        while first.inbox["longtasks"]:
+            first.deliver("longtasks")
+        work_alone(first, state)
+        assert state.stopped == {}
+        state.operators.remove(first)
+        first.crash()
+        state.come_to_rest()
+        assert [causes(state, name) for name in "ab"] == [["Completed"], ["Completed"]]
 
     tell_preempting(story)
