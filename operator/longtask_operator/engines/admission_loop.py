@@ -92,6 +92,8 @@ class AdmissionLoop:
         self._room.leave(uid)
         for name in self.claims.gone(uid):
             self._look_at(name)
+        if (entry := self._ledgers.entry(uid)) and (run := self._tenants.run(entry)) and run.unreachable:
+            self.run_changed(uid)  # time alone may have made it so
 
     def concerns(self, uid: str, tenant: str) -> bool:
         """Return whether a write that gives the task an entry is under way or still to come."""

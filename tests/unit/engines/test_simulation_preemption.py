@@ -237,3 +237,24 @@ def test_nobody_gives_way_for_a_claim_that_another_operator_has_dropped() -> Non
         assert [causes(state, name) for name in "ab"] == [["Completed"], ["Completed"]]
 
     tell_preempting(story)
+
+
+def test_who_waits_asks_another_once_the_node_of_who_was_to_leave_is_lost() -> None:
+    """Nothing but time shows that."""
+
+    def story(state: PreemptStory) -> None:
+        until_two_run(state)
+        state.world.edit(task_of(state, "b"), cancel=True)
+        state.settle()
+        while gone := [move for name, move in state.world.moves() if name.startswith("gc ")]:
+            gone[0]()
+            state.settle()
+        state.world.apply("c", priority=9)
+        state.settle()
+        assert not state.named, "the room of b is about to be free"
+        while state.loop.elapsed < 200 and not state.named:
+            state.settle()
+            assert state.pass_time()
+        assert state.named == {(uid_of(state, "a"), 1)}
+
+    tell_preempting(story)
