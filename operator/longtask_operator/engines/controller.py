@@ -134,6 +134,7 @@ class Controller:
             log.error(
                 "a stored LongTask does not fit its schema; it waits until it is changed", key=key, error=str(error)
             )
+            await self.parts.departures.give_back(record)
             return
         memory = self._memories.setdefault(record.uid, _Memory())
         try:

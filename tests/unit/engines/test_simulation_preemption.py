@@ -258,3 +258,24 @@ def test_who_waits_asks_another_once_the_node_of_who_was_to_leave_is_lost() -> N
         assert state.named == {(uid_of(state, "a"), 1)}
 
     tell_preempting(story)
+
+
+def test_what_stops_fitting_its_schema_before_it_has_a_job_gives_its_place_back() -> None:
+    def story(state: PreemptStory) -> None:
+        state.world.apply("a")
+        while not (write := unsent(state)) or "/configmaps" not in write.request.path:
+            state.answer_all() or state.pass_time()
+            state.loop.settle()
+        write.execute(state.api)
+        state.world.edit(task_of(state, "a"), image=5)
+        while state.operators[0].inbox["longtasks"]:
+            state.deliver("longtasks")
+            state.loop.settle()
+        write.deliver()
+        state.world.apply("b")
+        state.advance(30, "success")
+        assert status_of(state, "b")["phase"] == "Succeeded"
+        assert uid_of(state, "a") not in str(state.api.of("configmaps"))
+        state.world.edit(task_of(state, "a"), image="i")
+
+    tell_preempting(story)
