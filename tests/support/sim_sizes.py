@@ -19,13 +19,14 @@ from tests.support.sim_api import Broken, Json
 from tests.support.sim_story import NAMES, Story, index, tell
 from tests.support.sim_world import ENDS, NAMESPACE, is_terminal
 
-#: What a task may ask for, and no attempt grows beyond the quota by itself. The last one never fits.
+#: What a task may ask for, and no attempt grows beyond the quota by itself. The last two start nothing.
 SIZES: dict[str, dict[str, str]] = {
     "small": {"cpu": "250m", "memory": "512Mi", "maxMemory": "2Gi"},
     "more memory": {"cpu": "250m", "memory": "2Gi", "maxMemory": "2Gi"},
     "more CPU": {"cpu": "500m", "memory": "1Gi", "maxMemory": "2Gi"},
     "as large as the quota": {"cpu": "1", "memory": "2Gi", "maxMemory": "2Gi"},
     "larger": {"cpu": "2", "memory": "4Gi"},
+    "of no rung": {"cpu": "3"},
 }
 NOMINAL = Size(cpu=1000, memory=2048 * MEBIBYTE)
 QUICK: dict[str, Any] = {"retry": {"backoff": {"initialSeconds": 1}}}

@@ -55,6 +55,24 @@ def test_an_entry_that_is_too_small_by_now_is_given_up_with_its_number(how: str)
     tell_sizes(story)
 
 
+@pytest.mark.parametrize("change", [{"resources": SIZES["of no rung"]}, {"suspend": True}, {"cancel": True}])
+def test_one_of_which_nothing_is_to_come_is_released(change: Json) -> None:
+    """Nothing was made of it, so that its number is free."""
+
+    def story(state: SizeStory) -> None:
+        write = being_admitted(state, "small")
+        state.world.edit(state.tasks()[0], **change)
+        while state.operators[0].inbox["longtasks"]:
+            state.deliver("longtasks")
+        hear_of(state, write, "answered")
+        state.pass_time()
+        state.settle()
+        assert [config["data"]["attempts"] for config in state.api.of("configmaps")] == [""]
+        state.world.edit(state.tasks()[0], resources=SIZES["small"], suspend=None)
+
+    tell_sizes(story)
+
+
 @pytest.mark.parametrize("how", ["answered", "lost", "restart"])
 def test_one_that_is_large_enough_is_admitted_anew(how: str) -> None:
     def story(state: SizeStory) -> None:
