@@ -7,8 +7,9 @@ changes: at once when a cycle looks at it for the first time, later once a minut
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,7 +20,10 @@ from longtask_operator.core.why_waiting import HeldBack
 
 #: Time between two looks at the places of those who wait, and how many are told of a new place each time.
 REFRESH_SECONDS, REFRESH_WRITES = 60.0, 300
-_RANK_SECONDS = 1.0
+#: Time between two rankings of a queue, and how many times what the last one took at least.
+_RANK_SECONDS, _RANK_SHARE = 1.0, 50
+#: So many are looked at before others get a turn: a look takes some 20 microseconds.
+_AT_A_TIME = 250
 
 #: Says why a candidate waits.
 Explain = Callable[[Candidate], HeldBack]
@@ -33,7 +37,7 @@ class Waiting:
     unheard: dict[str, None] = field(default_factory=dict)  #: uids that no cycle has looked at, in order
     positions: dict[str, int] = field(default_factory=dict)  #: as last computed
     told: dict[str, int] = field(default_factory=dict)  #: positions as last told
-    ranked_at: float = -1e9  #: loop time
+    rank_after: float = -1e9  #: loop time
     moved: bool = False  #: since the last refresh
 
     def position(self, uid: str) -> int:
@@ -57,6 +61,7 @@ class WaitingRoom:
         self._where: dict[str, str] = {}  #: uid -> tenant in whose queue it waits
         self._reasons: dict[str, QueueReason] = {}  #: as last told
         self._refresh_timer: asyncio.TimerHandle | None = None
+        self._refreshing: Iterator[None] | None = None  #: what is left of a refresh
 
     def of(self, tenant: str) -> Waiting:
         """Return who of *tenant* waits."""
@@ -160,24 +165,46 @@ class WaitingRoom:
 
     def _rank(self, waiting: Waiting) -> None:
         """Compute all places, but not in every cycle: in between a newcomer counts as the last."""
-        now = asyncio.get_running_loop().time()
-        if now - waiting.ranked_at >= _RANK_SECONDS:
-            waiting.positions, waiting.ranked_at = waiting.queue.positions(), now
+        time = asyncio.get_running_loop().time
+        began = time()
+        if began >= waiting.rank_after:
+            waiting.positions = waiting.queue.positions()
+            waiting.rank_after = began + max(_RANK_SECONDS, _RANK_SHARE * (time() - began))
 
     def _refresh(self) -> None:
-        """Tell those whose reason or noticeably whose place has changed, the first in the queues first."""
+        """Begin to look at all whose places may have changed; a look at ten thousand in one go would hold up others."""
         self._refresh_timer = None
-        for tenant, waiting in self._by_tenant.items():
+        if self._refreshing is None:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self._refreshing = itertools.chain(self._refreshing or (), self._look_again())
+
+    def _go_on(self) -> None:
+        """Continue a refresh, and come back in the loop's next turn for the rest."""
+        if self._refreshing is None:
+            return
+        if len(list(itertools.islice(self._refreshing, _AT_A_TIME))) < _AT_A_TIME:
+            self._refreshing = None
+        else:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _look_again(self) -> Iterator[None]:
+        """Tell those whose reason or noticeably whose place has changed, the first in the queues first."""
+        for tenant, waiting in list(self._by_tenant.items()):
             if not waiting.moved:
                 continue
-            waiting.moved, waiting.ranked_at, explain = False, -1e9, self._explainer(tenant)
+            waiting.moved, waiting.rank_after, explain = False, -1e9, self._explainer(tenant)
             self._rank(waiting)
             budget = REFRESH_WRITES
-            for uid, position in waiting.positions.items():
+            for number, (uid, position) in enumerate(list(waiting.positions.items()), start=1):
+                if number % _AT_A_TIME == 0:
+                    explain = self._explainer(tenant)  # meanwhile things may have changed
                 candidate = waiting.queue.get(uid)
-                if candidate and budget and self._changed(waiting, candidate, position, explain):
+                if budget == 0:
+                    break
+                if candidate and self._changed(waiting, candidate, position, explain):
                     budget -= 1
                     self._on_change(candidate.key)
+                yield
 
     def _changed(self, waiting: Waiting, candidate: Candidate, position: int, explain: Explain) -> bool:
         uid = candidate.entry.uid

@@ -1,0 +1,108 @@
+"""The refresh of places: a queue of any length lets others run, and only what changed noticeably is told."""
+
+from __future__ import annotations
+
+from asyncio.events import _set_running_loop
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from longtask_operator.api.reasons import QueueReason
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.queueing import Candidate
+from longtask_operator.core.why_waiting import HeldBack
+from longtask_operator.engines.waiting_room import REFRESH_SECONDS, REFRESH_WRITES, WaitingRoom
+from tests.builders import SMALLEST, START
+from tests.support.sim_operator import METRICS, VirtualLoop
+
+TENANT = "team-a"
+
+
+class Bench:
+    """A room in which *count* tasks wait that were told so."""
+
+    def __init__(self, count: int) -> None:
+        self.loop, self.told, self.turn = VirtualLoop(), list[str](), 0
+        self.looks: Counter[int] = Counter()  #: by turn of the loop
+        self.during: dict[int, str] = {}  #: look -> uid of who leaves just then
+        self.each_takes = 0.0  #: seconds that pass meanwhile
+        self.room = WaitingRoom(METRICS, self.told.append, lambda tenant: self.explain)
+        _set_running_loop(self.loop)
+        for number in range(count):
+            self.room.enter(self.candidate(number))
+        self.room.tell(TENANT)
+        self.told.clear()
+        self.looks.clear()
+
+    def candidate(self, number: int) -> Candidate:
+        entry = LedgerEntry(uid=f"u{number:05d}", attempt=1, generation=1, size=SMALLEST)
+        queued_at = START + timedelta(seconds=number)
+        return Candidate(key=f"ns/u{number:05d}", tenant=TENANT, priority=0, queued_at=queued_at, entry=entry)
+
+    def explain(self, candidate: Candidate) -> HeldBack:
+        self.looks[self.turn] += 1
+        position = self.room.of(TENANT).position(candidate.entry.uid)
+        if uid := self.during.get(self.looks.total()):
+            self.room.leave(uid)
+            self.loop.elapsed += self.each_takes
+        return HeldBack(reason=QueueReason.BEHIND_OTHERS, message="", position=position)
+
+    def refresh(self) -> None:
+        """Let the time of a refresh pass; every turn of the loop is counted."""
+        _set_running_loop(None)
+
+        def count() -> None:
+            self.turn += 1
+            if self.turn < 50:
+                self.loop.call_soon(count)
+
+        self.loop.elapsed += REFRESH_SECONDS
+        self.loop.call_soon(count)
+        self.loop.settle()
+
+    def close(self) -> None:
+        _set_running_loop(None)
+        self.loop.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench(1_000)
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+def test_a_long_queue_is_looked_at_in_several_turns_of_the_loop(bench: Bench) -> None:
+    bench.room.leave("u00999")
+    bench.refresh()
+    assert bench.looks.total() == 999
+    assert max(bench.looks.values()) <= 250
+    assert bench.told == []
+
+
+def test_who_noticeably_moved_is_told_the_first_ones_first(bench: Bench) -> None:
+    for number in range(500):
+        bench.room.leave(f"u{number:05d}")
+    bench.refresh()
+    assert bench.told == [f"ns/u{number:05d}" for number in range(500, 500 + REFRESH_WRITES)]
+
+
+def test_who_leaves_meanwhile_is_passed_over(bench: Bench) -> None:
+    bench.during[10] = "u00600"
+    for number in range(400):
+        bench.room.leave(f"u{number:05d}")
+    bench.refresh()
+    assert "ns/u00600" not in bench.told
+    assert len(bench.told) == REFRESH_WRITES
+
+
+def test_a_refresh_that_begins_before_the_last_is_over_follows_it(bench: Bench) -> None:
+    bench.room.leave("u00999")
+    bench.during[300], bench.each_takes = "u00998", 2 * REFRESH_SECONDS
+    bench.refresh()
+    assert bench.looks.total() == 998 + 998
+    assert max(bench.looks.values()) <= 250
