@@ -11,6 +11,7 @@ from typing import Any
 
 from longtask_operator.adapters.errors import AlreadyExists, Gone
 from longtask_operator.adapters.kube import Json, Kube, resource_path
+from longtask_operator.api.names import LABEL_MANAGED_BY
 
 IN_FLIGHT = 32
 _API = "longtask.dev/v1alpha1"
@@ -55,7 +56,7 @@ def like(attempt: Json, name: str) -> Json:
     spec.pop("selector", None)
     of_pod = spec["template"]["metadata"]
     labels = {
-        key.replace("longtask.dev/", "bench/"): value
+        key.replace("longtask.dev/", "bench/"): value if key != LABEL_MANAGED_BY else "nobody"
         for key, value in of_pod["labels"].items()
         if not key.startswith(_OF_JOB_CONTROLLER)
     }

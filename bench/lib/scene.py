@@ -72,6 +72,7 @@ class Operator:
         until = time.monotonic() + _READY_SECONDS
         while time.monotonic() < until:
             with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2).close()
                 metrics = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2).read()
                 if b"longtask_leader 1.0" in metrics:
                     return
