@@ -91,6 +91,7 @@ async def _supervise(
     """Run everything that every replica runs, and the leader while the Lease is held."""
     informers = _informers(context, settings)
     loop = asyncio.get_running_loop()
+    held = await elector.take_at_once()  # before anything is read, so that it need not be read twice
 
     def on_event(kind: str | None, body: dict[str, Any]) -> None:
         loop.call_soon_threadsafe(take_quota_event, context, kind, body)
@@ -108,7 +109,7 @@ async def _supervise(
         asyncio.create_task(health.run(), name="health"),
     ]
     try:
-        return await _lead_until_stopped(elector, leader, informers, background, stop)
+        return await _lead_until_stopped(elector, leader, informers, background, stop, warm_first=not held)
     finally:
         kopf_thread.stop()
         for task in background:
@@ -124,10 +125,16 @@ async def _lead_until_stopped(
     informers: Informers,
     background: list[asyncio.Task[None]],
     stop: asyncio.Event,
+    *,
+    warm_first: bool,
 ) -> int:
-    for informer in informers.all:
+    for informer in informers.all if warm_first else ():
         await _first_of(informer.synced.wait(), stop.wait())
-    leading = asyncio.create_task(elector.run(lambda: leader.lead(informers.all, stop)), name="leading")
+
+    async def lead() -> None:
+        await leader.lead(informers.all, stop, elector.held_since)
+
+    leading = asyncio.create_task(elector.run(lead), name="leading")
     stopping = asyncio.create_task(stop.wait(), name="stopping")
     done, _ = await asyncio.wait({leading, stopping, *background}, return_when=asyncio.FIRST_COMPLETED)
     if stopping in done and leader.leads:

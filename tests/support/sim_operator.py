@@ -262,7 +262,8 @@ class SimOperator:
         api.watchers.append(self._notice)
         leader = self._build(kube)
         self._stop = asyncio.Event()
-        self._main = loop.create_task(leader.lead(list(self.informers.values()), self._stop))
+        always = float("inf")  # no informer has listed anything by itself here
+        self._main = loop.create_task(leader.lead(list(self.informers.values()), self._stop, always))
 
     def _informers(self, kube: Kube) -> dict[str, Informer[Any]]:
         caches = self.context.caches

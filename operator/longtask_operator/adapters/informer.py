@@ -39,6 +39,7 @@ class Informer(Generic[V]):
         self._kube, self._path, self._store, self._observe = kube, path, store, observe
         self._relist_seconds, self._params = relist_seconds, dict(params or {})
         self._contact = float("-inf")
+        self._began = self._listed = float("-inf")  #: when the latest list began, and the latest that succeeded
         self._failures = 0
         self._said = ""
         self.synced = asyncio.Event()
@@ -79,6 +80,7 @@ class Informer(Generic[V]):
 
         Only one page is in memory at a time, and what the store holds already is not looked at again.
         """
+        began = self._began = time.monotonic()
         version, listed = "", set[tuple[str, str]]()
         async for page in self._kube.list_pages(self._path, self._params):
             version = version or str(page["metadata"]["resourceVersion"])
@@ -87,8 +89,20 @@ class Informer(Generic[V]):
                     listed.add(key)
             self._heard()
         self._store.retain(listed, int(version))
+        self._listed = began
         self.synced.set()
         return version
+
+    async def read_since(self, moment: float) -> None:
+        """Return once the store holds what stood at *moment* of the monotonic clock; lists again only if it must.
+
+        Raises:
+            ApiError: if a list is needed and fails.
+        """
+        if not self.synced.is_set() and self._began >= moment:
+            await self.synced.wait()  # the first list, which `run` repeats until it succeeds
+        elif self._listed < moment:
+            await self.relist()
 
     def _take(self, body: Mapping[str, Any]) -> tuple[str, str] | None:
         """Take an object in; return its namespace and name, None if it is none of ours.

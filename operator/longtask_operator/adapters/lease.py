@@ -47,11 +47,19 @@ class LeaseElector:
         self._seen: tuple[str | None, str | None] = (None, None)
         self._seen_at = 0.0
         self._valid_until = float("-inf")
+        self.held_since = float("inf")  #: of the monotonic clock
 
     @property
     def is_leader(self) -> bool:
         """Whether a write may still be sent: the last renewal is younger than the renew deadline."""
         return time.monotonic() < self._valid_until
+
+    async def take_at_once(self) -> bool:
+        """Try once; return whether the Lease is held. If so, `run` has to follow soon: it renews it.
+
+        Who takes it before reading anything need not read everything again afterwards.
+        """
+        return await self._try()
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait for the Lease, then run *lead* while it is held; on the way out hand it over.
@@ -85,6 +93,8 @@ class LeaseElector:
             log.debug("lease not reached", error=str(error))
             return False
         if held:
+            if not self.is_leader:
+                self.held_since = time.monotonic()
             self._valid_until = sent + self._times.renew_deadline
         return held
 

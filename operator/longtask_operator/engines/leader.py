@@ -67,10 +67,13 @@ class Leader:
         self._reporting, self._workers = reporting, workers
         self.leads = False
 
-    async def lead(self, informers: Sequence[Informer[Any]], stop: asyncio.Event) -> None:
-        """Read everything afresh, then reconcile until *stop*; returns with all begun work finished."""
+    async def lead(self, informers: Sequence[Informer[Any]], stop: asyncio.Event, since: float) -> None:
+        """Read what stood when the Lease was taken, then reconcile until *stop*; all begun work is finished then.
+
+        *since* is that moment of the monotonic clock.
+        """
+        await self._read_afresh(informers, since)
         self.leads = True
-        await self._read_afresh(informers)
         await self._reporting.prepare()
         parts = self._controller.parts
         background = [
@@ -89,11 +92,11 @@ class Leader:
                 task.cancel()
             await asyncio.gather(working, *background, return_exceptions=True)
 
-    async def _read_afresh(self, informers: Sequence[Informer[Any]]) -> None:
+    async def _read_afresh(self, informers: Sequence[Informer[Any]], since: float) -> None:
         """List and load consistently after taking the Lease: what the last leader wrote must be seen first."""
         while True:
             try:
-                await asyncio.gather(*(informer.relist() for informer in informers))
+                await asyncio.gather(*(informer.read_since(since) for informer in informers))
                 await self._ledgers.load()
                 break
             except ApiError as error:

@@ -119,6 +119,40 @@ def test_the_event_of_what_the_store_holds_is_not_looked_at(bench: Bench) -> Non
     assert bench.looked_at == [("a", "12")]
 
 
+def test_what_a_list_has_seen_already_is_not_listed_again(bench: Bench) -> None:
+    bench.loop.elapsed = 10
+    bench.start([[a_page(9)]], [])
+    bench.loop.run_until_complete(bench.informer.read_since(10))
+    assert bench.kube.asked.count("list") == 1
+
+
+def test_a_list_from_before_the_moment_is_not_enough(bench: Bench) -> None:
+    bench.start([[a_page(9)], [a_page(20, an_object("a", 11))]], [])
+    bench.loop.elapsed = 10
+    bench.loop.run_until_complete(bench.informer.read_since(10))
+    assert bench.names() == {"a"}
+
+
+def test_the_first_list_is_waited_for_until_it_succeeds(bench: Bench) -> None:
+    bench.start([[Unavailable(0, "ConnectionLost", "x")], [a_page(9, an_object("a", 3))]], [])
+    reading = bench.loop.create_task(bench.informer.read_since(0))
+    bench.loop.settle()
+    assert not reading.done()
+    bench.wait(1)
+    assert reading.done()
+    assert bench.kube.asked[:2] == ["list", "list"]
+    assert bench.names() == {"a"}
+
+
+def test_a_later_list_that_breaks_off_does_not_make_an_old_one_new(bench: Bench) -> None:
+    bench.start([[a_page(9)], [Unavailable(0, "ConnectionLost", "x")], [a_page(20, an_object("a", 11))]], [])
+    bench.loop.elapsed = 10
+    with pytest.raises(Unavailable):
+        bench.loop.run_until_complete(bench.informer.relist())
+    bench.loop.run_until_complete(bench.informer.read_since(10))
+    assert bench.names() == {"a"}
+
+
 def test_a_list_that_breaks_off_removes_nothing(bench: Bench) -> None:
     bench.start([[a_page(9, an_object("a", 3), an_object("b", 4))]], [])
     bench.kube.lists.append([a_page(20, an_object("a", 3)), Unavailable(0, "ConnectionLost", "x")])

@@ -23,15 +23,16 @@ KEY = ("leases", "longtask-system", "longtask-operator")
 class Candidate:
     """One process that wants to lead."""
 
-    def __init__(self, bench: Bench, name: str) -> None:
+    def __init__(self, bench: Bench, name: str, *, run: bool = True) -> None:
         self.kube = SimKube()
         self.elector = LeaseElector(cast(Kube, self.kube), KEY[1], KEY[2], name, TIMES)
         self.begun = self.ended = 0
         self.stop = asyncio.Event()
-        self.task = bench.loop.create_task(self.elector.run(self._lead))
+        work = self.elector.run(self.lead) if run else self.elector.take_at_once()
+        self.task: asyncio.Task[object] = bench.loop.create_task(work)
         self.task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def _lead(self) -> None:
+    async def lead(self) -> None:
         self.begun += 1
         try:
             await self.stop.wait()
@@ -106,6 +107,38 @@ def test_the_first_one_leads_and_renews(bench: Bench) -> None:
     bench.run(60, reachable=(one,))
     assert (one.begun, one.ended, one.elector.is_leader) == (1, 0, True)
     assert (bench.spec["holderIdentity"], bench.spec["leaseTransitions"]) == ("one", 0)
+
+
+def test_it_is_held_since_it_was_taken_not_renewed(bench: Bench) -> None:
+    bench.loop.elapsed = 5
+    one = bench.join("one")
+    assert one.elector.held_since == float("inf")
+    bench.run(60, reachable=(one,))
+    assert one.elector.held_since == 5
+
+
+def test_who_takes_it_at_once_leads_without_taking_it_again(bench: Bench) -> None:
+    early = Candidate(bench, "early", run=False)
+    bench.candidates.append(early)
+    bench.loop.settle()
+    bench.run(1, reachable=(early,))
+    assert early.task.result() is True
+    assert early.elector.is_leader
+    held = early.elector.held_since
+    early.task = bench.loop.create_task(early.elector.run(early.lead))
+    bench.loop.settle()
+    bench.run(30, reachable=(early,))
+    assert (early.begun, early.elector.held_since, bench.spec["leaseTransitions"]) == (1, held, 0)
+
+
+def test_a_lease_that_another_holds_is_not_taken_at_once(bench: Bench) -> None:
+    one = bench.join("one")
+    bench.run(10, reachable=(one,))
+    two = Candidate(bench, "two", run=False)
+    bench.candidates.append(two)
+    bench.loop.settle()
+    bench.run(10, reachable=(one, two))
+    assert two.task.result() is False
 
 
 def test_a_second_one_waits_while_the_first_renews(bench: Bench) -> None:
