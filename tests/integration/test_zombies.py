@@ -87,7 +87,6 @@ class Story:
     folder: Path
     name: str
     stubborn: bool
-    by_force: bool
     freeze_after: float
     uid: str = ""
     attempts: list[PodProcess] = field(default_factory=list)
@@ -100,7 +99,7 @@ class Story:
             "command": ["python", "-c", PROGRAM],
             "payload": {"numbers": NUMBERS, "pause": PAUSE, "stubborn": self.stubborn},
             "checkpoint": {"uri": self.s3.uri("zombies/"), "intervalSeconds": INTERVAL},
-            "retry": {"limits": {"lost": 1, "disruption": 1, "application": 0}, "backoff": QUICK},
+            "retry": {"limits": {"lost": 0, "disruption": 1, "application": 0}, "backoff": QUICK},
         }
         self.uid = self.stage.tasks.create(self.name, **spec)["metadata"]["uid"]
 
@@ -178,13 +177,9 @@ class Story:
         return bool(self.saved_late)
 
     def give_up(self, pod: Json) -> None:
-        """Delete the pod by force, as people do, or as the pod garbage collector does whose node is gone.
-
-        The collector says that the pod has failed. After people the operator waits a minute for a word of a kubelet.
-        """
-        if not self.by_force:
-            gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
-            self.stage.set_status(pod, {"phase": "Failed", "conditions": [gone]})
+        """Delete the pod, as the pod garbage collector does whose node is gone: it says that the pod has failed."""
+        gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+        self.stage.set_status(pod, {"phase": "Failed", "conditions": [gone]})
         path = f"/api/v1/namespaces/{self.stage.namespace}/pods/{pod['metadata']['name']}"
         self.stage.client.request("DELETE", path, query={"gracePeriodSeconds": "0"})
 
@@ -235,19 +230,19 @@ class History:
 def told(
     control_plane: Any, s3: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[list[Story], History]]:
-    """Play all stories beside each other, those first whose attempt 2 is long in coming."""
+    """Play all stories beside each other."""
     folder = tmp_path_factory.mktemp("zombies")
     moments = random.Random(20261127)
     with operating(control_plane, folder, "zombies") as stage, PlayedNode(stage.client, "zombies") as node:
         stage.start({"LONGTASK_OPERATOR_PROGRESS_WRITES_PER_SECOND": "1000"})
         history = History(control_plane, stage.namespace, folder / "history.json")
         stories = [
-            Story(stage, node, s3, folder / f"z{n}", f"zombie-{n}", n % 4 == 0, n % 3 == 0, moments.uniform(0, 0.5))
+            Story(stage, node, s3, folder / f"z{n}", f"zombie-{n}", n % 4 == 0, moments.uniform(0, 0.5))
             for n in range(ZOMBIES)
         ]
         try:
             with ThreadPoolExecutor(ZOMBIES) as pool:
-                list(pool.map(Story.play, sorted(stories, key=lambda story: not story.by_force)))
+                list(pool.map(Story.play, stories))
             yield stories, history
         finally:
             for story in stories:
@@ -284,10 +279,7 @@ def test_every_task_went_on_from_what_stood(told: tuple[list[Story], History]) -
     stories, history = told
     for story in stories:
         status = history.statuses[story.name][-1]
-        assert [one["cause"] for one in status["attempts"]] == [
-            "Lost" if story.by_force else "Disruption",
-            "Completed",
-        ]
+        assert [one["cause"] for one in status["attempts"]] == ["Disruption", "Completed"]
         assert status["phase"] == "Succeeded"
         assert f"/{story.uid}/1/" in status["attempts"][1]["resumedFrom"]
         assert status["attempts"][1]["resumedFrom"].removeprefix(story.s3.uri()) not in story.saved_late
