@@ -41,6 +41,25 @@ class ConfirmGone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmUnbegun:
+    """Ask the API server whether really neither Job nor pod of the attempt is there; else nothing else may be done.
+
+    The answer to the creation of the Job may have been lost, and the news of it may be under way.
+    """
+
+    namespace: str
+    task_name: str
+    task_uid: str
+    attempt: int
+
+    @classmethod
+    def of(cls, task: LongTask, attempt: int) -> ConfirmUnbegun:
+        """Return the question about *task*'s attempt of that number."""
+        meta = task.metadata
+        return cls(namespace=meta.namespace, task_name=meta.name, task_uid=meta.uid, attempt=attempt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmPod:
     """Ask the API server whether the pod still is as it was seen; if not, nothing else may be done.
 
@@ -162,6 +181,7 @@ class DeleteTask:
 Action = (
     AskWhyNoPod
     | ConfirmGone
+    | ConfirmUnbegun
     | ConfirmPod
     | ConfirmSuspended
     | ConfirmEvicted

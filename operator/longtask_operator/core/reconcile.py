@@ -22,10 +22,11 @@ from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import CurrentAttempt, Observed, current_attempt
 from longtask_operator.core.decision import (
     Action,
-    ConfirmGone,
+    ConfirmUnbegun,
     Decision,
     DeleteTask,
     Notice,
+    ReleaseEntry,
     earliest,
 )
 from longtask_operator.core.duplicates import LOOK_AGAIN, Yields, ended_apart, judge, named, take_over
@@ -38,7 +39,7 @@ from longtask_operator.core.observe import PodView
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.queueing import Candidate, moved_noticeably
 from longtask_operator.core.redrive import begin_run
-from longtask_operator.core.refusals import wait_refused
+from longtask_operator.core.refusals import is_held_back, wait_refused
 from longtask_operator.core.release import leftovers_of, release_children
 from longtask_operator.core.retention import expires_at, is_tracked
 from longtask_operator.core.sizing import Size
@@ -67,11 +68,22 @@ def reconcile(seen: Observed, policy: Policy) -> Decision:
     if attempt.is_open and not is_true(status, ConditionType.FINISHED):
         decision = steer(seen, attempt, status, policy)
     if decision is None:
-        decision = _next_step(seen, attempt, status, policy)
+        decision = _made_sure(seen, attempt, _next_step(seen, attempt, status, policy))
     else:
         older = leftovers_of(seen, spared=attempt.number)
         decision = replace(decision, then=(*older, *decision.then))
     return _warned(seen, attempt, replace(decision, notices=(*notices, *decision.notices)))
+
+
+def _made_sure(seen: Observed, attempt: CurrentAttempt, decision: Decision) -> Decision:
+    """Return *decision*; what takes entry or number from an open *attempt* that began nothing asks whether it did."""
+    entry, status, candidate = attempt.entry, decision.status, decision.candidate
+    if entry is None or not attempt.is_open or is_held_back(seen):  # of what was refused it is known
+        return decision
+    taken = bool(status and status.attempt == attempt.number) or any(isinstance(a, ReleaseEntry) for a in decision.then)
+    if not taken and (candidate is None or candidate.entry.generation == entry.generation):
+        return decision
+    return replace(decision, first=(ConfirmUnbegun.of(seen.task, attempt.number), *decision.first))
 
 
 def _warned(seen: Observed, attempt: CurrentAttempt, decision: Decision) -> Decision:
@@ -174,8 +186,7 @@ def _give_up(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, wa
     """Give up an attempt that was admitted and has begun nothing; its number is never used again."""
     given_up = status.model_copy(update={"attempt": attempt.number})
     decision = _waits(seen, given_up, waiting, QueueReason.BEHIND_OTHERS, why)
-    evicted = (confirm_evicted(seen, attempt),) if seen.evicted else ()
-    return replace(decision, first=(*evicted, ConfirmGone.of(seen.task, attempt.number)))
+    return replace(decision, first=(confirm_evicted(seen, attempt),) if seen.evicted else ())
 
 
 def _yield(

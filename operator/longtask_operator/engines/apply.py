@@ -34,6 +34,7 @@ from longtask_operator.core.decision import (
     ConfirmGone,
     ConfirmPod,
     ConfirmSuspended,
+    ConfirmUnbegun,
     CreateJob,
     DeleteTask,
     ForceDeletePod,
@@ -137,7 +138,7 @@ class Applier:
         match action:
             case AskWhyNoPod():
                 await self._ask_why_no_pod(action)
-            case ConfirmGone() | ConfirmPod() | ConfirmSuspended() | ConfirmEvicted():
+            case ConfirmGone() | ConfirmUnbegun() | ConfirmPod() | ConfirmSuspended() | ConfirmEvicted():
                 await self._confirm(action)
             case CreateJob() if seen:
                 await self._create_job(action, seen)
@@ -193,11 +194,15 @@ class Applier:
             await self._confirm_pod(ConfirmPod(pod=action.pod))
         await self._delete("v1", "pods", action.pod, grace=0 if force else None)
 
-    async def _confirm(self, action: ConfirmGone | ConfirmPod | ConfirmSuspended | ConfirmEvicted) -> None:
+    async def _confirm(
+        self, action: ConfirmGone | ConfirmUnbegun | ConfirmPod | ConfirmSuspended | ConfirmEvicted
+    ) -> None:
         """Raise Conflict if what is to be confirmed is not so."""
         match action:
             case ConfirmGone():
                 await self._confirm_gone(action)
+            case ConfirmUnbegun():
+                await self._confirm_unbegun(action)
             case ConfirmPod():
                 await self._confirm_pod(action)
             case ConfirmSuspended():
@@ -220,6 +225,20 @@ class Applier:
         found = await self.pods_now(action.namespace, action.task_uid, action.attempt)
         if found:
             raise Conflict(409, "Conflict", f"pod {found[0].name} of the attempt is there after all")
+
+    async def _confirm_unbegun(self, action: ConfirmUnbegun) -> None:
+        """Raise Conflict if the attempt's own Job, or a pod of it, is there after all; the cache knows it then."""
+        name = job_name(action.task_name, action.task_uid, action.attempt)
+        try:
+            found = await self.context.kube.get(resource_path("batch/v1", "jobs", action.namespace, name))
+        except NotFound:
+            found = None
+        view = observe_job(found) if found else None
+        if view and view.owner_uid == view.task_uid == action.task_uid:
+            self.context.caches.jobs.put(view)
+            raise Conflict(409, "Conflict", f"Job {name} is there after all")
+        gone = ConfirmGone(namespace=action.namespace, task_uid=action.task_uid, attempt=action.attempt)
+        await self._confirm_gone(gone)
 
     async def _ask_why_no_pod(self, action: AskWhyNoPod) -> None:
         """Raise RefusedError with the API server's own sentence, if the Job's controller was refused a pod."""

@@ -13,7 +13,7 @@ from longtask_operator.adapters.errors import KindMissing, NotFound
 from longtask_operator.adapters.kube import resource_path
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
 from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
-from longtask_operator.core.decision import ConfirmGone, ReleaseEntry
+from longtask_operator.core.decision import ConfirmUnbegun, ReleaseEntry
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.release import release_children
 from longtask_operator.engines.admission_loop import AdmissionLoop
@@ -55,12 +55,13 @@ class Departures:
         """Release the entry of a task that cannot be read, if nothing of its attempt has begun.
 
         Raises:
-            Conflict: if a pod of it is there after all. ApiError otherwise.
+            Conflict: if a Job or a pod of it is there after all. ApiError otherwise.
         """
         caches, uid, entry = self._context.caches, record.uid, self._ledgers.entry(record.uid)
         children: list[JobView | PodView] = [*caches.jobs.group(record.key), *caches.pods.group(record.key)]
         if entry and all(child.task_uid != uid for child in children):
-            confirm = ConfirmGone(namespace=record.namespace, task_uid=uid, attempt=entry.attempt)
+            where = {"namespace": record.namespace, "task_name": record.name}
+            confirm = ConfirmUnbegun(**where, task_uid=uid, attempt=entry.attempt)
             release = ReleaseEntry(uid=uid, attempt=entry.attempt, tenant=record.tenant)
             await self._applier.act((confirm, release), None)
 

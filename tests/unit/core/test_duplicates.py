@@ -190,7 +190,7 @@ class TestReconcile:
 
     def test_an_entry_that_started_nothing_is_given_back(self) -> None:
         decision = reconcile(seen(rivals=self.rivals, entry=an_entry()), POLICY)
-        assert decision.first == ()
+        assert [type(action).__name__ for action in decision.first] == ["ConfirmUnbegun"]
         assert [type(action).__name__ for action in decision.then] == ["ReleaseEntry"]
 
     def test_a_conflict_is_stalled_and_not_terminal(self) -> None:

@@ -65,7 +65,8 @@ class TestHandingOver:
 
     def test_a_switch_turned_off_between_entry_and_job_gives_the_entry_back(self) -> None:
         decision = decide(policy=POLICY)
-        assert [type(action).__name__ for action in (*decision.first, *decision.then)] == ["ReleaseEntry"]
+        actions = [type(action).__name__ for action in (*decision.first, *decision.then)]
+        assert actions == ["ConfirmUnbegun", "ReleaseEntry"]
 
     def test_an_entry_of_another_kind_is_admitted_anew(self) -> None:
         candidate = decide(entry=an_entry()).candidate

@@ -181,7 +181,11 @@ class TestInadmissible:
 class TestWaiting:
     def test_a_suspended_task_waits_and_gives_back_what_it_holds(self) -> None:
         decision = decide({"suspend": True}, entry=an_entry())
-        assert (written(decision).phase, words(decision), decision.candidate) == ("Suspended", "ReleaseEntry", None)
+        assert (written(decision).phase, words(decision), decision.candidate) == (
+            "Suspended",
+            "ConfirmUnbegun ReleaseEntry",
+            None,
+        )
 
     def test_a_backoff_is_waited_for(self) -> None:
         decision = decide(None, BACKOFF)
@@ -223,7 +227,7 @@ class TestWaiting:
 
     def test_an_entry_that_started_nothing_is_not_released_while_it_is_admitted_anew(self) -> None:
         decision = decide(None, BACKOFF, now=at(30), pods=(an_ended_pod(1),), entry=an_entry(attempt=2, generation=0))
-        assert words(decision) == "ReleasePod"
+        assert words(decision) == "ConfirmUnbegun ReleasePod"
         assert decision.candidate is not None
         assert decision.candidate.entry == an_entry(attempt=2)
 
@@ -231,7 +235,7 @@ class TestWaiting:
         """Its task would take what nobody has admitted; a number that may have begun is never used again."""
         large = {"resources": {"cpu": "1", "memory": "2Gi"}}
         decision = decide(large, entry=an_entry(generation=0))
-        assert (written(decision).attempt, words(decision)) == (1, "ConfirmGone ReleaseEntry")
+        assert (written(decision).attempt, words(decision)) == (1, "ConfirmUnbegun ReleaseEntry")
         assert decision.candidate is None
         same = decide(large, entry=replace(an_entry(), size=Size(cpu=1000, memory=2 * 1024**3), generation=0))
         assert same.candidate is not None
@@ -256,7 +260,7 @@ class TestEndingWithoutAnAttempt:
     @pytest.mark.parametrize("spec", [{"cancel": True}, {"deadlineSeconds": 10}])
     def test_the_number_of_an_attempt_that_may_still_appear_is_spent(self, spec: dict[str, Any]) -> None:
         decision = decide(spec, entry=an_entry())
-        assert (written(decision).attempt, words(decision)) == (1, "ReleaseEntry")
+        assert (written(decision).attempt, words(decision)) == (1, "ConfirmUnbegun ReleaseEntry")
 
     def test_the_deadline_of_a_backoff(self) -> None:
         assert written(decide({"deadlineSeconds": 9}, BACKOFF)).reason == "Deadline"

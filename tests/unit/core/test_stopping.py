@@ -14,8 +14,8 @@ from longtask_operator.api.status import LongTaskStatus, Progress
 from longtask_operator.core.checkpoints import Offer
 from longtask_operator.core.decision import (
     ConfirmEvicted,
-    ConfirmGone,
     ConfirmPod,
+    ConfirmUnbegun,
     Decision,
     ReleaseEntry,
     StopJob,
@@ -155,7 +155,7 @@ class TestGivingWay:
         decision = decide({}, BEGUN, evicted=self.WHY)
         status = written(decision)
         assert (status.attempt, status.attempts, status.phase) == (1, None, "Queued")
-        assert decision.first == (self.CONFIRM, ConfirmGone(namespace="team-a", task_uid=UID, attempt=1))
+        assert decision.first == (ConfirmUnbegun.of(a_longtask(), 1), self.CONFIRM)
         assert decision.then == (ReleaseEntry(uid=UID, attempt=1, tenant="team-a"),)
         after = decide({}, status, evicted=self.WHY)
         assert after.candidate is not None

@@ -34,16 +34,18 @@ CREATE_JOB = "POST /apis/batch/v1/namespaces/team-a/jobs"
 
 
 def cancel_while_the_job_is_in_doubt(story: Story) -> None:
-    """Lose the answer to the creation of a Job, cancel, and let the end be recorded before the Job is seen."""
+    """Lose the connection of the creation of a Job, cancel, and let the end be recorded before the Job is made."""
     story.begin({})
-    create = wait_for(story, CREATE_JOB)
+    number = wait_for(story, CREATE_JOB)
+    create = story.requests()[number]
     story.edit(0, {"cancel": True})
     story.deliver("longtasks")
-    story.execute(create, "lost")
+    create.lose()
     story.loop.settle()
     story.pass_time()
     story.execute(wait_for(story, "/status"))
     assert story.tasks()[0]["status"]["phase"] == "Cancelled"
+    create.execute(story.api)
     assert len(story.operators[0].inbox["jobs"]) == 1
 
 

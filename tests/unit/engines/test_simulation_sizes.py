@@ -13,6 +13,9 @@ TestSizeStory = SizeStory.TestCase
 TestSizeStory.settings = story_settings(40)
 
 
+CREATE_JOB = "POST /apis/batch/v1"
+
+
 def being_admitted(state: SizeStory, size: str) -> Pending:
     """Let a task come and its entry be written; return the write, which nobody has heard of yet."""
     state.world.apply("a", resources=SIZES[size], **QUICK)
@@ -51,6 +54,35 @@ def test_an_entry_that_is_too_small_by_now_is_given_up_with_its_number(how: str)
         hear_of(state, write, how)
         state.advance(30, "success")
         assert [(one["number"], one["cpu"]) for one in status(state)["attempts"]] == [(2, "1")]
+
+    tell_sizes(story)
+
+
+@pytest.mark.parametrize("before", ["small", "as large as the quota"])
+def test_a_job_whose_answer_was_lost_is_known_of_before_its_entry_changes(before: str) -> None:
+    """It is there, and the news of it under way, when another size is asked for."""
+
+    def story(state: SizeStory) -> None:
+        state.world.apply("a", resources=SIZES[before], **QUICK)
+        while not (jobs := [one for one in state.requests() if str(one.request).startswith(CREATE_JOB)]):
+            state.loop.settle()
+            state.answer_all() or state.pass_time()
+        jobs[0].execute(state.api)
+        jobs[0].lose()
+        state.resize(0, "small" if before != "small" else "as large as the quota")
+        for _ in range(30):  # the news of Jobs come last
+            state.loop.settle()
+            for request in state.requests():
+                request.execute(state.api)
+                request.deliver()
+            state.loop.settle()
+            if not state.requests():
+                break
+        for _ in range(20):
+            state.settle()
+            state.nobody_has_more_than_the_quota()
+            state.natural_move("success") or state.pass_time()
+        assert [(one["number"], one["cpu"]) for one in status(state)["attempts"]] == [(1, SIZES[before]["cpu"])]
 
     tell_sizes(story)
 
