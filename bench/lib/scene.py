@@ -58,6 +58,9 @@ class Operator:
             **_image_environment(),
             "KUBECONFIG": str(self.kubeconfig),
             "PYTHONPATH": str(ROOT / "operator"),
+            # Compiled like its image, whatever the shell says: that takes a second at each start.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(ROOT / "build" / "pycache"),
             "LONGTASK_OPERATOR_IDENTITY": "bench",
             "LONGTASK_OPERATOR_HTTP_PORT": str(self.port),
             "LONGTASK_OPERATOR_REPORT_PORT": str(_free_port()),
