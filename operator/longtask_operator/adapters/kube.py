@@ -166,14 +166,23 @@ class Kube:
     async def list_pages(
         self, path: str, params: Mapping[str, str] | None = None, *, limit: int = 500
     ) -> AsyncIterator[Json]:
-        """Yield the pages of a consistent list, each with `items` and `metadata.resourceVersion`. Raises ApiError."""
+        """Yield the pages of a consistent list, each with `items` and `metadata.resourceVersion`. Raises ApiError.
+
+        The next page is asked for while the caller works on one, if that lets others run meanwhile.
+        """
         query = {**(params or {}), "limit": str(limit)}
-        while True:
-            page = await self._request("GET", path, params=query)
-            yield page
-            query["continue"] = page.get("metadata", {}).get("continue") or ""
-            if not query["continue"]:
-                return
+        coming = asyncio.create_task(self._request("GET", path, params=query))
+        try:
+            while True:
+                page = await coming
+                token = page.get("metadata", {}).get("continue") or ""
+                if token:
+                    coming = asyncio.create_task(self._request("GET", path, params={**query, "continue": token}))
+                yield page
+                if not token:
+                    return
+        finally:
+            coming.cancel()
 
     async def create(self, path: str, body: Json) -> Json:
         """Return the created object. Raises AlreadyExists, Forbidden, Invalid, Unavailable."""
