@@ -25,6 +25,7 @@ from longtask_operator.engines import apply
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.apply import Applier
 from longtask_operator.engines.claims import Claims
+from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.ledgers import Ledgers
 
 
@@ -152,7 +153,7 @@ def resize_unreserved() -> None:
 
 
 def claims_unwritten() -> None:
-    """Let others give way to a task without a word in the ledger."""
+    """Let others give way to a task without a word in the ledger, and without asking for one."""
 
     def plan(self: Claims, name: str, claims: Any) -> None:
         self._standing[name] = claims
@@ -161,6 +162,11 @@ def claims_unwritten() -> None:
     Claims.plan = plan  # type: ignore[method-assign]
     Claims.text = lambda self, name, before, after: ""  # type: ignore[method-assign]
     Claims.take_in = lambda self, name, text: None  # type: ignore[method-assign]
+
+    async def confirm(self: Evictions, uid: str, attempt: int, tenant: str) -> None:
+        return
+
+    Evictions.confirm = confirm  # type: ignore[method-assign]
 
 
 def deletes_finished() -> None:
