@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -246,17 +246,20 @@ def told(detached: Detached, new_stage: Callable[..., Stage], cluster_s3: S3Serv
         stories = [Story(stage, board, cluster_s3, n, moments.uniform(0, 1)) for n in range(ZOMBIES)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(Story.play, sorted(stories, key=lambda story: not story.by_force)))
-        kept = {story.name for story in stories if story.by_force}
-        assert [violation for violation in stage.audit() if not is_of_zombie(violation, kept)] == []
+        assert [violation for violation in stage.audit() if not is_of_zombie(violation)] == []
         yield Told(stories, stage.all_statuses(s.name for s in stories), words_of_zombies(stage), refused(operator))
     finally:
         board.close()
 
 
-def is_of_zombie(violation: Violation, kept: Collection[str]) -> bool:
-    """Tell whether it says that the zombie of one of *kept* lives: deleted by force, their pods are still there."""
-    text = f"{violation.about} {violation.message}"
-    return violation.rule in ("EarlyRelease", "OneLivePod") and any(f"/{name}-" in text for name in kept)
+def is_of_zombie(violation: Violation) -> bool:
+    """Tell whether it says that attempt 1 lives beside attempt 2: that is what a zombie is, while its pod is shown.
+
+    The pods of those by force are still there. Those that failed by our word may be said to run once more: this
+    kubelet is not away.
+    """
+    rules = ("EarlyRelease", "EndedAlive", "OneLivePod")
+    return violation.rule in rules and bool(re.search(r"\bzombie-\d+-[0-9a-f]{6}-1-", violation.message))
 
 
 def words_of_zombies(stage: Stage) -> dict[str, Json]:
@@ -285,13 +288,14 @@ def test_every_zombie_tried_all_of_it_and_was_told(told: Told) -> None:
     """The exit code says that it also left a result and a checkpoint as its last word, and that it ended by itself."""
     codes = [exit_codes.OK if story.stubborn else exit_codes.SUPERSEDED for story in told.stories]
     assert [story.code for story in told.stories] == codes
-    offers = 0
+    told_to_stop = 0
     for story in told.stories:
-        late = [(uri, code) for uri, code in story.heard() if uri in story.saved_late]
+        late = [code for uri, code in story.heard() if uri in story.saved_late]
         assert late, f"{story.name} offered nothing"
-        assert {code for _, code in late} == {409}, f"{story.name} heard {late}"
-        offers += len(late)
-    assert told.refused >= offers
+        assert 409 in late, f"{story.name} heard {late}"
+        assert 200 not in late, f"{story.name} heard {late}"
+        told_to_stop += late.count(409)
+    assert told.refused >= told_to_stop
 
 
 def test_what_a_kubelet_says_of_a_zombie_counts_for_nothing(told: Told) -> None:
@@ -307,8 +311,10 @@ def test_what_a_kubelet_says_of_a_zombie_counts_for_nothing(told: Told) -> None:
 def test_every_task_went_on_from_what_stood(told: Told) -> None:
     for story in told.stories:
         status = told.statuses[story.name][-1]
-        causes = ["Lost" if story.by_force else "Disruption", "Completed"]
-        assert [one["cause"] for one in status["attempts"]] == causes
+        first, second = (one["cause"] for one in status["attempts"])
+        # The kubelet, which is not away, may contradict so soon that nobody hears the collector's word.
+        assert first in (("Lost",) if story.by_force else ("Disruption", "Lost"))
+        assert second == "Completed"
         assert status["phase"] == "Succeeded"
         resumed = status["attempts"][1]["resumedFrom"]
         assert resumed in story.before, "what stood before it was let go on"
