@@ -69,6 +69,13 @@ def cancel_running(stage: Stage) -> Json:
     return stage.tasks.until_finished("cancel-running")
 
 
+def cancel_stubborn(stage: Stage) -> Json:
+    stage.tasks.create("cancel-stubborn", "trap '' TERM; while true; do sleep 0.2; done")
+    stage.tasks.until_phase("cancel-stubborn", "Running")
+    stage.tasks.change("cancel-stubborn", cancel=True)
+    return stage.tasks.until_finished("cancel-stubborn")
+
+
 def cancel_waiting(stage: Stage) -> Json:
     stage.tasks.create("cancel-waiting", "exit 0", suspend=True)
     stage.tasks.until_phase("cancel-waiting", "Suspended")
@@ -136,6 +143,7 @@ SCENARIOS = (
     permanent,
     out_of_memory,
     cancel_running,
+    cancel_stubborn,
     cancel_waiting,
     suspend,
     redrive,
@@ -275,6 +283,12 @@ def test_a_running_task_is_cancelled(play: Played, stage: Stage) -> None:
     await_("no pod of a cancelled task", lambda: all_over(stage.tasks.pods("cancel-running")), 30)
 
 
+def test_who_ignores_sigterm_is_killed_after_the_grace_period(play: Played) -> None:
+    status = play.of(cancel_stubborn)
+    (attempt,) = status["attempts"]
+    assert (status["phase"], attempt["cause"], attempt["exitCode"]) == ("Cancelled", "Cancelled", 128 + 9)
+
+
 def test_a_waiting_task_is_cancelled_without_an_attempt(play: Played, stage: Stage) -> None:
     status = play.of(cancel_waiting)
     assert (status["phase"], status.get("attempts") or []) == ("Cancelled", [])
@@ -372,6 +386,7 @@ def test_the_auditor_agrees_with_every_status(play: Played, stage: Stage) -> Non
             "recovers": Expected(phase="Succeeded", causes=twice),
             "permanent": Expected(phase="Failed", causes=("Permanent",)),
             "cancel-running": Expected(phase="Cancelled", causes=("Cancelled",)),
+            "cancel-stubborn": Expected(phase="Cancelled", causes=("Cancelled",)),
             "cancel-waiting": Expected(phase="Cancelled", causes=()),
             "suspend": Expected(phase="Succeeded", causes=("Suspended", "Completed")),
             "redrive": Expected(phase="Succeeded", causes=twice),
