@@ -12,14 +12,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from longtask_operator.adapters.kube import Credentials, Kube
 
-#: Called in Kopf's thread with the type (ADDED, MODIFIED, DELETED or None for listed) and the object.
-OnEvent = Callable[[str | None, dict[str, Any]], None]
+if TYPE_CHECKING:
+    from longtask_operator.handlers.tenantquotas import OnEvent
+
 _RESTART_SECONDS = 2.0
 #: Kopf running so long without an end is well; failing for so long is not.
 _TROUBLE_SECONDS = 30.0

@@ -16,7 +16,9 @@ import kopf
 
 from longtask_operator.adapters.kube import Credentials, Kube
 from longtask_operator.api.names import GROUP, TENANTQUOTA_PLURAL, VERSION
-from longtask_operator.handlers.kopf_thread import OnEvent
+
+#: Called in Kopf's thread with the type (ADDED, MODIFIED, DELETED or None for listed) and the object.
+OnEvent = Callable[[str | None, dict[str, Any]], None]
 
 
 class NoDiff(kopf.DiffBaseStorage):
