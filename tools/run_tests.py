@@ -12,6 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 _UNIT = ["tests/unit", "tests/arch"]
+#: Their other tests need a cluster and say so by a mark.
+_PROCESSES = ["tests/integration", "tests/e2e", "tests/faults"]
 _MODELS = [f"tests/unit/core/test_{name}.py" for name in ("admission", "cohort_admission", "preemption")]
 _NO_CLUSTER = "not integration and not e2e"
 
@@ -27,12 +29,17 @@ PARTS: dict[str, list[tuple[str, list[str]]]] = {
     "lint": LINT,
     "unit": [("unit tests", ["-m", _NO_CLUSTER, *_UNIT])],
     "contract": [("contract and chart tests", ["-m", _NO_CLUSTER, "tests/contract", "tests/chart"])],
-    "integration": [("integration tests", ["-m", "integration", "tests"])],
+    "integration": [
+        ("tests with processes", ["-m", _NO_CLUSTER, *_PROCESSES]),
+        ("integration tests", ["-m", "integration", "tests"]),
+    ],
     "e2e": [("end-to-end tests", ["-m", "e2e", "tests"])],
 }
 PARTS["stories"] = [("stories", ["-m", _NO_CLUSTER, *_MODELS, "-k", "keeps_its_promises"])]
-PARTS["all"] = [step for part in ("lint", "unit", "contract") for step in PARTS[part]] + [
-    ("tests on real clusters", ["-m", "integration or e2e", "tests"])
+PARTS["all"] = [
+    *(step for part in ("lint", "unit", "contract") for step in PARTS[part]),
+    PARTS["integration"][0],
+    ("tests on real clusters", ["-m", "integration or e2e", "tests"]),
 ]
 
 
@@ -59,7 +66,8 @@ def main() -> int:
 
 def _environment() -> dict[str, str]:
     path = os.pathsep.join(str(ROOT / part) for part in ("operator", "worker-image", "."))
-    return {**os.environ, "PYTHONPATH": path}
+    programs = os.pathsep.join((str(BIN), os.environ.get("PATH", os.defpath)))  # uv is one of them
+    return {**os.environ, "PYTHONPATH": path, "PATH": programs}
 
 
 if __name__ == "__main__":

@@ -45,7 +45,16 @@ def wait_for_line(process: subprocess.Popen[str], line: str) -> None:
     ],
 )
 def test_exit_code_and_outcome(log: Path, code: str, exit_code: int, expected: dict[str, Any]) -> None:
-    assert run_worker(log, code) == (exit_code, expected)
+    ended, outcome = run_worker(log, code)
+    outcome.pop("logTail", None)
+    assert (ended, outcome) == (exit_code, expected)
+
+
+@pytest.mark.parametrize("error", ["ZeroDivisionError('no')", "PermanentError('no')"])
+def test_what_was_raised_is_the_end_of_the_log(log: Path, error: str) -> None:
+    _, outcome = run_worker(log, f"def main(task): raise {error}")
+    assert outcome["logTail"].startswith("Traceback")
+    assert outcome["logTail"].endswith(f"{error.split('(')[0]}: no\n")
 
 
 @pytest.mark.parametrize("character", ["x", "é", "日", "😀"])
