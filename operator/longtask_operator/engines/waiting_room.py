@@ -18,7 +18,7 @@ from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.queueing import Candidate, TenantQueue, moved_noticeably
 from longtask_operator.core.why_waiting import HeldBack
 
-#: Time between two looks at the places of those who wait, and how many are told of a new place each time.
+#: Time between two looks at the places of those who wait, and how many of all tenants are told of it each time.
 REFRESH_SECONDS, REFRESH_WRITES = 60.0, 300
 #: Time between two rankings of a queue, and how many times what the last one took at least.
 _RANK_SECONDS, _RANK_SHARE = 1.0, 50
@@ -160,8 +160,11 @@ class WaitingRoom:
         waiting = self._by_tenant[tenant]
         if len(waiting.queue) and not waiting.moved:
             waiting.moved = True
-            if self._refresh_timer is None:
-                self._refresh_timer = asyncio.get_running_loop().call_later(REFRESH_SECONDS, self._refresh)
+            self._refresh_later()
+
+    def _refresh_later(self) -> None:
+        if self._refresh_timer is None:
+            self._refresh_timer = asyncio.get_running_loop().call_later(REFRESH_SECONDS, self._refresh)
 
     def _rank(self, waiting: Waiting) -> None:
         """Compute all places, but not in every cycle: in between a newcomer counts as the last."""
@@ -188,18 +191,26 @@ class WaitingRoom:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _look_again(self) -> Iterator[None]:
-        """Tell those whose reason or noticeably whose place has changed, the first in the queues first."""
+        """Tell those whose reason or noticeably whose place has changed, the first in the queues first.
+
+        The budget is that of all tenants. Whom it does not reach is looked at a minute later, before those it did.
+        """
+        budget = REFRESH_WRITES
         for tenant, waiting in list(self._by_tenant.items()):
             if not waiting.moved:
                 continue
+            if budget == 0:
+                self._refresh_later()
+                return
+            self._by_tenant[tenant] = self._by_tenant.pop(tenant)  # the last in the next turn
             waiting.moved, waiting.rank_after, explain = False, -1e9, self._explainer(tenant)
             self._rank(waiting)
-            budget = REFRESH_WRITES
             for number, (uid, position) in enumerate(list(waiting.positions.items()), start=1):
                 if number % _AT_A_TIME == 0:
                     explain = self._explainer(tenant)  # meanwhile things may have changed
                 candidate = waiting.queue.get(uid)
                 if budget == 0:
+                    self.moved(tenant)
                     break
                 if candidate and self._changed(waiting, candidate, position, explain):
                     budget -= 1

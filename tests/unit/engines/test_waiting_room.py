@@ -17,7 +17,7 @@ from longtask_operator.engines.waiting_room import REFRESH_SECONDS, REFRESH_WRIT
 from tests.builders import SMALLEST, START
 from tests.support.sim_operator import METRICS, VirtualLoop
 
-TENANT = "team-a"
+TENANT, OTHER = "team-a", "team-b"
 
 
 class Bench:
@@ -36,14 +36,14 @@ class Bench:
         self.told.clear()
         self.looks.clear()
 
-    def candidate(self, number: int) -> Candidate:
+    def candidate(self, number: int, tenant: str = TENANT) -> Candidate:
         entry = LedgerEntry(uid=f"u{number:05d}", attempt=1, generation=1, size=SMALLEST)
         queued_at = START + timedelta(seconds=number)
-        return Candidate(key=f"ns/u{number:05d}", tenant=TENANT, priority=0, queued_at=queued_at, entry=entry)
+        return Candidate(key=f"ns/u{number:05d}", tenant=tenant, priority=0, queued_at=queued_at, entry=entry)
 
     def explain(self, candidate: Candidate) -> HeldBack:
         self.looks[self.turn] += 1
-        position = self.room.of(TENANT).position(candidate.entry.uid)
+        position = self.room.of(candidate.tenant).position(candidate.entry.uid)
         if uid := self.during.get(self.looks.total()):
             self.room.leave(uid)
             self.loop.elapsed += self.each_takes
@@ -61,6 +61,13 @@ class Bench:
         self.loop.elapsed += REFRESH_SECONDS
         self.loop.call_soon(count)
         self.loop.settle()
+
+    def tell_others(self, count: int) -> None:
+        """Let *count* tasks of another tenant wait that were told so."""
+        for number in range(2_000, 2_000 + count):
+            self.room.enter(self.candidate(number, OTHER))
+        self.room.tell(OTHER)
+        self.told.clear()
 
     def close(self) -> None:
         _set_running_loop(None)
@@ -89,6 +96,33 @@ def test_who_noticeably_moved_is_told_the_first_ones_first(bench: Bench) -> None
         bench.room.leave(f"u{number:05d}")
     bench.refresh()
     assert bench.told == [f"ns/u{number:05d}" for number in range(500, 500 + REFRESH_WRITES)]
+
+
+def test_the_rest_is_told_a_minute_later_and_then_nobody(bench: Bench) -> None:
+    for number in range(500):
+        bench.room.leave(f"u{number:05d}")
+    bench.refresh()
+    bench.refresh()
+    assert bench.told == [f"ns/u{number:05d}" for number in range(500, 1_000)]
+    looks = bench.looks.total()
+    bench.refresh()
+    assert bench.looks.total() == looks
+    assert len(bench.told) == 500
+
+
+def test_all_tenants_share_what_may_be_told_in_a_minute_and_take_turns(bench: Bench) -> None:
+    bench.tell_others(200)
+    for number in [*range(500), *range(2_000, 2_100)]:
+        bench.room.leave(f"u{number:05d}")
+    bench.refresh()
+    mine = [f"ns/u{number:05d}" for number in range(500, 1_000)]
+    theirs = [f"ns/u{number:05d}" for number in range(2_100, 2_200)]
+    assert bench.told == mine[:REFRESH_WRITES]
+    bench.refresh()
+    assert bench.told[REFRESH_WRITES:] == theirs + mine[REFRESH_WRITES:]
+    looks = bench.looks.total()
+    bench.refresh()
+    assert bench.looks.total() == looks
 
 
 def test_who_leaves_meanwhile_is_passed_over(bench: Bench) -> None:
