@@ -242,6 +242,19 @@ def a_ledger_that_cannot_be_read_holds_back_its_tenant_alone(ground: Stage) -> N
     other.until(Admitted=1)
 
 
+def a_quota_that_cannot_be_read_says_so_and_holds_its_tenant(ground: Stage) -> None:
+    tenant = Tenant.open(ground, "garbled", cpu={"nominal": "lots"})
+    tenant.submit("a")
+    why = "TenantQuota garbled cannot be read: 'lots' is not a quantity"
+    assert tenant.until_waits("a", "TenantStopped")["message"].startswith(why)
+    is_ready = lambda: condition(tenant.quota(), "Ready").get("status")  # noqa: E731
+    await_(lambda: f"a quota that is not ready, not {tenant.quota()}", lambda: is_ready() == "False", 30)
+    assert condition(tenant.quota(), "Ready")["message"].startswith(why)
+    tenant.change_quota(cpu={"nominal": "4"})
+    tenant.until(Admitted=1)
+    await_(lambda: f"a quota that is ready, not {tenant.quota()}", lambda: is_ready() == "True", 30)
+
+
 def what_does_not_parse_waits_as_invalid_until_it_is_corrected(ground: Stage) -> None:
     """No policy guards this API server, as none guards an object older than its rule."""
     tenant = Tenant.open(ground, "invalid")
@@ -314,6 +327,7 @@ STORIES: list[Story] = [
     a_spent_budget_of_memory_holds_back_until_it_is_raised,
     a_budget_that_only_warns_holds_nothing_back,
     a_ledger_that_cannot_be_read_holds_back_its_tenant_alone,
+    a_quota_that_cannot_be_read_says_so_and_holds_its_tenant,
     what_does_not_parse_waits_as_invalid_until_it_is_corrected,
     suspended_it_waits_without_a_place_in_the_quota,
     while_another_pod_of_it_lives_no_attempt_follows,

@@ -62,6 +62,7 @@ class Limits:
     max_priority: int | None = None
     on_hold: bool = False  #: nothing starts
     draining: bool = False  #: what runs gives way
+    unreadable: str = ""  #: why its TenantQuota cannot be read and what to do, in a sentence
     spent: str = ""  #: which budget lets nothing start, in a sentence
     cohort: str = ""  #: whose members share one ledger; empty for a lone tenant
     weight: int = 1

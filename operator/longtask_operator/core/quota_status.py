@@ -9,7 +9,7 @@ from typing import Any
 
 from longtask_operator.api.identity import NOT_ENFORCED, CreatedBy
 from longtask_operator.api.quantity import format_cpu, format_memory
-from longtask_operator.api.reasons import QuotaConditionType
+from longtask_operator.api.reasons import QueueReason, QuotaConditionType, Reason
 from longtask_operator.api.times import format_time
 from longtask_operator.core.budgets import BudgetUse
 from longtask_operator.core.quota import UNLIMITED, Amounts, Limits
@@ -83,26 +83,28 @@ def _budget_status(before: Mapping[str, Any], use: BudgetUse) -> dict[str, Any]:
 
 
 def _conditions(before: Mapping[str, Any], generation: int, use: TenantUse, now: datetime) -> list[dict[str, Any]]:
-    found = [_true(T.READY, "Accepted", "the quota is enforced", before, generation, now)]
+    found = [_ready(use.limits)]
     why = NOT_ENFORCED.get(use.created_by) if use.limits.per_user is not None else None
     if why:
-        reason = f"CreatedBy{use.created_by}"
         message = f"spec.perUser does not hold for everybody: {why}"
-        found.append(_true(T.PER_USER_NOT_ENFORCED, reason, message, before, generation, now))
-    return found
+        found.append(_condition(T.PER_USER_NOT_ENFORCED, "True", f"CreatedBy{use.created_by}", message))
+    return [
+        {**one, "observedGeneration": generation, "lastTransitionTime": _since(before, one) or format_time(now)}
+        for one in found
+    ]
 
 
-def _true(
-    kind: QuotaConditionType, reason: str, message: str, before: Mapping[str, Any], generation: int, now: datetime
-) -> dict[str, Any]:
-    """Return a condition that is True, since it was if it was before."""
-    known: Mapping[str, Any] = next((c for c in before.get("conditions") or [] if c.get("type") == kind), {})
-    stays = known.get("status") == "True"
-    return {
-        "type": str(kind),
-        "status": "True",
-        "reason": reason,
-        "message": message,
-        "observedGeneration": generation,
-        "lastTransitionTime": known.get("lastTransitionTime") if stays else format_time(now),
-    }
+def _ready(limits: Limits) -> dict[str, Any]:
+    if limits.unreadable:
+        return _condition(T.READY, "False", QueueReason.INVALID, limits.unreadable)
+    return _condition(T.READY, "True", Reason.ACCEPTED, "the quota is enforced")
+
+
+def _condition(kind: QuotaConditionType, status: str, reason: str, message: str) -> dict[str, Any]:
+    return {"type": str(kind), "status": status, "reason": str(reason), "message": message}
+
+
+def _since(before: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return since when the condition *found* has the status that it has, or an empty string if it has not yet."""
+    known: Mapping[str, Any] = next((c for c in before.get("conditions") or [] if c.get("type") == found["type"]), {})
+    return known.get("lastTransitionTime") or "" if known.get("status") == found["status"] else ""

@@ -138,6 +138,8 @@ def _of_what_is_used(candidate: Candidate, snapshot: Snapshot, scene: Scene, pos
 def _of_a_stop(limits: Limits) -> HeldBack | None:
     if not limits.on_hold:
         return None
+    if limits.unreadable:
+        return HeldBack(reason=QueueReason.TENANT_STOPPED, message=limits.unreadable)
     policy = "HoldAndDrain" if limits.draining else "Hold"
     message = f"{limits.origin} says stopPolicy {policy}: nothing starts until it is None again"
     return HeldBack(reason=QueueReason.TENANT_STOPPED, message=message)

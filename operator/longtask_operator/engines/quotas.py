@@ -103,4 +103,6 @@ def _readable(view: QuotaView) -> tuple[Limits, tuple[Budget, ...]]:
         return limits_of(view.name, spec), budgets_of(spec)
     except (SpecError, ValueError) as error:
         log.error("a TenantQuota cannot be read; its tenant is on hold until it is", quota=view.name, error=str(error))
-        return Limits(origin=f"TenantQuota {view.name}, which cannot be read ({error}),", on_hold=True), ()
+        origin = f"TenantQuota {view.name}"
+        why = f"{origin} cannot be read: {error}; nothing starts until it is corrected"
+        return Limits(origin=origin, on_hold=True, unreadable=why), ()

@@ -53,6 +53,17 @@ def test_it_says_where_limits_of_persons_do_not_hold() -> None:
     assert conditions("Off", per_user=None) == [ready]
 
 
+def test_it_is_not_ready_while_it_cannot_be_read() -> None:
+    unreadable = TenantUse(usage=Amounts(), limits=Limits(on_hold=True, unreadable="it cannot be read: why"))
+    found = status({}, unreadable)
+    (ready,) = found["conditions"]
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "False", "Invalid")
+    assert ready["message"] == "it cannot be read: why"
+    assert status(found, unreadable, seconds=100) == found
+    (ready,) = status(found, seconds=100)["conditions"]
+    assert (ready["status"], ready["lastTransitionTime"]) == ("True", wire(100))
+
+
 def test_conditions_keep_the_time_since_when_they_hold() -> None:
     use = TenantUse(usage=Amounts(), limits=Limits(per_user=2), created_by="Off")
     found = status({}, use)

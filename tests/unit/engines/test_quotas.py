@@ -69,7 +69,8 @@ def test_a_quota_that_cannot_be_read_holds_its_tenant(setup: Setup, spec: dict[s
         trap.close()
     limits = setup.quotas.limits("team-a")
     assert limits.on_hold
-    assert "cannot be read" in limits.origin
+    assert limits.unreadable.startswith("TenantQuota team-a cannot be read: ")
+    assert limits.unreadable.endswith("; nothing starts until it is corrected")
 
 
 def test_a_person_counts_and_a_service_account_does_not(setup: Setup) -> None:
