@@ -8,6 +8,7 @@ With a fault armed, the write of that number meets it; all else goes through as 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,11 @@ _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "content-enc
 _UNCOUNTED = {"leases", "events", "tokenreviews", "selfsubjectaccessreviews", "selfsubjectreviews"}
 _PATH = re.compile(r"/apis?/(?:[^/]+/)?v[^/]+(?:/namespaces/(?P<namespace>[^/]+))?/(?P<rest>.+)")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def _name_in(body: bytes) -> str:
+    """Return the name of the object that is to be created; it may be the API server's to choose."""
+    return str(json.loads(body)["metadata"].get("name", "")) if body else ""
 
 
 class Mode(StrEnum):
@@ -130,7 +136,7 @@ class FaultProxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        write = self._count(request)
+        write = self._count(request, body)
         if write is None:
             answer = await self._forward(request, body)
             if request.method == "GET" and request.path.endswith("/configmaps"):
@@ -210,7 +216,7 @@ class FaultProxy:
             allow_redirects=False,
         )
 
-    def _count(self, request: web.Request) -> Write | None:
+    def _count(self, request: web.Request, body: bytes) -> Write | None:
         """Return the request as a counted write, or None where it is none."""
         match = _PATH.fullmatch(request.path)
         if request.method not in _VERBS or match is None:
@@ -225,7 +231,7 @@ class FaultProxy:
             verb=_VERBS[request.method],
             resource="/".join((parts[0], *parts[2:])),
             namespace=match["namespace"] or "",
-            name=parts[1] if len(parts) > 1 else "",
+            name=parts[1] if len(parts) > 1 else _name_in(body),
             operator=port,
             at=self.last_write,
         )

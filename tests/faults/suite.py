@@ -17,7 +17,7 @@ from longtask_operator import __version__
 from tests.faults.ground import Ground
 from tests.faults.play import Scenario
 from tests.faults.proxy import Mode
-from tests.faults.trial import Reference, Stage, Verdict, reference, staged, trial
+from tests.faults.trial import Reference, Stage, Verdict, between_ledgers, reference, staged, trial
 
 Json = dict[str, Any]
 #: The write is lost with the process, done but unheard of, or done and said to have failed.
@@ -57,6 +57,13 @@ def plan(writes: int, modes: Sequence[str], share: float, rng: random.Random) ->
     return trials
 
 
+def between_two(wanted: Reference) -> list[Wanted]:
+    """Return the trials that kill between two ledgers' writes: after one that is followed by another's at once."""
+    pairs = zip(wanted.writes, wanted.writes[1:], strict=False)
+    after = [write.number for write, following in pairs if between_ledgers(write, [following])]
+    return [Wanted(k=k, mode=Mode.AFTER) for k in after]
+
+
 @dataclass(slots=True)
 class Report:
     """Writes one line of JSON per trial to *out*, and progress for people to *progress*."""
@@ -65,6 +72,7 @@ class Report:
     seed: int
     progress: TextIO = field(default_factory=lambda: sys.stderr)
     verdicts: list[Verdict] = field(default_factory=list)
+    references: dict[str, Reference] = field(default_factory=dict)  #: by scenario
     started: float = field(default_factory=time.monotonic)
 
     def add(self, verdict: Verdict) -> None:
@@ -132,6 +140,7 @@ async def _sweep_one(stage: Stage, scenario: Scenario, choose: Choose, report: R
         report.add(Verdict(scenario=scenario.name, k=0, mode="none", successor="same", violations=[f"{error!r}"]))
         await stage.start_afresh(scenario)
         return
+    report.references[scenario.name] = wanted
     trials = choose(scenario, wanted)
     report.say(
         f"{scenario.name}: {len(wanted.writes)} writes, {len(trials)} trials, {wanted.seconds:.1f} s without a fault"

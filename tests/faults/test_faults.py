@@ -22,7 +22,7 @@ from tests.faults.mutants import MUTANTS
 from tests.faults.planted import PLANTED, Planted, find_all
 from tests.faults.rivals import AT_ONCE, Round, batches, play_rounds
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.suite import MODES, Report, plan, sweep
+from tests.faults.suite import MODES, Report, between_two, plan, sweep
 from tests.support import auditor, auditor_quota
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2700)]
@@ -33,6 +33,8 @@ GROUNDS = 2
 SEED = 1
 #: Faults that must have met a write. The write of a release may be shared with the next one, so some meet none.
 LEAST_TRIALS, UNMET = 250, 0.02
+#: Scenarios in which a tenant's entries go from ledger to ledger, and how often: each time is cut short once.
+MOVES = {"cohort-join": 2, "cohort-move": 1}
 #: Of operators that lead at once.
 ROUNDS = 20
 BLIND = "blind-ledger-write"
@@ -60,7 +62,10 @@ def findings(arena: Arena, tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def _choose(scenario: Any, wanted: Any) -> Any:
-    return plan(len(wanted.writes), MODES, SHARE, random.Random(f"{SEED} {scenario.name}"))
+    chosen = plan(len(wanted.writes), MODES, SHARE, random.Random(f"{SEED} {scenario.name}"))
+    moving = between_two(wanted) if scenario.name in MOVES else []
+    met = {(one.k, one.mode) for one in chosen}
+    return [*chosen, *(one for one in moving if (one.k, one.mode) not in met)]
 
 
 def test_no_promise_is_broken(findings: Report) -> None:
@@ -73,6 +78,15 @@ def test_enough_faults_met_a_write(findings: Report) -> None:
     assert len(met) >= LEAST_TRIALS
     assert {verdict.scenario for verdict in met} == set(SCENARIOS)
     assert len(findings.unfired) <= len(findings.verdicts) * UNMET, [f"{v.scenario} {v.k}" for v in findings.unfired]
+
+
+def test_each_move_between_ledgers_was_cut_short(findings: Report) -> None:
+    """The operator was killed after the new ledger's write, and its successor wrote the old one."""
+    for name, times in MOVES.items():
+        planned = {(name, one.k, one.mode) for one in between_two(findings.references[name])}
+        met = {(v.scenario, v.k, v.mode) for v in findings.verdicts if v.fired and v.between}
+        assert len(planned) == times
+        assert planned <= met
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
@@ -21,7 +21,7 @@ from tests.faults.operators import Replica, quiet
 from tests.faults.oracle import creations, differences, is_ended, state_of, without_numbers, words_of
 from tests.faults.play import GROUP, Play, Scenario, Stuck, lender_of
 from tests.faults.proxy import Fault, Mode, Write
-from tests.support.auditor import Auditor, Expected, ledger_text
+from tests.support.auditor import LEDGER_PREFIX, Auditor, Expected, ledger_text
 from tests.support.auditor_history import Change, current_revision, read_history
 from tests.support.auditor_quota import QuotaAuditor
 from tests.support.operator_process import NAMESPACE
@@ -61,6 +61,7 @@ class Verdict:
     write: str = ""
     seconds: float = 0.0
     writes: int = 0
+    between: list[str] = field(default_factory=list)  #: the ledger that was written last, and the next that was
     violations: list[str] = field(default_factory=list)
 
     def as_line(self, **more: Any) -> Json:
@@ -237,9 +238,20 @@ async def trial(
     verdict.violations += [f"OperatorEnded: {end}" for end in replica.unexpected_ends[ends_from:]]
     verdict.fired, verdict.writes = fault.met is not None, len(proxy.writes)
     verdict.write = f"{fault.met.verb} {fault.met.resource} -> {fault.met.code}" if fault.met else ""
+    if fault.met and mode is Mode.AFTER:
+        verdict.between = between_ledgers(fault.met, proxy.writes[fault.met.number :])
     verdict.seconds = time.monotonic() - opening.started
     proxy.arm()
     return verdict
+
+
+def between_ledgers(write: Write, later: Iterable[Write]) -> list[str]:
+    """Return the name of the ledger that *write* wrote and of the first of *later*, if it is another; else nothing.
+
+    Where both belong to one tenant, a kill right after *write* cuts short its move from the second to the first.
+    """
+    following = next((one.name for one in later if one.name.startswith(LEDGER_PREFIX)), "")
+    return [write.name, following] if write.name.startswith(LEDGER_PREFIX) and following not in ("", write.name) else []
 
 
 async def _begin(stage: Stage, scenario: Scenario) -> Opening:
