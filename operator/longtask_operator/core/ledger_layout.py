@@ -37,6 +37,11 @@ def cohort_of(name: str) -> str:
     return name.removeprefix(_COHORT) if name.startswith(_COHORT) else ""
 
 
+def is_ledger(name: str) -> bool:
+    """Return whether `ledger_name` gives such names; the chart's policy guards no others."""
+    return any(name.startswith(prefix) and name != prefix for prefix in (_LONE, _COHORT))
+
+
 def parse_ledger(name: str, data: Mapping[str, str]) -> Content:
     """Return what the data of the ledger *name* says.
 

@@ -16,7 +16,7 @@ from longtask_operator.adapters.errors import Conflict, NotFound
 from longtask_operator.adapters.kube import Json, Kube, resource_path
 from longtask_operator.api.names import LABEL_MANAGED_BY, MANAGED_BY
 from longtask_operator.core.ledger import Entries, LedgerEntry, entries_beside
-from longtask_operator.core.ledger_layout import Content, Tenants, format_ledger, parse_ledger
+from longtask_operator.core.ledger_layout import Content, Tenants, format_ledger, is_ledger, parse_ledger
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
 COMPONENT = "ledger"
@@ -67,6 +67,7 @@ class Ledgers:
         #: uid -> ledger -> tenant and entry; more than one while a tenant moves from cohort to cohort
         self._standing: dict[str, dict[str, tuple[str, LedgerEntry]]] = {}
         self._outdated: set[str] = set()  #: names of ledgers that others are known to have written
+        self._strays: set[str] = set()  #: names of ConfigMaps that were said to be no ledgers
         self.riders: list[Rider] = []
 
     async def load(self) -> None:
@@ -77,17 +78,16 @@ class Ledgers:
             self._take_in(self.ledger(name), body)
 
     async def _list(self) -> dict[str, Json]:
+        """Return what is labelled and named as a ledger: only those names are guarded, a label may have anybody's."""
         selector = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{COMPONENT_LABEL}={COMPONENT}"}
         found: dict[str, Json] = {}
         async for page in self._kube.list_pages(self._collection, selector):
             found |= {item["metadata"]["name"]: item for item in page["items"]}
-        return found
-
-    async def changed_elsewhere(self) -> list[str]:
-        """Return the names of ledgers whose stored version is not the one known here. Raises ApiError."""
-        before = {name: ledger.version for name, ledger in self._ledgers.items()}
-        stored = {name: body["metadata"]["resourceVersion"] for name, body in (await self._list()).items()}
-        return [name for name in {*before, *stored} if before.get(name, "") != stored.get(name, "")]
+        strays = {name for name in found if not is_ledger(name)}
+        if strays - self._strays:
+            log.warning("ConfigMaps are labelled as ledgers and not named so; they are ignored", names=sorted(strays))
+        self._strays |= strays
+        return {name: body for name, body in found.items() if name not in strays}
 
     def entry(self, uid: str) -> LedgerEntry | None:
         """Return the entry of a task's newest attempt, or None."""

@@ -10,6 +10,7 @@ from longtask_operator.core.ledger_layout import (
     changed,
     cohort_of,
     format_ledger,
+    is_ledger,
     ledger_name,
     parse_ledger,
     still_to_come,
@@ -27,6 +28,9 @@ def entry(uid: str = "u", attempt: int = 1, generation: int = 1) -> LedgerEntry:
 def test_a_ledger_is_named_after_its_cohort_or_its_lone_tenant() -> None:
     assert (LONE, SHARED) == ("longtask-ledger-tenant-team-a", "longtask-ledger-cohort-research")
     assert (cohort_of(LONE), cohort_of(SHARED)) == ("", "research")
+    assert is_ledger(LONE)
+    assert is_ledger(SHARED)
+    assert not any(map(is_ledger, ["", "team-a", "longtask-ledger-x", ledger_name(""), "x" + LONE]))
 
 
 def test_a_lone_tenant_has_one_key_and_keeps_it_empty() -> None:

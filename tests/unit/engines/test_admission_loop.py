@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from longtask_operator.adapters.errors import Invalid
 from longtask_operator.adapters.kube import Kube
@@ -336,6 +337,19 @@ def test_a_broken_ledger_holds_everybody_back_until_it_is_repaired(bench: Bench)
     bench.run(600)
     assert bench.ledger() == ["a 1"]
     assert bench.admission.held_back("a") is None
+
+
+def test_what_is_labelled_a_ledger_and_not_named_as_one_is_passed_over_and_said_once(bench: Bench) -> None:
+    labels = {"app.kubernetes.io/component": "ledger"}
+    for name in ("notes", "longtask-ledger-", "longtask-ledger-tenant-"):
+        meta = {"name": name, "labels": labels}
+        bench.api.new("configmaps", NAMESPACE, {"metadata": meta, "data": {"attempts": "z 1 1 250 512\n"}})
+    bench.store_ledger("a 1 1 250 512\n")
+    with capture_logs() as logs:
+        bench.load()
+        bench.load()
+    assert (bench.ledgers.names(), bench.ledgers.uids()) == ([ledger_name("team-a")], ["a"])
+    assert [log["log_level"] for log in logs] == ["warning"]
 
 
 class OneAtATime(NoLimits):
