@@ -40,17 +40,23 @@ class Spendings:
     key: str = "budgets.spent"
     urgent: bool = False
     _known: dict[str, Spending] = field(default_factory=dict)
+    _carried: dict[str, dict[str, int]] = field(default_factory=dict)  #: ledger -> tenant -> time of what it carries
 
     def text(self, name: str, before: Tenants, after: Tenants) -> str:
-        """Return what ledger *name* is to carry: the spending until now of its tenants that have budgets."""
+        """Return what ledger *name* is to carry: the spending until now of its tenants that have budgets.
+
+        So it does for those that left it, until their new home does: nothing of a tenant that has spent its budget
+        starts, so that may be days later.
+        """
         return "\n".join(
             f"{_TENANT}{tenant}\n{format_spending(self._spending(tenant))}"
             for tenant in sorted(self.budgets)
-            if self.home(tenant) == name
+            if self.home(tenant) == name or self._is_newest_in(name, tenant)
         )
 
     def take_in(self, name: str, text: str) -> None:
         """Take note of what ledger *name* carries; of a tenant that moved, the newest word counts."""
+        carried = self._carried[name] = {}
         for block in ("\n" + text).split(f"\n{_TENANT}")[1:]:
             tenant, _, rest = block.partition("\n")
             try:
@@ -60,6 +66,7 @@ class Spendings:
                     "what a tenant spent cannot be read; it is counted from now on", ledger=name, error=str(error)
                 )
                 continue
+            carried[tenant] = spending.as_of
             known = self._known.get(tenant)
             if known is None or known.as_of <= spending.as_of:
                 self._known[tenant] = spending
@@ -72,6 +79,11 @@ class Spendings:
     def tenants(self) -> Iterable[str]:
         """Return the tenants that have budgets."""
         return list(self.budgets)
+
+    def _is_newest_in(self, name: str, tenant: str) -> bool:
+        """Return whether ledger *name* carries a newer word of *tenant* than its home does."""
+        here, at_home = (self._carried.get(ledger, {}).get(tenant) for ledger in (name, self.home(tenant)))
+        return here is not None and (at_home is None or at_home < here)
 
     def _spending(self, tenant: str) -> Spending:
         held = usage_of(self.ledgers.entries_of(tenant).values())

@@ -17,6 +17,7 @@ HOUR = timedelta(hours=1)
 DAY = Budget(name="day", window=timedelta(days=1), cpu_hours=1)
 LIVE = {"team-a": {"u": LedgerEntry(uid="u", attempt=1, generation=1, size=SMALLEST)}}
 LONE = ledger_name("team-a")
+RESEARCH, SALES = ledger_name("team-a", "research"), ledger_name("team-a", "sales")
 
 
 class Setup:
@@ -41,6 +42,10 @@ class Setup:
 
     def at(self, moment: datetime) -> Setup:
         self.time = moment
+        return self
+
+    def of(self, cohort: str) -> Setup:
+        self.cohort = cohort
         return self
 
     @property
@@ -77,12 +82,42 @@ def test_a_write_that_failed_changes_nothing() -> None:
 def test_of_a_tenant_that_moved_to_a_cohort_the_newest_word_counts(order: int) -> None:
     setup = Setup()
     old = setup.write(LONE, LIVE)
-    setup.cohort = "research"
-    home = ledger_name("team-a", "research")
-    new = setup.at(START + HOUR).write(home, LIVE)
+    new = setup.of("research").at(START + HOUR).write(RESEARCH, LIVE)
     assert setup.spendings.text(LONE, LIVE, {}) == ""
-    again = Setup(*[(LONE, old), (home, new)][::order])
+    again = Setup(*[(LONE, old), (RESEARCH, new)][::order])
     assert again.at(START + HOUR).hours == 0.25
+
+
+def test_what_a_tenant_spent_stays_in_the_ledger_it_left_until_its_new_home_is_written() -> None:
+    """Nothing of a tenant that has spent its budget starts, so its new home may be written days later."""
+    setup = Setup().of("research")
+    setup.write(RESEARCH, LIVE)
+    setup.at(START + HOUR).write(RESEARCH, {})
+    setup.of("sales")
+    for hours in (2, 3):
+        left = setup.at(START + hours * HOUR).write(RESEARCH, {})
+    assert Setup((RESEARCH, left)).of("sales").at(START + 4 * HOUR).hours == 0.25
+    setup.write(SALES, {})
+    assert setup.write(RESEARCH, {}) == ""
+
+
+def test_what_ends_in_the_ledger_that_its_tenant_left_counts_up_to_then() -> None:
+    setup = Setup().of("research")
+    setup.write(RESEARCH, LIVE)
+    left = setup.of("sales").at(START + HOUR).write(RESEARCH, {})
+    assert setup.at(START + 5 * HOUR).hours == 0.25
+    assert Setup((RESEARCH, left)).of("sales").at(START + 5 * HOUR).hours == 0.25
+
+
+def test_a_tenant_that_comes_back_leaves_nothing_behind() -> None:
+    setup = Setup().of("research")
+    setup.write(RESEARCH, LIVE)
+    setup.of("sales").at(START + HOUR).write(SALES, LIVE)
+    setup.of("research")
+    assert setup.at(START + 2 * HOUR).write(SALES, {}) != ""
+    setup.write(RESEARCH, LIVE)
+    assert setup.write(SALES, {}) == ""
+    assert setup.at(START + 3 * HOUR).hours == 0.75
 
 
 def test_what_cannot_be_read_is_counted_anew() -> None:
