@@ -103,6 +103,12 @@ def test_queue_reasons_stand_in_their_order_of_precedence() -> None:
     assert first_cells(section("status.md", "Queue reasons")) == [str(reason) for reason in QueueReason]
 
 
+def test_the_runbook_of_the_queue_says_for_each_reason_what_to_do() -> None:
+    text = (ROOT / "docs/runbooks/queue-is-stuck.md").read_text()
+    reasons = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert {word for cell in reasons for word in CODE.findall(cell)} == {str(reason) for reason in QueueReason}
+
+
 def test_words_of_a_slow_start_are_those_that_the_code_takes_over() -> None:
     listed = set(CODE.findall(section("status.md", "Other reasons").split("While a task starts")[1]))
     assert listed == {*_TELLING_WAITS, "Unschedulable", "status.reason"}
