@@ -33,13 +33,20 @@ class QuotaStatus:
     def __init__(self, context: Context, ledgers: Ledgers, admission: AdmissionLoop, quotas: Quotas) -> None:
         self._context, self._ledgers, self._admission, self._quotas = context, ledgers, admission, quotas
         self._spent: dict[str, bool] = {}  #: whether a budget let nothing start when last looked at
+        self._shown: set[str] = set()  #: tenants mirrored the last time
 
     async def run(self) -> None:
         """Mirror for ever; a write that fails is tried again the next time."""
         while True:
-            for tenant in {*self._ledgers.tenants(), *self._admission.tenants(), *self._named()}:
-                await self._mirror(tenant)
+            await self.mirror()
             await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def mirror(self) -> None:
+        """Mirror once; whoever has nothing any more is mirrored one last time."""
+        tenants = {*self._ledgers.tenants(), *self._admission.tenants(), *self._named()}
+        for tenant in tenants | self._shown:
+            await self._mirror(tenant)
+        self._shown = tenants
 
     def _named(self) -> list[str]:
         return [view.name for view in self._context.caches.quotas]
