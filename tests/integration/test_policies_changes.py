@@ -18,6 +18,7 @@ from tests.support.rules import (
     Result,
     a_longtask,
     accepted,
+    condition,
     finished,
     installed,
     refused,
@@ -169,6 +170,29 @@ class TestFreeze:
         assert accepted(api.status("redriven", running(run=2, attempt=2)))
 
         assert refused(api.patch(task, {"spec": {"args": ["after"]}}), f"spec.args: {SENTENCE}")
+
+    @pytest.mark.parametrize("run", [1, 2])
+    def test_an_attempt_of_which_nothing_ran_freezes_nothing(self, api: Api, run: int) -> None:
+        """Its number counts, and who was told to ask for less must be able to."""
+        task = stored(api, "given-up", resources={"cpu": "2", "memory": "4Gi"})
+        ended = {"number": 1, "run": 1, "generation": 1}
+        before: dict[str, Any] = {} if run == 1 else {"attempts": [ended]}
+        conditions = [condition("Finished", "False"), condition("Admitted", "False")]
+        waits = {"observedGeneration": 1, "run": run, "attempt": run, "conditions": conditions, **before}
+        assert accepted(api.status("given-up", waits))
+
+        assert accepted(api.patch(task, {"spec": {"resources": {"cpu": "1", "memory": "2Gi"}, "args": ["less"]}}))
+
+        attempts = [*before.get("attempts", ()), {"number": run + 1, "run": run, "generation": 2}]
+        assert accepted(api.status("given-up", {**waits, "attempt": run + 1, "attempts": attempts}))
+        assert refused(api.patch(task, {"spec": {"args": ["more"]}}), f"spec.args: {SENTENCE}")
+
+    def test_an_admission_freezes_also_without_a_record_of_its_attempt(self, api: Api) -> None:
+        task = stored(api, "admitted")
+        conditions = [condition("Finished", "False"), condition("Admitted", "True")]
+        assert accepted(api.status("admitted", {"observedGeneration": 1, "attempt": 1, "conditions": conditions}))
+
+        assert refused(api.patch(task, {"spec": {"args": ["x"]}}), f"spec.args: {SENTENCE}")
 
 
 class TestCreatedBy:
