@@ -84,7 +84,8 @@ class Settings(BaseSettings):
     )
     tenants_unlabelled: Literal["Own", "Refuse"] = Field(
         "Own",
-        description="Tenant of a namespace without the label longtask.dev/tenant: the namespace's own name, or none.",
+        description="Tenant of a namespace without the label longtask.dev/tenant: the namespace's own name, "
+        "unless others are labelled with it, or none.",
     )
 
     kueue: bool = Field(False, description="Whether tasks with spec.queueName are handed to Kueue.")

@@ -5,13 +5,14 @@ All stories are played at the same time, each with tenants of its own. Those tha
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.live import Json, await_, condition
+from tests.support.live import MERGE, Json, await_, condition
 from tests.support.operating import Stage
 from tests.support.tenants import Story, Tenant, Told, numbered, those, told
 
@@ -311,6 +312,38 @@ def twin(ground: Stage, pod: Json) -> Json:
     return ground.client.request("POST", path, {**body, "spec": {**pod["spec"], "nodeName": "silent"}})
 
 
+def an_unlabelled_namespace_has_no_tenant_that_others_are_labelled_with(ground: Stage) -> None:
+    """Whoever may create namespaces would choose whose quota to spend."""
+    labelled, named = Tenant.open(ground, "labelled"), Tenant.open(ground, "claimed")
+    named.submit("before")
+    named.until(Admitted=1)
+    label(ground, "labelled", "claimed")
+    probes = itertools.count()
+
+    def is_known() -> bool:
+        """Ask with a task of its own each time: a task keeps the tenant of its first visit."""
+        labelled.submit(probe := f"probe-{next(probes)}", suspend=True)
+        status = labelled.stage.tasks.until(probe, "its tenant", lambda status: status.get("tenant"))
+        return bool(status["tenant"] == "claimed")
+
+    await_("the label known", is_known, 30)
+    named.submit("after")
+    message = named.until_waits("after", "Invalid")["message"]
+    assert message.startswith(
+        "metadata.namespace: namespace claimed has no label longtask.dev/tenant, and its own name"
+    )
+    found = named.until(Admitted=1, Invalid=1)
+    assert (found["before"]["tenant"], found["after"].get("tenant")) == ("claimed", None)
+    label(ground, "labelled", None)
+    found = named.until(Admitted=2)
+    assert found["after"]["tenant"] == "claimed"
+
+
+def label(ground: Stage, namespace: str, tenant: str | None) -> None:
+    patch = {"metadata": {"labels": {"longtask.dev/tenant": tenant}}}
+    ground.client.request("PATCH", f"/api/v1/namespaces/{namespace}", patch, form=MERGE)
+
+
 STORIES: list[Story] = [
     without_a_quota_five_run_at_once,
     cpu_and_memory_have_limits_of_their_own,
@@ -331,6 +364,7 @@ STORIES: list[Story] = [
     what_does_not_parse_waits_as_invalid_until_it_is_corrected,
     suspended_it_waits_without_a_place_in_the_quota,
     while_another_pod_of_it_lives_no_attempt_follows,
+    an_unlabelled_namespace_has_no_tenant_that_others_are_labelled_with,
 ]
 
 

@@ -30,7 +30,7 @@ class Observed:
     """Everything that one reconcile looks at, read once."""
 
     task: LongTask
-    tenant: str | None  #: None: the namespace has no tenant and such are refused
+    tenant: str | None  #: None: the namespace has none, and its name is not for it to use
     entry: LedgerEntry | None  #: of this task's uid
     jobs: tuple[JobView, ...]  #: controlled by this very LongTask
     pods: tuple[PodView, ...]

@@ -270,10 +270,9 @@ def _waits(
 def _admissible(seen: Observed, status: LongTaskStatus, policy: Policy) -> Size:
     """Return the size of the next attempt. Raises SpecError where the task cannot start as it is."""
     if seen.tenant is None:
-        message = (
-            f"namespace {seen.task.metadata.namespace} has no label longtask.dev/tenant; ask an administrator to set it"
-        )
-        raise SpecError("metadata.namespace", message)
+        without = f"namespace {seen.task.metadata.namespace} has no label longtask.dev/tenant"
+        advice = "and its own name is no tenant that it may have; ask an administrator to set the label"
+        raise SpecError("metadata.namespace", f"{without}, {advice}")
     if not seen.task.spec.image:
         raise SpecError("spec.image", "is needed: the container image to run")
     check_environment(seen.task)

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from longtask_operator.api.names import LABEL_TENANT
 
 
-def tenant_of(namespace: str, labels: Mapping[str, str], *, unlabelled: str) -> str | None:
-    """Return the tenant of *namespace*, or None where an unlabelled namespace is refused.
+def label_of(labels: Mapping[str, str]) -> str:
+    """Return the tenant that the label of a namespace names, empty without one."""
+    return labels.get(LABEL_TENANT) or ""
 
-    *unlabelled* is `Own` (the namespace's own name is its tenant) or `Refuse`.
+
+def tenant_of(namespace: str, labels: Mapping[str, str], *, unlabelled: str, taken: bool) -> str | None:
+    """Return the tenant of *namespace*, or None where an unlabelled namespace has none.
+
+    *unlabelled* is `Own` (the namespace's own name is its tenant) or `Refuse`. *taken*: other namespaces are labelled
+    with its name. Who may create namespaces chooses their names, and would choose a tenant with them.
     """
-    return labels.get(LABEL_TENANT) or (namespace if unlabelled == "Own" else None)
+    return label_of(labels) or (namespace if unlabelled == "Own" and not taken else None)

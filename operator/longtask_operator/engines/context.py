@@ -15,12 +15,12 @@ from longtask_operator.adapters.tasks import ParsedTasks, TaskRecord
 from longtask_operator.core.jobs import JobPolicy
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.policy import Policy
-from longtask_operator.core.tenancy import tenant_of
+from longtask_operator.core.tenancy import label_of, tenant_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caches:
-    """What was last read, by kind; Jobs and Pods are grouped by the key of their task."""
+    """What was last read, by kind; Jobs and Pods are grouped by the key of their task, namespaces by their label."""
 
     tasks: Store[TaskRecord]
     jobs: Store[JobView]
@@ -52,9 +52,10 @@ class Context:
     parsed: ParsedTasks = field(default_factory=ParsedTasks)
 
     def tenant(self, namespace: str) -> str | None:
-        """Return the tenant of *namespace* as its labels say now, or None if it has none."""
-        view = self.caches.namespaces.get("", namespace)
-        return tenant_of(namespace, view.labels if view else {}, unlabelled=self.unlabelled)
+        """Return the tenant of *namespace* as the labels of all namespaces say now, or None if it has none."""
+        spaces = self.caches.namespaces
+        view, taken = spaces.get("", namespace), bool(spaces.group(namespace))
+        return tenant_of(namespace, view.labels if view else {}, unlabelled=self.unlabelled, taken=taken)
 
 
 def new_caches() -> Caches:
@@ -63,6 +64,7 @@ def new_caches() -> Caches:
         tasks=Store(),
         jobs=Store(lambda view: f"{view.namespace}/{view.task_name}"),
         pods=Store(lambda view: f"{view.namespace}/{view.task_name}"),
-        namespaces=Store(),
+        # Without a label each is a group of its own, by a name that no label can have: a large group is slow.
+        namespaces=Store(lambda view: label_of(view.labels) or f"/{view.name}"),
         quotas=Store(),
     )

@@ -80,7 +80,9 @@ class Gatherer:
         )
         news = offered is not None and is_acceptable(task, offered, task.status.checkpoint)
         worth = worth or (news and not written.checkpoint_wait(now))
-        tenant = task.status.tenant or self._context.tenant(record.namespace)
+        # What was admitted has its tenant for good, also where the status that says so is shown later.
+        known = task.status.tenant or self._ledgers.tenant_of(record.uid)
+        tenant = known or self._context.tenant(record.namespace)
         return Observed(
             task=task,
             tenant=tenant,

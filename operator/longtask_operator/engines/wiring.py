@@ -13,6 +13,7 @@ from longtask_operator.api.reasons import ConditionType
 from longtask_operator.api.times import parse_time
 from longtask_operator.core.observe import JobView, PodView
 from longtask_operator.core.queueing import Place, place
+from longtask_operator.core.tenancy import label_of
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.report_book import ReportBook
@@ -92,11 +93,12 @@ class Wiring:
             self._context.metrics.set_quota(view.name, after is not None)
 
     def _namespace_changed(self, before: NamespaceView | None, after: NamespaceView | None) -> None:
-        """Look again at tasks without a tenant: the label decides whether they may run."""
-        if after is None or (before and before.labels == after.labels):
+        """Look again at tasks without a tenant: the label decides whether they may run, here and where it names."""
+        if before and after and before.labels == after.labels:
             return
+        concerned = {label_of(view.labels) for view in (before, after) if view} | {after.name if after else ""}
         for record in self._context.caches.tasks:
-            if record.namespace == after.name and not record.tenant:
+            if record.namespace in concerned and not record.tenant:
                 self._queue.add(record.key)
 
 

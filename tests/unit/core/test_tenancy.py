@@ -17,4 +17,12 @@ from longtask_operator.core.tenancy import tenant_of
     ],
 )
 def test_the_tenant_of_a_namespace(labels: dict[str, str], unlabelled: str, expected: str | None) -> None:
-    assert tenant_of("ns", labels, unlabelled=unlabelled) == expected
+    assert tenant_of("ns", labels, unlabelled=unlabelled, taken=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [({}, None), ({"longtask.dev/tenant": ""}, None), ({"longtask.dev/tenant": "team-a"}, "team-a")],
+)
+def test_no_own_name_where_other_namespaces_are_labelled_with_it(labels: dict[str, str], expected: str | None) -> None:
+    assert tenant_of("ns", labels, unlabelled="Own", taken=True) == expected

@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 from longtask_operator.adapters.events import EventPoster
+from longtask_operator.api.names import LABEL_TENANT
 from tests.support.sim_story import Story, story_settings, tell
 
 TestStory = Story.TestCase
@@ -28,6 +29,12 @@ def wait_for(story: Story, text: str) -> int:
         if not story.answer_all():
             story.pass_time()
     raise AssertionError(f"no request with {text}: {[str(pending.request) for pending in story.requests()]}")
+
+
+def claim(story: Story) -> None:
+    """Label another namespace with the name of that of the tasks, which has no label."""
+    story.api.new("namespaces", "", {"metadata": {"name": "other", "labels": {LABEL_TENANT: "team-a"}}})
+    story.settle()
 
 
 CREATE_JOB = "POST /apis/batch/v1/namespaces/team-a/jobs"
@@ -276,5 +283,32 @@ def test_what_a_status_that_is_postponed_is_announced_with_is_announced_once(mon
         assert all(task["status"]["phase"] == "Running" for task in state.tasks())
         ignored = {said: times for said, times in posted.items() if said.endswith("RedriveIgnored")}
         assert ignored == {f"{task['metadata']['name']} RedriveIgnored": 1 for task in unshown}
+
+    tell(story)
+
+
+def test_an_unlabelled_namespace_waits_while_its_name_is_the_tenant_of_labelled_ones() -> None:
+    def story(state: Story) -> None:
+        claim(state)
+        state.begin({}, steps=5)
+        status = state.tasks()[0]["status"]
+        assert (status["reason"], status.get("tenant"), state.api.of("jobs")) == ("Invalid", None, [])
+        state.api.delete(state.api.objects["namespaces", "", "other"], "namespaces", 0)
+        state.advance(20, "success")
+        status = state.tasks()[0]["status"]
+        assert (status["phase"], status["tenant"]) == ("Succeeded", "team-a")
+
+    tell(story)
+
+
+def test_what_was_admitted_keeps_its_tenant_also_before_its_status_says_so() -> None:
+    def story(state: Story) -> None:
+        state.begin({})
+        wait_for(state, CREATE_JOB)
+        assert "tenant" not in state.tasks()[0].get("status", {})
+        claim(state)
+        state.advance(20, "success")
+        status = state.tasks()[0]["status"]
+        assert (status["phase"], status["tenant"]) == ("Succeeded", "team-a")
 
     tell(story)

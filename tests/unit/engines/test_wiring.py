@@ -8,6 +8,7 @@ from longtask_operator.adapters.kube import Kube
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.namespaces import NamespaceView
 from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.api.names import LABEL_TENANT
 from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.report_book import ReportBook
@@ -158,6 +159,22 @@ def test_a_new_label_of_a_namespace_concerns_its_tasks_without_a_tenant(bench: B
     assert bench.keys() == ["team-a/wordcount"]
     bench.caches.namespaces.remove("", "team-a", "team-a")
     assert bench.keys() == []
+
+
+def test_a_label_that_names_the_tenant_of_another_namespace_concerns_its_tasks_without_a_tenant(bench: Bench) -> None:
+    bench.task(1)
+    bench.task(2, name="settled", uid="b", status={"tenant": "team-a"})
+    bench.keys()
+    assert bench.context.tenant("team-a") == "team-a"
+    bench.caches.namespaces.put(a_namespace(3, "other", **{LABEL_TENANT: "team-a"}))
+    assert (bench.keys(), bench.context.tenant("team-a")) == (["team-a/wordcount"], None)
+    bench.caches.namespaces.put(a_namespace(4, "third", **{LABEL_TENANT: "team-a"}))
+    bench.caches.namespaces.put(a_namespace(5, "other"))
+    assert (bench.keys(), bench.context.tenant("team-a")) == (["team-a/wordcount"], None)
+    bench.caches.namespaces.remove("", "third", "third")
+    assert (bench.keys(), bench.context.tenant("team-a")) == (["team-a/wordcount"], "team-a")
+    bench.caches.namespaces.put(a_namespace(6, **{LABEL_TENANT: "team-a"}))
+    assert bench.context.tenant("team-a") == "team-a"
 
 
 def test_every_task_that_any_cache_knows_of_can_be_made_ready(bench: Bench) -> None:
