@@ -57,6 +57,14 @@ class Context:
         view, taken = spaces.get("", namespace), bool(spaces.group(namespace))
         return tenant_of(namespace, view.labels if view else {}, unlabelled=self.unlabelled, taken=taken)
 
+    def can_judge(self, record: TaskRecord) -> bool:
+        """Tell whether the tenant of *record* can be told by now.
+
+        A task may be seen before its namespace, where both were created together, and keeps its first tenant for good.
+        The namespace makes it ready when it comes.
+        """
+        return bool(record.tenant) or self.caches.namespaces.get("", record.namespace) is not None
+
 
 def new_caches() -> Caches:
     """Return empty caches."""

@@ -124,7 +124,7 @@ class Controller:
         record = self.context.caches.tasks.get(namespace, name)
         if (wait := await self.parts.departures.let_go(key, record)) is not None:
             self.queue.add_after(key, wait)
-        if record is None:
+        if record is None or not self.context.can_judge(record):
             return
         try:
             task = self.context.parsed.parse(record)

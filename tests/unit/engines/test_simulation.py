@@ -312,3 +312,24 @@ def test_what_was_admitted_keeps_its_tenant_also_before_its_status_says_so() -> 
         assert (status["phase"], status["tenant"]) == ("Succeeded", "team-a")
 
     tell(story)
+
+
+def test_a_task_that_is_seen_before_its_new_namespace_gets_the_tenant_of_its_label() -> None:
+    def story(state: Story) -> None:
+        state.settle()
+        state.api.new("namespaces", "", {"metadata": {"name": "new", "labels": {LABEL_TENANT: "red"}}})
+        meta = {"name": "a", "generation": 1, "labels": {}, "annotations": {}}
+        state.api.new("longtasks", "new", {"metadata": meta, "spec": {"image": "i"}, "status": {}})
+        state.deliver("longtasks")
+        state.loop.settle()
+        while state.pass_time() and (requests := state.requests()):
+            for pending in requests:
+                pending.execute(state.api)
+                pending.deliver()
+            state.loop.settle()
+        state.settle()
+        state.pass_time()
+        state.settle()
+        assert state.tasks()[0]["status"]["tenant"] == "red"
+
+    tell(story)
