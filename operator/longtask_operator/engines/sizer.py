@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -62,9 +63,9 @@ class Sizer:
         return hint_from(sizes, rule, asked)
 
     def read(self, records: Iterable[TaskRecord]) -> None:
-        """Learn from tasks that have finished."""
+        """Learn from the tasks that have finished last, in the order in which they were written last."""
         finished = (record for record in records if record.phase in TERMINAL)
-        for _, record in zip(range(_MOST_READ), finished, strict=False):
+        for record in reversed(heapq.nlargest(_MOST_READ, finished, key=lambda record: record.version)):
             self._learn(record)
 
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.quantity import MEBIBYTE
 from longtask_operator.core.history import HistoryRule
@@ -13,6 +15,7 @@ from longtask_operator.core.quota import Limits
 from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.quotas import Quotas
+from longtask_operator.engines import sizer as sizer_module
 from longtask_operator.engines.sizer import Sizer
 from tests.builders import FINISHED, a_longtask, a_longtask_body, at, wire
 from tests.support.contexts import context_on
@@ -63,6 +66,19 @@ def test_a_restart_learns_from_the_tasks_that_are_there() -> None:
     setup.put(2, **FINISHED | {"attempts": [ENDED | {"cause": "Completed", "peakMemory": "800Mi"}]})
     sizer = setup.restarted()
     assert setup.memory(sizer) is None
+    sizer.read(setup.caches.tasks)
+    assert setup.memory(sizer) == 1000
+
+
+def test_a_restart_learns_from_the_newest_if_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizer_module, "_MOST_READ", 1)
+    setup = Setup()
+    for name, version, peak in (("b", 2, "100Mi"), ("c", 4, "800Mi"), ("a", 3, "200Mi")):
+        attempts = [ENDED | {"cause": "Completed", "peakMemory": peak}]
+        status = {"tenant": "team-a", "run": 1, **FINISHED, "attempts": attempts}
+        body = a_longtask_body(status=status, resourceVersion=str(version), name=name, uid=f"uid-{name}")
+        setup.caches.tasks.put(observe_task(body))
+    sizer = setup.restarted()
     sizer.read(setup.caches.tasks)
     assert setup.memory(sizer) == 1000
 
