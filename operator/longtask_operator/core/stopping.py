@@ -64,7 +64,10 @@ def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus,
     if has_started(attempt):
         return _lifeless(seen, attempt)
     limit = start_limit(seen, attempt, policy.start_limits)
-    return Stop(cause=Cause.NEVER_STARTED, said=limit.said) if seen.now >= limit.at else None
+    if seen.now < limit.at:
+        return None
+    first = tuple(ConfirmPod(pod=pod) for pod in attempt.pods[:1])  # it may have begun a moment ago
+    return Stop(cause=Cause.NEVER_STARTED, said=limit.said, first=first)
 
 
 def _gives_way(seen: Observed, attempt: CurrentAttempt) -> Stop | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from longtask_operator.api.status import LongTaskStatus, Progress
-from longtask_operator.core.decision import CreateJob, Decision, KeepEntry, StopJob, StopPod
+from longtask_operator.core.decision import ConfirmPod, CreateJob, Decision, KeepEntry, StopJob, StopPod
 from longtask_operator.core.reconcile import reconcile
 from tests.builders import (
     POLICY,
@@ -93,6 +93,7 @@ class TestStarting:
         decision = decide({"startTimeoutSeconds": 5}, jobs=(a_job(),), pods=(a_pod(waiting="ErrImagePull: x"),))
         (attempt,) = written(decision).attempts or []
         assert (attempt.cause, attempt.completion_time) == ("NeverStarted", None)
+        assert [type(action) for action in decision.first] == [ConfirmPod]
         assert attempt.message == "did not start within startTimeoutSeconds (5): ErrImagePull: x"
         assert decision.then == (StopJob(job=a_job()),)
 
