@@ -51,6 +51,8 @@ DEFAULT_USER = 65532
 #: Least life of a finished Job: longer than a lease, so that its name still guards against a late second create.
 MIN_RETENTION_SECONDS = 60
 _TOKEN_SECONDS = 3600
+#: `retry.onNodeLoss` says how long a lost node is waited for; by default Kubernetes would delete the pod after 300 s.
+_UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,10 @@ def _pod_spec(task: LongTask, facts: AttemptFacts, policy: JobPolicy) -> Json:
         "activeDeadlineSeconds": spec.attempt_timeout_seconds,
         "serviceAccountName": spec.service_account_name,
         "nodeSelector": spec.node_selector,
-        "tolerations": [entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.tolerations or ()],
+        "tolerations": [
+            _UNREACHABLE,
+            *(entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.tolerations or ()),
+        ],
     }
     return pod | {key: value for key, value in optional.items() if value}
 

@@ -117,7 +117,6 @@ class TestPod:
             "activeDeadlineSeconds",
             "serviceAccountName",
             "nodeSelector",
-            "tolerations",
         }.isdisjoint(pod_of())
 
     def test_what_a_task_may_ask_of_its_pod(self) -> None:
@@ -131,7 +130,11 @@ class TestPod:
         )
         assert (pod["activeDeadlineSeconds"], pod["serviceAccountName"]) == (60, "wordcount")
         assert pod["nodeSelector"] == {"disk": "ssd"}
-        assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists", "tolerationSeconds": 0}]
+        assert pod["tolerations"][1:] == [{"key": "gpu", "operator": "Exists", "tolerationSeconds": 0}]
+
+    def test_it_stays_on_a_lost_node_until_we_give_it_up(self) -> None:
+        (toleration,) = pod_of()["tolerations"]
+        assert toleration == {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"}
 
     def test_where_it_may_write(self) -> None:
         mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in container_of()["volumeMounts"]}
