@@ -141,7 +141,8 @@ def test_a_worker_learns_of_a_cancel_from_the_answer_to_its_report(stage: Stage)
     loop = "def main(task):\n    while True:\n        task.raise_if_cancelled()\n        time.sleep(0.2)\n"
     code = f"import time\nfrom longtask_worker import run\n{loop}\nrun(main)"
     stage.tasks.create("told", command=["python3", "-c", code])
-    stage.tasks.until_phase("told", "Running")
+    # Until it has reported its start may take longer than the operator waits for it to hear.
+    stage.tasks.until("told", "a report", lambda status: "lastReportTime" in (status.get("progress") or {}))
     stage.tasks.change("told", cancel=True)
     status = stage.tasks.until_finished("told")
     (attempt,) = status["attempts"]

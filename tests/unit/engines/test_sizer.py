@@ -12,10 +12,10 @@ from longtask_operator.api.quantity import MEBIBYTE
 from longtask_operator.core.history import HistoryRule
 from longtask_operator.core.input_hint import parse_input_rules
 from longtask_operator.core.quota import Limits
+from longtask_operator.engines import sizer as sizer_module
 from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.quotas import Quotas
-from longtask_operator.engines import sizer as sizer_module
 from longtask_operator.engines.sizer import Sizer
 from tests.builders import FINISHED, a_longtask, a_longtask_body, at, wire
 from tests.support.contexts import context_on
