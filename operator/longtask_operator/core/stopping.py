@@ -63,6 +63,10 @@ def stop_wanted(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus,
         return None
     if has_started(attempt):
         return _lifeless(seen, attempt)
+    return _not_started(seen, attempt, policy)
+
+
+def _not_started(seen: Observed, attempt: CurrentAttempt, policy: Policy) -> Stop | None:
     limit = start_limit(seen, attempt, policy.start_limits)
     if seen.now < limit.at:
         return None
