@@ -234,7 +234,7 @@ class _Cycle:
     def _make_room_before(self, candidate: Candidate) -> None:
         """Claim room for those of its tenant to whom *candidate* would have to give way as soon as it runs."""
         tenant, limits = candidate.tenant, self.members[candidate.tenant].limits
-        if limits.preemption != LOWER_PRIORITY or self._head(tenant) is candidate:
+        if limits.preemption != LOWER_PRIORITY or self.queues[tenant].first(self._could_start(tenant)) is candidate:
             return
         if tenant not in self._asking:
             self._asking[tenant] = self._first_few(tenant)
@@ -242,9 +242,10 @@ class _Cycle:
         self._ask_for(one for one in waiting if comes_before(one, candidate, limits))
 
     def _first_few(self, tenant: str) -> list[Candidate]:
-        limits, users = self.members[tenant].limits, self.users[tenant]
-        could = partial(could_start, tenant=tenant, limits=limits, room=self.room, users=users)
-        return self.queues[tenant].first_few(MAX_CLAIMS, could)
+        return self.queues[tenant].first_few(MAX_CLAIMS, self._could_start(tenant))
+
+    def _could_start(self, tenant: str) -> Callable[[Line], bool]:
+        return lambda line: could_start(line, tenant, self.members[tenant].limits, self.room, self.users[tenant])
 
     def _ask_for(self, candidates: Iterable[Candidate]) -> None:
         """Claim room for *candidates* of one tenant, in their order, up to one that nobody may pass."""
@@ -317,9 +318,8 @@ class _Cycle:
         chosen = self.queues[tenant].first(lambda line: self._takes_line(tenant, line))
         if chosen is None or chosen.entry.uid in self.claims or self._is_behind_its_head(chosen):
             return None
-        demand = demand_of(chosen.entry.held)
         place = place_of(chosen, self.members[tenant].limits.max_priority)
-        return (self.room.borrows(tenant, demand), self._share(tenant), place, tenant, chosen)
+        return (self.room.borrows(tenant, demand_of(chosen.entry.held)), self._share(tenant), place, tenant, chosen)
 
     def _is_stopped(self, tenant: str) -> bool:
         limits = self.members[tenant].limits

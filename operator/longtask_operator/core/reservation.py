@@ -19,8 +19,15 @@ def can_hold(user: str, running: Mapping[str, int], limits: Limits) -> bool:
 
 
 def head_of(queue: TenantQueue, tenant: str, limits: Limits, room: Room, users: Mapping[str, int]) -> Candidate | None:
-    """Return the first in order that could ever start and that no limit of its person holds back."""
-    return queue.first(lambda line: could_start(line, tenant, limits, room, users))
+    """Return the first in order that could start and that giving back would help, or None.
+
+    Whom it would not help waits for what is others' own: it must not stand before those whom it would.
+    """
+
+    def helps(line: Line) -> bool:
+        return could_start(line, tenant, limits, room, users) and room.fits_after_returns(tenant, demand_of(line.held))
+
+    return queue.first(helps)
 
 
 def could_start(line: Line, tenant: str, limits: Limits, room: Room, users: Mapping[str, int]) -> bool:

@@ -62,6 +62,10 @@ class Account:
         """Return how much of what all lend the member takes when it uses that much."""
         return max(0, used - self.kept[r]) if self.limits(r) else 0
 
+    def of_the_lent_as_its_own(self, r: int) -> int:
+        """Return how much of what all lend the member takes without exceeding its nominal quota."""
+        return self.of_the_lent(r, min(self.used[r], self.nominal[r]))
+
     def copy(self) -> Account:
         """Return an account that may be changed without changing this one."""
         twin = object.__new__(Account)
@@ -81,12 +85,15 @@ class Room:
             self._strays[r] + sum(account.of_the_lent(r, account.used[r]) for account in self._accounts.values())
             for r in _EACH
         ]
+        #: of what is taken, what nobody would have to give back
+        self._owned = [sum(account.of_the_lent_as_its_own(r) for account in self._accounts.values()) for r in _EACH]
 
     def copy(self) -> Room:
         """Return a room that may be changed without changing this one."""
         twin = object.__new__(Room)
         twin._accounts = {tenant: account.copy() for tenant, account in self._accounts.items()}
-        twin._strays, twin._lent, twin._taken = self._strays, self._lent, list(self._taken)
+        twin._strays, twin._lent = self._strays, self._lent
+        twin._taken, twin._owned = list(self._taken), list(self._owned)
         return twin
 
     def add(self, tenant: str, demand: Vector, sign: int = 1) -> None:
@@ -95,7 +102,9 @@ class Room:
         for r in _EACH:
             before, after = account.used[r], account.used[r] + sign * demand[r]
             self._taken[r] += account.of_the_lent(r, after) - account.of_the_lent(r, before)
+            self._owned[r] -= account.of_the_lent_as_its_own(r)
             account.used[r] = after
+            self._owned[r] += account.of_the_lent_as_its_own(r)
 
     def fits(self, tenant: str, demand: Vector) -> bool:
         """Whether *tenant* may take that much more."""
@@ -147,11 +156,7 @@ class Room:
         """Whether *tenant* could have that much once it has nothing else and others hold none that they borrow."""
         account = self._accounts[tenant]
         for r in (r for r in _EACH if account.limits(r)):
-            others = sum(
-                other.of_the_lent(r, min(other.used[r], other.nominal[r]))
-                for name, other in self._accounts.items()
-                if name != tenant
-            )
+            others = self._owned[r] - account.of_the_lent_as_its_own(r)
             if demand[r] > min(account.cap[r], account.kept[r] + self._lent[r] - others):
                 return False
         return True

@@ -129,6 +129,21 @@ def test_no_large_task_starves_behind_small_ones_of_other_members() -> None:
     assert cohort.now <= START + RESERVE_AFTER + timedelta(minutes=17)
 
 
+def test_nobody_starves_behind_a_head_that_only_loans_could_help() -> None:
+    """While the lender itself uses what is its own, the next in order is the one for whom room is kept."""
+    cohort = Cohort(a=limits(None, cpu=2000), b=limits(None, cpu=0), lender=limits(None, cpu=4000))
+    cohort.holds("lender", 16)
+    cohort.holds("b", 8)
+    cohort.waits("a", size=replace(SMALLEST, cpu=5000))
+    uid = cohort.waits("a", size=replace(SMALLEST, cpu=2000), seconds=1)
+    cohort.now = START + RESERVE_AFTER + timedelta(seconds=1)
+    for _ in range(8):
+        cohort.waits("b", seconds=600)
+        cohort.ends(next(iter(cohort.held["b"])))
+        cohort.cycle()
+    assert uid in cohort.held["a"]
+
+
 def test_members_within_their_own_quota_pass_whatever_is_kept() -> None:
     own = {"a": limits(None, cpu=0), "b": limits(None, cpu=500), "lender": limits(None, cpu=5000)}
     cohort = Cohort(now=START + RESERVE_AFTER, **own)
