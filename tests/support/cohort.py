@@ -13,7 +13,7 @@ from longtask_operator.core.admission import NO_PLAN, Plan, Snapshot, member_of,
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.preemption import Claim, Run, format_claims, parse_claims
 from longtask_operator.core.queueing import Candidate, TenantQueue
-from longtask_operator.core.quota import RECLAIM, Caps, Limits
+from longtask_operator.core.quota import RECLAIM, Caps, Limits, usage_of
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.why_waiting import HeldBack, Scene, why_waiting
 from tests.builders import SMALLEST, START, at
@@ -30,7 +30,10 @@ def limits(nominal: int | None, borrow: int | None = None, lend: int | None = No
 class Cohort:
     """Members, what they hold, and who of them waits."""
 
-    def __init__(self, now: datetime = START, decayed: dict[str, Any] | None = None, **members: Limits) -> None:
+    def __init__(
+        self, now: datetime = START, decayed: dict[str, Any] | None = None, name: str = "research", **members: Limits
+    ) -> None:
+        self.name, self.users = name, dict[str, str]()  #: the person of each task, if there is one
         self.limits, self.now, self.decayed = dict(members), now, decayed or {}
         self.held: dict[str, dict[str, LedgerEntry]] = {tenant: {} for tenant in members}
         self.queues = {tenant: TenantQueue() for tenant in members}
@@ -72,12 +75,20 @@ class Cohort:
         return sorted(uid for claim in self.claims for uid, _ in claim.victims)
 
     def waits(
-        self, tenant: str, number: int = 1, *, size: Size = SMALLEST, seconds: float = 0, priority: int = 0
+        self,
+        tenant: str,
+        number: int = 1,
+        *,
+        size: Size = SMALLEST,
+        seconds: float = 0,
+        priority: int = 0,
+        user: str = "",
     ) -> str:
         uid = ""
         for _ in range(number):
             self.count += 1
             uid = f"u{self.count:04}"
+            self.users[uid] = user
             self.queues[tenant].put(
                 Candidate(
                     key=f"{tenant}/{uid}",
@@ -85,17 +96,33 @@ class Cohort:
                     priority=priority,
                     queued_at=at(seconds),
                     entry=self.entry(uid, size),
+                    user=user,
                 )
             )
         return uid
 
     def snapshot(self) -> Snapshot:
+        """Return the snapshot of the ledger; what *held* has of others than the members is astray in it."""
         members = {
-            tenant: member_of(own, self.held[tenant], decayed=self.decayed.get(tenant, (0.0, 0.0, 0.0)))
+            tenant: member_of(
+                own, self.held.get(tenant, {}), self.user_of, decayed=self.decayed.get(tenant, (0.0, 0.0, 0.0))
+            )
             for tenant, own in self.limits.items()
         }
-        claims = tuple(claim for claim in self.claims if claim.tenant in members)
-        return Snapshot(members=members, cohort="research", claims=claims, runs=lambda entry: self.runs.get(entry.uid))
+        return Snapshot(
+            members=members,
+            cohort=self.name,
+            strays=usage_of(self.strays()),
+            claims=tuple(claim for claim in self.claims if claim.tenant in members),
+            runs=lambda entry: self.runs.get(entry.uid),
+        )
+
+    def user_of(self, uid: str) -> str:
+        return self.users.get(uid, "")
+
+    def strays(self) -> list[LedgerEntry]:
+        """Return what the ledger has of tenants that are no members."""
+        return [entry for tenant, held in self.held.items() if tenant not in self.limits for entry in held.values()]
 
     def cycle(self) -> list[str]:
         """Admit; return the tenants of the admitted in order."""
@@ -103,7 +130,7 @@ class Cohort:
         plan: Plan = plan_admissions(self.queues, self.snapshot(), now=self.now, holder=uid)
         self.plan, self.holder, self.claims = plan, plan.holder, parse_claims(format_claims(plan.claims))
         for candidate in plan.admitted:
-            self.held[candidate.tenant][candidate.entry.uid] = candidate.entry
+            self.held.setdefault(candidate.tenant, {})[candidate.entry.uid] = candidate.entry
             self.runs[candidate.entry.uid] = Run(
                 key=candidate.key, priority=candidate.priority, queued_at=candidate.queued_at, since=self.now
             )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
 
+from longtask_operator.api.quantity import GIBIBYTE
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.queueing import Candidate, TenantQueue
-from longtask_operator.core.quota import Limits
+from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.ledger_layout import changed, still_to_come, taken_over
+from longtask_operator.core.queueing import AGING_SECONDS, Candidate, TenantQueue, place_of
+from longtask_operator.core.quota import Caps, Limits
 from longtask_operator.core.reservation import RESERVE_AFTER
 from longtask_operator.core.sizing import Size
 from tests.builders import SMALLEST, START
@@ -169,121 +173,343 @@ def test_nobody_is_kept_back_for_whom_giving_back_would_help_no_more() -> None:
 
 
 AMOUNT = st.none() | st.integers(0, 4)
+WIDE = replace(SMALLEST, memory=4 * GIBIBYTE)
+SIZES = [SMALLEST, replace(SMALLEST, cpu=2000), LARGE, WIDE]
+#: What is limited, and what one attempt takes of it.
+TAKES: dict[str, Callable[[LedgerEntry], int]] = {
+    "concurrency": lambda entry: 1,
+    "cpu": lambda entry: entry.size.cpu,
+    "memory": lambda entry: entry.size.memory,
+}
+COHORTS = ("research", "other")
+#: When it is asked whether somebody starves: how long attempts run at most, and how many newcomers each tenant has.
+LONGEST, NEWCOMERS = timedelta(hours=2), 4
 
 
 class CohortAdmission(CohortStory):
-    """Tasks come, end and leave; quotas change; members join and leave; the operator restarts."""
+    """Tasks come, end and leave; quotas change; tenants move between cohorts and ledgers; the operator restarts."""
 
-    @initialize()
-    def start(self) -> None:
-        self.cohort = Cohort(**{tenant: limits(1) for tenant in TENANTS})
+    @initialize(
+        running=st.tuples(st.integers(0, 4), st.integers(0, 10), st.integers(0, 16)),
+        early=st.lists(
+            st.tuples(st.sampled_from(TENANTS), st.sampled_from(SIZES), st.integers(5, 20)), min_size=1, max_size=5
+        ),
+    )
+    def start(self, running: tuple[int, int, int], early: list[tuple[str, Size, int]]) -> None:
+        """Some run, and some have waited for minutes."""
+        self.users, self.live = dict[str, str](), dict[str, tuple[str, LedgerEntry]]()
+        self.now, self.count = START, 0
+        self.ledgers = {name: Cohort(name=name) for name in COHORTS} | {alone: Cohort(name="") for alone in TENANTS}
+        for ledger in self.ledgers.values():
+            ledger.users = self.users
+        self.home = dict.fromkeys(TENANTS, "research")
+        first = self.ledgers["research"]
+        for tenant, cpu in zip(TENANTS, (4000, 2000, 0), strict=True):
+            first.limits[tenant], first.queues[tenant], first.held[tenant] = limits(None, cpu=cpu), TenantQueue(), {}
+        for tenant, number in zip(TENANTS, running, strict=True):
+            first.holds(tenant, number)
+        self.note_who_lives("research")
+        self.count = first.count
+        for tenant, size, minutes in early:
+            self.comes(tenant, size, 0, "", minutes)
 
-    @rule(tenant=st.sampled_from(TENANTS), size=st.sampled_from([SMALLEST, LARGE]), priority=st.integers(-1, 1))
-    def comes(self, tenant: str, size: Size, priority: int) -> None:
-        seconds = (self.cohort.now - START).total_seconds()
-        self.cohort.waits(tenant, size=size, seconds=seconds, priority=priority)
+    def ledger_of(self, tenant: str) -> Cohort:
+        return self.ledgers[self.home[tenant]]
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        size=st.sampled_from(SIZES),
+        priority=st.integers(-1, 1),
+        user=st.sampled_from(["", "", "eve"]),
+    )
+    def comes_and_is_looked_at(self, tenant: str, size: Size, priority: int, user: str) -> None:
+        self.comes(tenant, size, priority, user)
+        self.cycle(self.home[tenant])
+
+    def comes(self, tenant: str, size: Size, priority: int, user: str, minutes_ago: int = 0) -> None:
+        ledger, seconds = self.ledger_of(tenant), (self.now - START).total_seconds() - 60 * minutes_ago
+        ledger.count = self.count
+        ledger.waits(tenant, size=size, seconds=seconds, priority=priority, user=user)
+        self.count = ledger.count
 
     @rule(tenant=st.sampled_from(TENANTS), number=st.integers(0, 3))
     def ends(self, tenant: str, number: int) -> None:
-        for uid in list(self.cohort.held[tenant])[:number]:
-            del self.cohort.held[tenant][uid]
+        for uid in [uid for uid, (owner, _) in self.live.items() if owner == tenant][:number]:
+            self.is_over(uid)
+        self.cycle(self.home[tenant])
+
+    def is_over(self, uid: str) -> None:
+        del self.live[uid]
+        for ledger in self.ledgers.values():
+            ledger.ends(uid)
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def is_cancelled(self, tenant: str) -> None:
+        queue = self.ledger_of(tenant).queues[tenant]
+        for candidate in list(queue)[:1]:
+            queue.remove(candidate.entry.uid)
+
+    @rule(seconds=st.sampled_from([1, 120, 700, 4000]))
+    def time_passes(self, seconds: int) -> None:
+        self.it_is(self.now + timedelta(seconds=seconds))
+
+    def it_is(self, now: datetime) -> None:
+        self.now = now
+        for ledger in self.ledgers.values():
+            ledger.now = now
 
     @rule(
         tenant=st.sampled_from(TENANTS),
         nominal=AMOUNT,
-        borrow=AMOUNT,
-        lend=AMOUNT,
+        borrow=st.builds(Caps, concurrency=AMOUNT, cpu=st.sampled_from([None, None, 0, 1000])),
+        lend=st.builds(Caps, concurrency=AMOUNT, memory=st.sampled_from([None, None, 0, GIBIBYTE])),
         cpu=st.none() | st.integers(0, 20).map(lambda steps: steps * 250),
+        memory=st.sampled_from([None, None, GIBIBYTE, 4 * GIBIBYTE, 6 * GIBIBYTE]),
+        per_user=st.sampled_from([None, None, 0, 1, 2]),
         weight=st.integers(1, 3),
         on_hold=st.sampled_from([False, False, False, True]),
     )
-    def quota_changes(
-        self, tenant: str, nominal: int | None, borrow: int | None, lend: int | None, **other: Any
-    ) -> None:
-        self.cohort.limits[tenant] = limits(nominal, borrow, lend, **other)
+    def quota_changes(self, tenant: str, nominal: int | None, borrow: Caps, lend: Caps, **other: Any) -> None:
+        ledger = self.ledger_of(tenant)
+        changed = limits(nominal, borrowing=borrow, lending=lend, **other)
+        ledger.limits[tenant] = replace(changed, cohort=ledger.name)
 
-    @rule(tenant=st.sampled_from(TENANTS))
-    def joins_or_leaves(self, tenant: str) -> None:
-        """Who leaves takes its waiting tasks along; its attempts stand astray until the other ledger has them."""
-        if self.cohort.limits.pop(tenant, None) is None:
-            self.cohort.limits[tenant] = limits(1)
-        else:
-            self.cohort.queues[tenant], self.cohort.held[tenant] = TenantQueue(), {}
+    @rule(tenant=st.sampled_from(TENANTS), to=st.sampled_from([*COHORTS, ""]))
+    def moves(self, tenant: str, to: str) -> None:
+        """Who moves takes its waiting tasks along; its attempts stand astray until the other ledger has them."""
+        old, new = self.ledger_of(tenant), self.ledgers[to or tenant]
+        queue, own = old.queues.pop(tenant), replace(old.limits.pop(tenant), cohort=to)
+        new.queues[tenant], new.limits[tenant] = queue, own
+        self.home[tenant] = to or tenant
 
     @rule()
     def restarts(self) -> None:
-        self.cohort.holder = None
-        for tenant, queue in self.cohort.queues.items():
-            fresh = TenantQueue()
-            for candidate in queue:
-                fresh.put(candidate)
-            self.cohort.queues[tenant] = fresh
+        for ledger in self.ledgers.values():
+            ledger.holder = None
+            for tenant, queue in ledger.queues.items():
+                ledger.queues[tenant] = fresh = TenantQueue()
+                for candidate in queue:
+                    fresh.put(candidate)
 
-    @rule()
-    def cycle(self) -> None:
+    @rule(ledger=st.sampled_from([*COHORTS * 2, *TENANTS]))
+    def cycle(self, ledger: str) -> None:
+        self.cohort = self.ledgers[ledger]
+        self.take_over(ledger)
         before = {tenant: dict(entries) for tenant, entries in self.cohort.held.items()}
         self.cycle_once()
-        for amount, of in (("concurrency", lambda entry: 1), ("cpu", lambda entry: entry.size.cpu)):
-            self.never_above(amount, of, before)
+        self.note_who_lives(ledger)
+        for amount in TAKES:
+            self.never_above(amount, before)
         self.nobody_is_left_who_could_start()
 
-    def used(self, tenant: str, of: Any, held: Any = None) -> int:
-        return sum(of(entry) for entry in (held or self.cohort.held)[tenant].values())
+    def take_over(self, name: str) -> None:
+        """Do what comes before admission: take in from other ledgers who is a member, let go whom its own has."""
+        ledger, others = self.ledgers[name], [other for other in self.ledgers if other != name]
+        arriving = [
+            (tenant, entry)
+            for tenant in ledger.limits
+            for other in others
+            for entry in still_to_come(ledger.held, self.ledgers[other].held, tenant)
+        ]
+        astray = [tenant for tenant in ledger.held if tenant not in ledger.limits]
+        gone = [one for tenant in astray for one in taken_over(self.ledger_of(tenant).held, ledger.held, tenant)]
+        held = changed(ledger.held, added=arriving, released=gone)
+        ledger.held = {tenant: dict(entries) for tenant, entries in held.items()}
 
-    def never_above(self, amount: str, of: Any, before: Any) -> None:
-        limiting = {t: own for t, own in self.cohort.limits.items() if getattr(own, amount) is not None}
-        for tenant, own in limiting.items():
-            borrow = getattr(own.borrowing, amount)
-            most = getattr(own, amount) + (1 << 40 if borrow is None else borrow)
-            assert self.used(tenant, of) <= max(most, self.used(tenant, of, before))
-        admits = any(self.cohort.held[tenant] != before[tenant] for tenant in limiting)
+    def note_who_lives(self, name: str) -> None:
+        """A ledger has all that lives of its members, and of others nothing that does not live."""
+        ledger = self.ledgers[name]
+        for tenant in ledger.limits:
+            entries = ledger.held.get(tenant, {})
+            self.live |= {uid: (tenant, entry) for uid, entry in entries.items()}
+            assert set(entries) == {uid for uid, (owner, _) in self.live.items() if owner == tenant}
+        assert {uid for held in ledger.held.values() for uid in held} <= set(self.live)
+
+    def admit(self, name: str) -> None:
+        self.take_over(name)
+        self.ledgers[name].cycle()
+        self.note_who_lives(name)
+
+    @invariant()
+    def what_lives_stands_in_a_ledger(self) -> None:
+        assert set(self.live) == {
+            uid for ledger in self.ledgers.values() for held in ledger.held.values() for uid in held
+        }
+
+    def used(self, tenant: str, amount: str, held: Any = None) -> int:
+        return sum(map(TAKES[amount], (held or self.cohort.held).get(tenant, {}).values()))
+
+    def limiting(self, amount: str) -> dict[str, Limits]:
+        return {tenant: own for tenant, own in self.cohort.limits.items() if getattr(own, amount) is not None}
+
+    def most(self, tenant: str, amount: str) -> int:
+        """Return nominal and borrowingLimit together."""
+        own = self.cohort.limits[tenant]
+        borrow = getattr(own.borrowing, amount) if own.cohort else 0
+        return int(getattr(own, amount)) + (1 << 50 if borrow is None else borrow)
+
+    def never_above(self, amount: str, before: Any) -> None:
+        limiting = self.limiting(amount)
+        for tenant in limiting:
+            assert self.used(tenant, amount) <= max(self.most(tenant, amount), self.used(tenant, amount, before))
+        admits = any(self.cohort.held.get(tenant) != before.get(tenant) for tenant in limiting)
         if admits:
-            kept, lent = self.lending(limiting, amount)
-            borrowed = sum(max(0, self.used(t, of) - kept[t]) for t in limiting)
-            assert borrowed <= max(lent, sum(max(0, self.used(t, of, before) - kept[t]) for t in limiting))
+            kept, lent = self.lending(amount)
+            borrowed, borrowed_before = (
+                self.astray(amount) + sum(max(0, self.used(t, amount, held) - kept[t]) for t in limiting)
+                for held in (self.cohort.held, before)
+            )
+            assert borrowed <= max(lent, borrowed_before)
 
-    def lending(self, limiting: dict[str, Limits], amount: str) -> tuple[dict[str, int], int]:
+    def astray(self, amount: str) -> int:
+        return sum(map(TAKES[amount], self.cohort.strays()))
+
+    def lending(self, amount: str) -> tuple[dict[str, int], int]:
+        """Return what each member keeps for itself, and what all lend."""
         kept, lent = {}, 0
-        for tenant, own in limiting.items():
-            nominal, lends = getattr(own, amount), getattr(own.lending, amount)
+        for tenant, own in self.limiting(amount).items():
+            nominal, lends = getattr(own, amount), getattr(own.lending, amount) if own.cohort else 0
             lends = nominal if lends is None else min(nominal, lends)
             kept[tenant], lent = nominal - lends, lent + lends
         return kept, lent
 
-    def could_start(self, candidate: Candidate) -> bool:
-        own, tenant = self.cohort.limits[candidate.tenant], candidate.tenant
-        for amount, of in (("concurrency", lambda entry: 1), ("cpu", lambda entry: entry.size.cpu)):
-            nominal, borrow = getattr(own, amount), getattr(own.borrowing, amount)
-            if nominal is None:
+    def could_have(self, candidate: Candidate, own: Callable[[str], int], others: Callable[[str, str], int]) -> bool:
+        """Whether *candidate* fits: its tenant has *own* of an amount, others and what is astray have *others*."""
+        tenant = candidate.tenant
+        for amount, of in TAKES.items():
+            limiting = self.limiting(amount)
+            if tenant not in limiting:
                 continue
-            limiting = {t: other for t, other in self.cohort.limits.items() if getattr(other, amount) is not None}
-            kept, lent = self.lending(limiting, amount)
-            after = self.used(tenant, of) + of(candidate.entry)
-            others = sum(max(0, self.used(t, of) - kept[t]) for t in limiting if t != tenant)
-            if borrow is not None and after > nominal + borrow:
+            kept, lent = self.lending(amount)
+            after = own(amount) + of(candidate.entry)
+            taken = sum(max(0, others(other, amount) - kept[other]) for other in limiting if other != tenant)
+            taken += others("", amount)
+            if after > min(self.most(tenant, amount), kept[tenant] + max(0, lent - taken)):
                 return False
-            if max(0, after - kept[tenant]) + others > lent:
-                return False
-        return not own.on_hold
+        return True
+
+    def may_run(self, candidate: Candidate) -> bool:
+        """Whether neither a stop nor the limit of its person holds *candidate* back."""
+        own, held = self.cohort.limits[candidate.tenant], self.cohort.held.get(candidate.tenant, {})
+        running = sum(self.users.get(uid) == candidate.user for uid in held)
+        return not own.on_hold and not (candidate.user and own.per_user is not None and running >= own.per_user)
+
+    def fits_now(self, candidate: Candidate) -> bool:
+        def others(tenant: str, amount: str) -> int:
+            return self.used(tenant, amount) if tenant else self.astray(amount)
+
+        return self.could_have(candidate, lambda amount: self.used(candidate.tenant, amount), others)
+
+    def fits_after_returns(self, candidate: Candidate) -> bool:
+        """Whether *candidate* fits once its tenant has nothing else and nobody has what is not its own."""
+
+        def others(tenant: str, amount: str) -> int:
+            return min(self.used(tenant, amount), getattr(self.cohort.limits[tenant], amount)) if tenant else 0
+
+        return self.could_have(candidate, lambda amount: 0, others)
+
+    def is_within_cap(self, candidate: Candidate) -> bool:
+        tenant = candidate.tenant
+        amounts = [amount for amount in TAKES if tenant in self.limiting(amount)]
+        return all(self.used(tenant, a) + TAKES[a](candidate.entry) <= self.most(tenant, a) for a in amounts)
+
+    def borrows(self, candidate: Candidate) -> bool:
+        tenant, own = candidate.tenant, self.cohort.limits[candidate.tenant]
+        amounts = [amount for amount in TAKES if tenant in self.limiting(amount)]
+        return any(self.used(tenant, a) + TAKES[a](candidate.entry) > getattr(own, a) for a in amounts)
+
+    def has_waited(self, candidate: Candidate) -> bool:
+        return self.now - candidate.queued_at >= RESERVE_AFTER
+
+    def is_kept_from(self, candidate: Candidate) -> bool:
+        """Whether the room for *candidate* is kept: for who is before it in its queue, or for the plan's holder."""
+        queue, holder = self.cohort.queues[candidate.tenant], self.cohort.holder
+        hopeful = [one for one in queue if self.may_run(one) and self.fits_after_returns(one)]
+        head = min(hopeful, key=place_of)
+        if head is not candidate and self.has_waited(head) and not self.fits_now(head):
+            return True
+        if holder is None or not (self.may_run(holder) and self.has_waited(holder) and self.is_within_cap(holder)):
+            return False
+        assert self.cohort.queues[holder.tenant].get(holder.entry.uid) is holder
+        waits_for_loans = self.fits_after_returns(holder) and not self.fits_now(holder)
+        return waits_for_loans and (holder.tenant == candidate.tenant or self.borrows(candidate))
 
     def nobody_is_left_who_could_start(self) -> None:
-        """Work-conserving, but for a reservation: then somebody who does not fit has waited long."""
-        waiting = [c for tenant in self.cohort.limits for c in self.cohort.queues[tenant]]
-        able = [candidate for candidate in waiting if self.could_start(candidate)]
-        late = [c for c in waiting if self.cohort.now - c.queued_at >= RESERVE_AFTER and not self.could_start(c)]
-        assert not able or late
+        """Work-conserving, but for what is kept for somebody who has waited long and gets it as soon as it can."""
+        waiting = [candidate for queue in self.cohort.queues.values() for candidate in queue]
         for candidate in waiting:
             why = self.cohort.why(candidate.tenant, candidate.entry.uid)
             assert why.message
-            if candidate in able:
-                assert why.reason in (QueueReason.RESERVED, QueueReason.BEHIND_OTHERS)
-            elif not self.cohort.limits[candidate.tenant].on_hold:
-                assert why.reason in (
-                    QueueReason.NEVER_FITS,
-                    QueueReason.QUOTA_EXHAUSTED,
-                    QueueReason.COHORT_EXHAUSTED,
-                )
+            if not self.fits_now(candidate):
+                assert why.reason in SHORT_OF_QUOTA or not self.may_run(candidate)
+            elif self.may_run(candidate):
+                assert self.is_kept_from(candidate), f"{candidate.key} could start"
+                assert why.reason is QueueReason.RESERVED
 
+    def teardown(self) -> None:
+        """Nobody starves: from now on attempts end in time, and small tasks of the highest priority keep coming."""
+        waits = [
+            candidate for ledger in self.ledgers.values() for queue in ledger.queues.values() for candidate in queue
+        ]
+        waits = [candidate for candidate in waits if self.is_within_its_own(candidate)]
+        ends, due = dict.fromkeys(self.live, self.now + LONGEST), dict[str, datetime]()
+        while waits:
+            self.it_is(self.now + LONGEST / 2)
+            for uid in [uid for uid, end in ends.items() if end <= self.now]:
+                del ends[uid]
+                self.is_over(uid)
+            passed = [c for c in waits if c.entry.uid not in due and self.now >= self.passed(c)]
+            due |= {candidate.entry.uid: self.bound(candidate) for candidate in passed}
+            self.newcomers_try()
+            ends |= {uid: self.now + LONGEST for uid in self.live if uid not in ends}
+            waits = [candidate for candidate in waits if candidate.entry.uid not in self.live]
+            for candidate in waits:
+                assert self.now < due.get(candidate.entry.uid, self.now + LONGEST), f"{candidate.key} starves"
+        self.at_rest_each_ledger_has_its_own()
+
+    def newcomers_try(self) -> None:
+        """Let everybody have a turn, and small tasks of the highest priority first; who must wait leaves again."""
+        for tenant in TENANTS * NEWCOMERS:
+            self.comes(tenant, SMALLEST, 1, "")
+        for name in self.ledgers:
+            self.admit(name)
+        for tenant in TENANTS:
+            queue = self.ledger_of(tenant).queues[tenant]
+            for uid in [candidate.entry.uid for candidate in queue if candidate.queued_at == self.now]:
+                queue.remove(uid)
+
+    def is_within_its_own(self, candidate: Candidate) -> bool:
+        """Whether *candidate* fits alone within its tenant's nominal quota, and nothing but the room holds it back."""
+        own = self.ledger_of(candidate.tenant).limits[candidate.tenant]
+        fits = all(getattr(own, a) is None or of(candidate.entry) <= getattr(own, a) for a, of in TAKES.items())
+        return fits and not own.on_hold and not (candidate.user and own.per_user == 0)
+
+    def passed(self, candidate: Candidate) -> datetime:
+        """Return from when on no newcomer comes before *candidate*, and nobody passes who is before it."""
+        return candidate.queued_at + timedelta(seconds=(1 - candidate.priority) * AGING_SECONDS) + RESERVE_AFTER
+
+    def bound(self, candidate: Candidate) -> datetime:
+        """Return when *candidate* has started at the latest.
+
+        Each who is before it in its tenant's queue, who has waited longer in the cohort, or for whom something is
+        kept already lets it wait twice for the longest attempt: until its tenant has room, then until the others have
+        given back. It is once more where its person has too many attempts.
+        """
+        ledger = self.ledger_of(candidate.tenant)
+        before = sum(place_of(other) <= place_of(candidate) for other in ledger.queues[candidate.tenant])
+        others = [one for tenant, queue in ledger.queues.items() if tenant != candidate.tenant for one in queue]
+        before += 1 + sum(other.queued_at <= candidate.queued_at for other in others)
+        has_limit = candidate.user and ledger.limits[candidate.tenant].per_user is not None
+        return self.now + before * LONGEST * (3 if has_limit else 2)
+
+    def at_rest_each_ledger_has_its_own(self) -> None:
+        for name in [*self.ledgers, *self.ledgers]:
+            self.take_over(name)
+        for ledger in self.ledgers.values():
+            assert not ledger.strays()
+
+
+SHORT_OF_QUOTA = (QueueReason.NEVER_FITS, QueueReason.QUOTA_EXHAUSTED, QueueReason.COHORT_EXHAUSTED)
 
 #: Stories told by default; `make test-stories` tells 50,000.
 RUNS, STEPS = 1000, 12
