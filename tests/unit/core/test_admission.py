@@ -13,7 +13,7 @@ from longtask_operator.api.quantity import GIBIBYTE, MEBIBYTE
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import Snapshot, member_of, plan_admissions
 from longtask_operator.core.ledger import LedgerEntry
-from longtask_operator.core.queueing import Candidate, TenantQueue, place_of
+from longtask_operator.core.queueing import AGING_SECONDS, Candidate, TenantQueue, place_of
 from longtask_operator.core.quota import Amounts, Limits, exceeds_max_size, usage_of
 from longtask_operator.core.reservation import RESERVE_AFTER
 from longtask_operator.core.sizing import Size
@@ -216,16 +216,21 @@ def test_the_reasons_have_their_precedence() -> None:
 
 
 SIZES = [SMALLEST, MEDIUM, LARGE]
+#: When it is asked whether somebody starves: how long attempts run at most, and how many newcomers there always are.
+LONGEST, NEWCOMERS = timedelta(hours=2), 8
 
 
 class Admission(RuleBasedStateMachine):
     """Tasks come, end and leave, quotas change, time passes. What is checked follows from the rules alone."""
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(cpu=st.sampled_from([None, 4000, 5000]), live=st.integers(0, 16))
+    def start(self, cpu: int | None, live: int) -> None:
         self.queue, self.waiting = TenantQueue(), dict[str, Candidate]()
         self.live, self.users = dict[str, LedgerEntry](), dict[str, str]()
-        self.limits, self.now, self.count = Limits(), START, 0
+        self.limits, self.now, self.count = Limits(cpu=cpu), START, 0
+        for _ in range(live):
+            self.comes(SMALLEST, 0, "", False)
+        self.admit()
 
     @rule(
         size=st.sampled_from(SIZES),
@@ -280,15 +285,18 @@ class Admission(RuleBasedStateMachine):
     @rule()
     def cycle(self) -> None:
         before = usage_of(self.live.values())
+        self.admit()
+        self.never_above_the_quota(before)
+        self.nobody_is_left_who_could_start()
+        self.everyone_hears_why()
+
+    def admit(self) -> None:
         snapshot = snapshot_of(self.limits, self.live, lambda uid: self.users.get(uid, ""))
         for candidate in plan_admissions({"team-a": self.queue}, snapshot, now=self.now).admitted:
             uid = candidate.entry.uid
             assert self.waiting.pop(uid) is candidate
             assert not self.limits.on_hold
             self.live[uid], self.users[uid] = candidate.entry, candidate.user
-        self.never_above_the_quota(before)
-        self.nobody_is_left_who_could_start()
-        self.everyone_hears_why()
 
     def never_above_the_quota(self, before: Amounts) -> None:
         after = usage_of(self.live.values())
@@ -307,19 +315,18 @@ class Admission(RuleBasedStateMachine):
         return fits(size, usage, self.limits) and not user_full and not exceeds_max_size(size, self.limits)
 
     def nobody_is_left_who_could_start(self) -> None:
-        """Work-conserving, but for a reservation: then the head itself does not fit and has waited long."""
+        """Work-conserving, but for a reservation: the first who could start alone has waited long and does not fit."""
         usage = usage_of(self.live.values())
         able = [candidate for candidate in self.waiting.values() if self.could_start(candidate, usage)]
-        if not able or self.limits.on_hold:
-            return
-        first = min(able, key=self.place)
-        ahead = [c for c in self.waiting.values() if self.place(c) < self.place(first)]
-        assert any(
-            self.now - c.queued_at >= RESERVE_AFTER
-            and not self.could_start(c, usage)
-            and fits(c.entry.size, Amounts(), self.limits)
-            for c in ahead
-        )
+        assert not able or self.limits.on_hold or self.all_is_kept()
+
+    def all_is_kept(self) -> bool:
+        """Whether what becomes free is kept for the head of the queue."""
+        alone = (c for c in self.waiting.values() if self.could_start(c, Amounts()))
+        head = min(alone, key=self.place, default=None)
+        if head is None or self.could_start(head, usage_of(self.live.values())):
+            return False
+        return self.now - head.queued_at >= RESERVE_AFTER
 
     def place(self, candidate: Candidate) -> tuple[float, str]:
         return place_of(candidate, self.limits.max_priority)
@@ -330,10 +337,53 @@ class Admission(RuleBasedStateMachine):
             why = why_waiting(candidate, Scene(self.queue, snapshot, self.now))
             assert why.message
             if self.could_start(candidate, usage_of(self.live.values())) and not self.limits.on_hold:
-                assert why.reason in (QueueReason.RESERVED, QueueReason.BEHIND_OTHERS)
+                assert why.reason is QueueReason.RESERVED
             if why.inadmissible:
                 size = candidate.entry.size
                 assert exceeds_max_size(size, self.limits) or not fits(size, Amounts(), self.limits)
+
+    def teardown(self) -> None:
+        """Nobody starves: from now on attempts end in time, and small tasks of the highest priority keep coming."""
+        waits = {uid: c for uid, c in self.waiting.items() if not self.limits.on_hold and self.could_run_alone(c)}
+        ends = dict.fromkeys(self.live, self.now + LONGEST)
+        due = dict[str, datetime]()
+        while waits:
+            self.now += LONGEST / 2
+            for uid in [uid for uid, end in ends.items() if end <= self.now]:
+                del self.live[uid], ends[uid]
+            due |= {uid: self.bound(c) for uid, c in waits.items() if uid not in due and self.now >= self.passed(c)}
+            for _ in range(NEWCOMERS):
+                self.comes(SMALLEST, 2, "", False)
+            self.admit()
+            ends |= {uid: self.now + LONGEST for uid in self.live if uid not in ends}
+            waits = {uid: candidate for uid, candidate in waits.items() if uid in self.waiting}
+            for uid in waits:
+                assert self.now < due.get(uid, self.now + LONGEST), f"{uid} starves"
+            self.newcomers_give_up()
+
+    def newcomers_give_up(self) -> None:
+        for uid in [uid for uid, candidate in self.waiting.items() if candidate.queued_at == self.now]:
+            del self.waiting[uid]
+            self.queue.remove(uid)
+
+    def could_run_alone(self, candidate: Candidate) -> bool:
+        size = candidate.entry.size
+        is_barred = bool(candidate.user) and self.limits.per_user == 0
+        return fits(size, Amounts(), self.limits) and not is_barred and not exceeds_max_size(size, self.limits)
+
+    def passed(self, candidate: Candidate) -> datetime:
+        """Return from when on no newcomer comes before *candidate*, and nobody passes who is before it."""
+        most = 2 if self.limits.max_priority is None else min(2, self.limits.max_priority)
+        steps = max(0, most - candidate.priority)
+        return candidate.queued_at + timedelta(seconds=steps * AGING_SECONDS) + RESERVE_AFTER
+
+    def bound(self, candidate: Candidate) -> datetime:
+        """Return when *candidate* has started at the latest: each who is before it waits for the longest attempt.
+
+        So does whoever is of a person with too many attempts, before it counts as the head.
+        """
+        before = sum(self.place(other) <= self.place(candidate) for other in self.waiting.values())
+        return self.now + before * LONGEST * (2 if candidate.user and self.limits.per_user is not None else 1)
 
     @invariant()
     def the_queue_holds_who_waits(self) -> None:
