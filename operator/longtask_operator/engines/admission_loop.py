@@ -268,10 +268,11 @@ class AdmissionLoop:
         ledger = self._ledgers.ledger(name)
         released, arriving = set(work.released), list[tuple[str, LedgerEntry]]()
         for other in self._ledgers.names():
+            over = released | (self._work[other].released if other in self._work else set())  # to leave it too
             for tenant in self._ledgers.ledger(other).tenants if other != name else ():
                 if self.home(tenant) == name:
                     coming = still_to_come(ledger.tenants, self._ledgers.ledger(other).tenants, tenant)
-                    arriving += [(tenant, entry) for entry in coming if (entry.uid, entry.attempt) not in released]
+                    arriving += [(tenant, entry) for entry in coming if (entry.uid, entry.attempt) not in over]
         for tenant in ledger.tenants:
             home = self.home(tenant)
             if home != name:

@@ -604,6 +604,33 @@ def test_an_attempt_that_ends_during_a_move_leaves_both_ledgers(bench: Bench) ->
     assert (bench.ledger(), bench.ledger("team-a", "research"), bench.ledgers.uids()) == ([], [], [])
 
 
+def go_on(bench: Bench, lost: str) -> None:
+    """Answer the oldest request, but lose it if it writes the ledger *lost*; without one let time pass."""
+    bench.loop.settle()
+    request = next((str(pending.request) for pending in bench.kube.pending if not pending.reply.done()), "")
+    if request:
+        bench.step("not sent" if request.startswith("PUT ") and request.endswith(lost) else "ok")
+    else:
+        bench.loop.elapsed = bench.loop.next_timer() or bench.loop.elapsed
+
+
+def test_what_has_left_the_new_ledger_does_not_come_back_from_the_old_one(bench: Bench) -> None:
+    """The old ledger cannot be written for a while, and the new one is written for somebody else meanwhile."""
+    in_cohorts(bench)
+    bench.submit("a")
+    bench.run()
+    move(bench, "team-a", "research")
+    bench.step()
+    bench.release("a")
+    while bench.ledger("team-a", "research"):
+        go_on(bench, lost=ledger_name("team-a"))
+    bench.submit("b")
+    while not bench.ledger("team-a", "research"):
+        go_on(bench, lost=ledger_name("team-a"))
+    bench.run()
+    assert (bench.ledger(), bench.ledger("team-a", "research")) == ([], ["b 1"])
+
+
 def test_what_still_stands_in_the_old_ledger_counts_in_the_new_one(bench: Bench) -> None:
     tenants = in_cohorts(bench)
     tenants.concurrency = 1
