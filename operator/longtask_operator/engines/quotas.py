@@ -98,11 +98,14 @@ class Quotas:
 
 
 def _readable(view: QuotaView) -> tuple[Limits, tuple[Budget, ...]]:
+    """Return the limits and budgets of a TenantQuota; what was spent of budgets that can be read is not forgotten."""
+    budgets: tuple[Budget, ...] = ()
     try:
         spec = view.parse_spec()
-        return limits_of(view.name, spec), budgets_of(spec)
+        budgets = budgets_of(spec)
+        return limits_of(view.name, spec), budgets
     except (SpecError, ValueError) as error:
         log.error("a TenantQuota cannot be read; its tenant is on hold until it is", quota=view.name, error=str(error))
         origin = f"TenantQuota {view.name}"
         why = f"{origin} cannot be read: {error}; nothing starts until it is corrected"
-        return Limits(origin=origin, on_hold=True, unreadable=why), ()
+        return Limits(origin=origin, on_hold=True, unreadable=why), budgets

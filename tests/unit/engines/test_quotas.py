@@ -73,6 +73,19 @@ def test_a_quota_that_cannot_be_read_holds_its_tenant(setup: Setup, spec: dict[s
     assert limits.unreadable.endswith("; nothing starts until it is corrected")
 
 
+def test_a_quantity_that_cannot_be_read_does_not_forget_the_budgets(setup: Setup) -> None:
+    budgets = [{"name": "day", "windowSeconds": 86400, "cpuHours": 1}]
+    setup.put(1, budgets=budgets)
+    known = setup.quotas.budgets["team-a"]
+    trap = LogTrap()
+    try:
+        setup.put(2, generation=2, budgets=budgets, cpu={"nominal": "lots"})
+    finally:
+        trap.close()
+    assert setup.quotas.limits("team-a").unreadable
+    assert setup.quotas.budgets == {"team-a": known}
+
+
 def test_a_person_counts_and_a_service_account_does_not(setup: Setup) -> None:
     uid = setup.put_task("eve")
     assert setup.quotas.user(uid) == "eve"
