@@ -566,12 +566,17 @@ def move(bench: Bench, tenant: str, cohort: str) -> None:
     bench.call(lambda: bench.admission.limits_changed(tenant))
 
 
-def test_a_tenant_that_joins_a_cohort_is_written_to_the_new_ledger_first(bench: Bench) -> None:
+def begin_to_move(bench: Bench, reply: str = "ok") -> None:
+    """Let `team-a` join a cohort with its attempt `a`: the write of the new ledger is answered by *reply*."""
     in_cohorts(bench)
     bench.submit("a")
     bench.run()
     move(bench, "team-a", "research")
-    bench.step()
+    bench.step(reply)
+
+
+def test_a_tenant_that_joins_a_cohort_is_written_to_the_new_ledger_first(bench: Bench) -> None:
+    begin_to_move(bench)
     assert (bench.ledger(), bench.ledger("team-a", "research")) == (["a 1"], ["a 1"])
     bench.run()
     assert (bench.ledger(), bench.ledger("team-a", "research")) == ([], ["a 1"])
@@ -582,11 +587,7 @@ def test_a_tenant_that_joins_a_cohort_is_written_to_the_new_ledger_first(bench: 
 
 @pytest.mark.parametrize("reply", ["ok", "lost", "not sent"])
 def test_a_move_that_was_cut_short_is_finished_by_the_next_leader(bench: Bench, reply: str) -> None:
-    in_cohorts(bench)
-    bench.submit("a")
-    bench.run()
-    move(bench, "team-a", "research")
-    bench.step(reply)
+    begin_to_move(bench, reply)
     bench.restart()
     bench.run()
     assert (bench.ledger(), bench.ledger("team-a", "research")) == ([], ["a 1"])
@@ -594,11 +595,7 @@ def test_a_move_that_was_cut_short_is_finished_by_the_next_leader(bench: Bench, 
 
 
 def test_an_attempt_that_ends_during_a_move_leaves_both_ledgers(bench: Bench) -> None:
-    in_cohorts(bench)
-    bench.submit("a")
-    bench.run()
-    move(bench, "team-a", "research")
-    bench.step()
+    begin_to_move(bench)
     bench.release("a")
     bench.run()
     assert (bench.ledger(), bench.ledger("team-a", "research"), bench.ledgers.uids()) == ([], [], [])
@@ -616,11 +613,7 @@ def go_on(bench: Bench, lost: str) -> None:
 
 def test_what_has_left_the_new_ledger_does_not_come_back_from_the_old_one(bench: Bench) -> None:
     """The old ledger cannot be written for a while, and the new one is written for somebody else meanwhile."""
-    in_cohorts(bench)
-    bench.submit("a")
-    bench.run()
-    move(bench, "team-a", "research")
-    bench.step()
+    begin_to_move(bench)
     bench.release("a")
     while bench.ledger("team-a", "research"):
         go_on(bench, lost=ledger_name("team-a"))
