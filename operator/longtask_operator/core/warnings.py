@@ -1,9 +1,10 @@
 """Conditions that only warn: `Stuck` and `DeadlineAtRisk`, present while True, written when they begin and end.
 
 Stuck is measured against the task itself: silent for ten of its own intervals, five minutes at least; no progress
-for ten of its longest steps, ten minutes at least. A program that never reported is not stuck: nothing is
-known of it. What was said once stays until a report, or progress, says otherwise, so that a
-restart of the operator does not say it again.
+for ten of its longest steps, ten minutes at least. One without a step yet is measured against the time that it
+may take: half its attempt's time-out, an hour at most, ten minutes at least. A program that never reported, or
+never named a count, is not stuck: nothing is known of it. What was said once stays until a report, or progress,
+says otherwise, so that a restart of the operator does not say it again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from longtask_operator.core.signs import Signs
 
 SILENT_AT_LEAST, STILL_AT_LEAST = timedelta(minutes=5), timedelta(minutes=10)
 OWN_MULTIPLE = 10
+#: A count that was named rises for the first time within this, or half of what the attempt may take.
+FIRST_STEP = timedelta(hours=1)
 #: An estimate is believed once the attempt ran so long.
 EVIDENCE = timedelta(seconds=30)
 #: The projected end must be so far beyond the deadline, or before it again, of the time that is left.
@@ -67,7 +70,7 @@ def _stuck(seen: Observed, attempt: CurrentAttempt, watched: Watched | None) -> 
     if silent_at and seen.now >= silent_at:
         message = f"attempt {attempt.number} has not reported since {format_time(watched.silent_since)}"
         return Wanted(type=ConditionType.STUCK, status=TRUE, reason=Reason.SILENT, message=message)
-    if watched.signs and watched.signs.longest_step and stands_still(watched, _still_limit(watched.signs)):
+    if watched.signs and stands_still(watched, _still_limit(seen, watched.signs)):
         message = f"attempt {attempt.number} reports and has made no progress since {format_time(watched.still_since)}"
         return Wanted(type=ConditionType.STUCK, status=TRUE, reason=Reason.NO_PROGRESS, message=message)
     return None
@@ -96,8 +99,14 @@ def _silent_at(watched: Watched | None, interval: float) -> datetime | None:
     return watched.silent_since + max(SILENT_AT_LEAST, OWN_MULTIPLE * own)
 
 
-def _still_limit(signs: Signs) -> timedelta:
-    return max(STILL_AT_LEAST, OWN_MULTIPLE * signs.longest_step)
+def _still_limit(seen: Observed, signs: Signs) -> timedelta | None:
+    """Return how long reports without progress are normal; None where nothing says what progress would be."""
+    if signs.longest_step:
+        return max(STILL_AT_LEAST, OWN_MULTIPLE * signs.longest_step)
+    if seen.progress is None or seen.progress.done is None:
+        return None
+    allowed = seen.task.spec.attempt_timeout_seconds
+    return max(STILL_AT_LEAST, min(FIRST_STEP, timedelta(seconds=allowed) / 2)) if allowed else FIRST_STEP
 
 
 def _deadline_at_risk(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Wanted | None:

@@ -87,8 +87,35 @@ class TestNoProgress:
         assert stuck(running({}, 1029, signs(1029, progress=30, step=100))) is None
         assert stuck(running({}, 1030, signs(1030, progress=30, step=100))) is not None
 
-    def test_a_task_without_a_rate_of_its_own_is_not_judged(self) -> None:
+    def test_one_that_named_no_count_is_not_judged(self) -> None:
         assert stuck(running({}, 10**6, signs(10**6))) is None
+        assert stuck(running({}, 10**6, signs(10**6), progress=Progress(total=9, stage="loading"))) is None
+
+    @pytest.mark.parametrize(
+        ("spec", "limit"),
+        [
+            pytest.param({}, 3600, id="an-hour"),
+            pytest.param({"attemptTimeoutSeconds": 3000}, 1500, id="half-of-what-its-attempt-may-take"),
+            pytest.param({"attemptTimeoutSeconds": 900}, 600, id="ten-minutes-at-least"),
+            pytest.param({"attemptTimeoutSeconds": 10**6}, 3600, id="an-hour-at-most"),
+        ],
+    )
+    @pytest.mark.parametrize("gone_on", [None, 2.0])
+    def test_a_count_without_a_first_step_is_measured_from_its_first_report(
+        self, spec: dict[str, Any], limit: int, gone_on: float | None
+    ) -> None:
+        counted = Progress(done=0, total=9)
+        before, after = signs(limit + 1, progress=gone_on), signs(limit + 2, progress=gone_on)
+        assert stuck(running(spec, limit + 2, before, progress=counted)) is None
+        found = stuck(running(spec, limit + 2, after, progress=counted))
+        assert found is not None
+        assert (found.reason, wire(2) in found.message) == ("NoProgress", True)
+        works = signs(limit + 9, progress=limit + 9, step=limit)
+        assert stuck(then(running(spec, limit + 2, after, progress=counted), now=at(limit + 9), signs=works)) is None
+
+    def test_what_a_new_leader_has_not_watched_for_so_long_is_not_judged(self) -> None:
+        waits = running({}, 4000, signs(4000), progress=Progress(done=0), hearing_since=at(500))
+        assert stuck(waits) is None
 
     def test_it_stays_until_there_is_progress(self) -> None:
         first = running({}, 630, signs(630, progress=30, step=5))
