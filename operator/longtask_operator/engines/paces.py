@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from longtask_operator.adapters.tasks import TaskRecord
@@ -32,9 +32,8 @@ class Paces:
         self._seconds.setdefault(tenant, deque(maxlen=MOST_SAMPLES)).append(max(0.0, seconds))
 
     def read(self, records: Iterable[TaskRecord]) -> None:
-        """Take note of the last attempt of tasks that have finished, until enough is known."""
-        finished = (record for record in records if record.phase in TERMINAL and self._wants(record.tenant))
-        for _, record in zip(range(_MOST_READ), finished, strict=False):
+        """Take note of the last attempts of the tasks of each tenant that have finished last."""
+        for record in reversed(_newest_of_each(record for record in records if record.phase in TERMINAL)):
             try:
                 attempts = record.parse().status.attempts
             except SpecError:
@@ -46,5 +45,14 @@ class Paces:
         """Return the pace of *tenant* now, or None while too little is known."""
         return pace_of(self._seconds.get(tenant, ()), len(self._ledgers.entries_of(tenant)))
 
-    def _wants(self, tenant: str) -> bool:
-        return len(self._seconds.get(tenant, ())) < MOST_SAMPLES
+
+def _newest_of_each(records: Iterable[TaskRecord]) -> list[TaskRecord]:
+    """Return as many of each tenant's *records* as an estimate looks back on, those that were written last first."""
+    found, count = list[TaskRecord](), Counter[str]()
+    for record in sorted(records, key=lambda record: record.version, reverse=True):
+        if len(found) == _MOST_READ:
+            break
+        if count[record.tenant] < MOST_SAMPLES:
+            count[record.tenant] += 1
+            found.append(record)
+    return found

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.core.estimate import MOST_SAMPLES
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Content, ledger_name
+from longtask_operator.engines import paces as paces_module
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.paces import Paces
-from tests.builders import FINISHED, SMALLEST, a_longtask_body
+from tests.builders import FINISHED, SMALLEST, a_longtask_body, wire
 
 
 def some_paces(live: int = 2) -> Paces:
@@ -44,3 +47,29 @@ def test_unfinished_tasks_and_other_tenants_say_nothing() -> None:
     paces.read(records(7, phase="Running"))
     paces.read(records(7, tenant="team-b"))
     assert paces.of("team-a") is None
+
+
+def test_a_restart_learns_from_the_newest_of_each_tenant() -> None:
+    def finished(number: int, took: int, tenant: str) -> Any:
+        attempts = [{"number": 1, "run": 1, "generation": 1, "startTime": wire(0), "completionTime": wire(took)}]
+        status = FINISHED | {"tenant": tenant, "attempts": attempts}
+        return observe_task(a_longtask_body(status=status, name=f"{tenant}-{number}", resourceVersion=str(number)))
+
+    paces = some_paces()
+    old = [finished(number, 1, "team-a") for number in range(100, 200)]
+    new = [finished(number, 60, "team-a") for number in range(200, 240)]
+    paces.read([*new[::2], *old, *new[1::2], *(finished(number, 30, "team-b") for number in range(5))])
+    pace = paces.of("team-a")
+    assert pace is not None
+    assert (pace.samples, pace.quick) == (MOST_SAMPLES, 60)
+    assert list(paces._seconds["team-b"]) == [30] * 5
+
+
+def test_of_many_tenants_the_newest_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paces_module, "_MOST_READ", 3)
+    paces = some_paces()
+    paces.read(
+        observe_task(a_longtask_body(status=FINISHED | {"tenant": f"t{n}"}, name=f"t{n}", resourceVersion=str(n)))
+        for n in range(10)
+    )
+    assert sorted(paces._seconds) == ["t7", "t8", "t9"]
