@@ -187,9 +187,9 @@ class Toleration(Model):
 class LongTaskSpec(Model):
     """What to run and how.
 
-    From the first admission until Finished only suspend, cancel, redrive, priority, deadlineSeconds,
-    ttlSecondsAfterFinished, resources.maxCpu and resources.maxMemory may change; a finished task accepts any
-    change, and a redrive runs it.
+    From the first attempt of a run that began until Finished only suspend, cancel, redrive, priority,
+    deadlineSeconds, ttlSecondsAfterFinished, resources.maxCpu and resources.maxMemory may change; a finished
+    task accepts any change, and a redrive runs it.
     """
 
     image: str | None = Field(
