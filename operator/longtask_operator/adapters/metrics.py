@@ -40,7 +40,7 @@ class Metrics:
         self._queue_wait = histogram(
             "queue_wait_seconds", "From the begin of a run, or the end of its backoff, to admission."
         )
-        self._start = histogram("start_seconds", "From the creation of an attempt's Job to its task container running.")
+        self._start = histogram("start_seconds", "From an attempt's admission to its task container running.")
         self._run = histogram("run_seconds", "From the first start of a run to its end.", "outcome")
         self._submitted = counter("submitted", "LongTasks seen for the first time.", "tenant", "type")
         self._admitted = counter("admitted", "Attempts admitted.", "tenant")
@@ -146,7 +146,7 @@ class Metrics:
             self._budget_used.labels(label, name).set(share)
 
     def started(self, seconds: float) -> None:
-        """Observe how long an attempt took from its Job to its running container."""
+        """Observe how long an attempt took from its admission to its running container."""
         self._start.observe(max(0.0, seconds))
 
     def attempt_ended(self, tenant: str | None, cause: str, *, retried: bool) -> None:

@@ -26,6 +26,7 @@ from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import NEVER
 from longtask_operator.core.room import growth_of
 from longtask_operator.core.why_waiting import HeldBack, Scene, why_it_may_not_grow, why_waiting
+from longtask_operator.engines.admitted import Admitted
 from longtask_operator.engines.ledger_work import Kept, Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import ByteBudget
@@ -65,7 +66,7 @@ class AdmissionLoop:
         self._in_flight: dict[str, Candidate | None] = {}
         self._full: set[str] = set()  #: ledgers that hold as many entries as they may
         self._rests: dict[str, float] = {}  #: by ledger: loop time before which it is not written
-        self._fresh: set[tuple[str, int]] = set()  #: admitted by this process, and no Job asked for yet
+        self.attempts = Admitted()
         self._wake = asyncio.Event()
         self._budget = ByteBudget(BYTES_PER_SECOND, seconds=BYTES_AT_ONCE_SECONDS)
 
@@ -129,21 +130,13 @@ class AdmissionLoop:
 
     def release(self, tenant: str, uid: str, attempt: int) -> None:
         """Take an attempt out of the ledgers in which it stands, soon; *tenant* counts where it stands in none."""
-        self._fresh.discard((uid, attempt))
+        self.attempts.forget(uid, attempt)
         homes = {self.home(self._ledgers.tenant_of(uid) or tenant), self.home(tenant)}
         for name in {*homes, *self._ledgers.standing(uid)}:
             self._work[name].release(uid, attempt)
             if name not in self._soon:
                 self._soon.add(name)
                 asyncio.get_running_loop().call_later(RELEASE_DELAY, self._look_at_releases, name)
-
-    def take_fresh(self, uid: str, attempt: int) -> bool:
-        """Return, once, whether this process admitted the attempt and nobody can have begun it before."""
-        key = (uid, attempt)
-        if key not in self._fresh:
-            return False
-        self._fresh.discard(key)
-        return True
 
     def limits_changed(self, tenant: str) -> None:
         """Decide anew on everybody whom the limits of *tenant* concern: all of its cohort, if it has one."""
@@ -247,9 +240,10 @@ class AdmissionLoop:
     def _written(self, name: str, work: Work, before: Entries, admitted: list[Candidate]) -> None:
         """Tell everybody what a write, or the lack of a need for one, means for them."""
         known = {uid for entries in before.values() for uid in entries}
-        self._fresh |= {(c.entry.uid, c.entry.attempt) for c in admitted if c.entry.uid not in known}
         work.settle(entry for entries in self._ledgers.ledger(name).tenants.values() for entry in entries.values())
         for candidate in admitted:
+            uid, number = candidate.entry.uid, candidate.entry.attempt
+            self.attempts.note(uid, number, self._tenants.now(), anew=uid in known)
             self._room.admitted(candidate)
         for uid, kept in work.kept.items():  # it may have ended meanwhile: who saw that knew of no entry to release
             if self._ledgers.entry(uid) == kept.entry:

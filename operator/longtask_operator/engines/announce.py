@@ -50,13 +50,17 @@ class Announcer:
         *,
         job: JobView | None,
         peak_memory: int | None,
+        admitted: Callable[[int], datetime | None] = lambda attempt: None,
     ) -> None:
-        """Announce what a status write that landed has changed."""
+        """Announce what a status write that landed has changed.
+
+        *admitted* tells when an attempt was admitted, where this process did that.
+        """
         for step in transitions(before, after):
             if isinstance(step, FirstSeen):
                 self._metrics.submitted(after.tenant)
             elif isinstance(step, AttemptStarted):
-                self._started(task, step.attempt, job)
+                self._started(task, step.attempt, job, admitted(step.attempt.number))
             elif isinstance(step, AttemptResized | ResizeRefused):
                 self._resized(task, step)
             elif isinstance(step, AttemptEnded):
@@ -69,10 +73,12 @@ class Announcer:
             else:
                 self._phase_changed(task, step)
 
-    def _started(self, task: TaskRecord, attempt: Attempt, job: JobView | None) -> None:
+    def _started(self, task: TaskRecord, attempt: Attempt, job: JobView | None, admitted: datetime | None) -> None:
         started = parse_optional_time(attempt.start_time)
         if job and started and job.attempt == attempt.number:
-            begun = (job.started or job.created) if job.queue else job.created  # Kueue's queue is not ours
+            # Kubelets tell whole seconds: of the other moment no more is counted either, or half a second were lost.
+            begun = admitted.replace(microsecond=0) if admitted else job.created
+            begun = (job.started or job.created) if job.queue else begun  # Kueue's queue is not ours
             self._metrics.started((started - begun).total_seconds())
         log.info("attempt runs", **_ids(task), attempt=attempt.number, node=attempt.node_name)
 

@@ -274,7 +274,7 @@ class Applier:
         Where the Job may have been created before and is gone, its pod may live on, unseen by the cache.
         """
         uid, attempt = action.entry.uid, action.entry.attempt
-        if not self.admission.take_fresh(uid, attempt):
+        if not self.admission.attempts.take_fresh(uid, attempt):
             await self._confirm_gone(ConfirmGone.of(seen.task, attempt))
             if seen.task.spec.checkpoint:
                 await self._confirm_current(seen.task)

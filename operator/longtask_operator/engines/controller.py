@@ -10,6 +10,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -215,7 +216,8 @@ class Controller:
             memory.written = replace(memory.written, checkpoint=seen.now)
         peak = max((self.parts.book.peak_memory(pod.uid) or 0 for pod in pods), default=0) or None
         job = max(seen.jobs, key=lambda job: job.attempt, default=None)
-        self.parts.announcer.changed(written, seen.task.status, status, job=job, peak_memory=peak)
+        admitted = partial(self.parts.admission.attempts.time, record.uid)
+        self.parts.announcer.changed(written, seen.task.status, status, job=job, peak_memory=peak, admitted=admitted)
 
     def _mirrored(self, seen: Observed, pods: tuple[PodView, ...], memory: _Memory) -> None:
         memory.written = replace(memory.written, progress=seen.now)

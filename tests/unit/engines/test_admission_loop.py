@@ -450,13 +450,22 @@ def test_another_operators_attempts_count(limited: Bench) -> None:
 def test_an_attempt_is_fresh_once_and_only_for_who_admitted_it(bench: Bench) -> None:
     bench.submit("a")
     bench.run()
-    assert bench.admission.take_fresh("a", 1)
-    assert not bench.admission.take_fresh("a", 1)
+    assert bench.admission.attempts.take_fresh("a", 1)
+    assert not bench.admission.attempts.take_fresh("a", 1)
     bench.submit("b")
     bench.step("lost")
     bench.run()
     assert bench.ledger() == ["a 1", "b 1"]
-    assert not bench.admission.take_fresh("b", 1)
+    assert not bench.admission.attempts.take_fresh("b", 1)
+
+
+def test_when_an_attempt_was_admitted_is_known_until_it_is_released(bench: Bench) -> None:
+    bench.submit("a")
+    assert bench.admission.attempts.time("a", 1) is None
+    bench.run()
+    assert bench.admission.attempts.time("a", 1) == NoLimits().now()
+    bench.release("a")
+    assert bench.admission.attempts.time("a", 1) is None
 
 
 class Cohorts(NoLimits):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, cast
 
 import pytest
@@ -9,8 +10,9 @@ from longtask_operator.adapters.events import EventPoster
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.core.observe import JobView
 from longtask_operator.engines.announce import Announcer
-from tests.builders import a_job, a_longtask_body, wire
+from tests.builders import a_job, a_longtask_body, at, wire
 
 
 class Said:
@@ -39,11 +41,18 @@ def status(phase: str, *attempts: dict[str, Any], message: str = "m", **fields: 
     )
 
 
-def announce(before: LongTaskStatus, after: LongTaskStatus) -> tuple[list[str], list[Any], Metrics]:
+def announce(
+    before: LongTaskStatus, after: LongTaskStatus, job: JobView | None = None, admitted: datetime | None = None
+) -> tuple[list[str], list[Any], Metrics]:
     said, metrics = Said(), Metrics(version="test", max_tenants=10)
     with capture_logs() as logs:
         Announcer(metrics, cast(EventPoster, said)).changed(
-            observe_task(a_longtask_body()), before, after, job=a_job(), peak_memory=7
+            observe_task(a_longtask_body()),
+            before,
+            after,
+            job=job or a_job(),
+            peak_memory=7,
+            admitted=lambda attempt: admitted,
         )
     return said.events, logs, metrics
 
@@ -153,6 +162,23 @@ def test_a_run_is_counted_with_its_time() -> None:
     assert sample(metrics, "longtask_submitted_total", tenant="red", type="none") == 1
     assert sample(metrics, "longtask_start_seconds_sum") == 3
     assert sample(metrics, "longtask_retries_total", tenant="red", cause="Completed") is None
+
+
+@pytest.mark.parametrize(
+    ("job", "admitted", "seconds"),
+    [
+        pytest.param(a_job(created=at(2)), at(1.2), 2, id="from-the-admission"),
+        pytest.param(a_job(created=at(2)), None, 1, id="another-leader-admitted-it"),
+        pytest.param(a_job(queue="gpu", created=at(1), started=at(2)), at(0), 1, id="kueue-admitted-it"),
+        pytest.param(a_job(attempt=2), at(0), None, id="the-job-of-another-attempt"),
+    ],
+)
+def test_the_time_to_start_runs_from_the_admission(
+    job: JobView, admitted: datetime | None, seconds: float | None
+) -> None:
+    _, _, metrics = announce(status("Starting", {}), status("Running", STARTED), job, admitted)
+    assert sample(metrics, "longtask_start_seconds_sum") == (seconds or 0)
+    assert sample(metrics, "longtask_start_seconds_count") == (seconds is not None)
 
 
 def test_growths_are_counted_by_what_came_of_them() -> None:
