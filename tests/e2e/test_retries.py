@@ -13,6 +13,28 @@ from tests.support.live import await_
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 NewStage = Callable[..., Stage]
 QUICK = {"initialSeconds": 1, "factor": 1}
+LEAVES = """
+import sys
+from longtask_worker import run
+
+def main(task):
+    print("row 7 is bad")
+    sys.exit(3)
+
+run(main)
+"""
+WAITS = """
+import time
+from longtask_worker import run
+
+def main(task):
+    print("row 7", flush=True)
+    while True:
+        task.raise_if_cancelled()
+        time.sleep(0.01)
+
+run(main)
+"""
 
 
 def test_exit_codes_are_judged_by_the_rules(new_stage: NewStage) -> None:
@@ -35,6 +57,8 @@ def test_the_last_lines_of_the_log_stay_with_the_attempt(new_stage: NewStage) ->
     stage.tasks.create("plain", "echo first; echo 'row 7 is bad' >&2; exit 3", retry=once)
     code = "from longtask_worker import run\ndef main(task): raise ValueError('bad row')\nrun(main)"
     stage.tasks.create("sdk", command=["python3", "-c", code], retry=once)
+    stage.tasks.create("sdk-left", command=["python3", "-c", LEAVES], retry=once)
+    stage.tasks.create("sdk-cancelled", command=["python3", "-c", WAITS])
     (plain,) = stage.tasks.until_finished("plain")["attempts"]
     assert (plain["exitCode"], plain["nodeName"]) == (3, "node-1")
     assert sorted(plain["logTail"].splitlines()) == ["first", "row 7 is bad"]
@@ -42,6 +66,12 @@ def test_the_last_lines_of_the_log_stay_with_the_attempt(new_stage: NewStage) ->
     assert (sdk["exitCode"], sdk["message"]) == (1, "ValueError: bad row")
     assert sdk["logTail"].startswith("Traceback (most recent call last):")
     assert sdk["logTail"].endswith("ValueError: bad row")
+    (left,) = stage.tasks.until_finished("sdk-left")["attempts"]
+    assert (left["exitCode"], left["logTail"]) == (3, "row 7 is bad")
+    stage.tasks.until("sdk-cancelled", "a report", lambda s: s.get("progress"))
+    stage.tasks.change("sdk-cancelled", cancel=True)
+    (cancelled,) = stage.tasks.until_finished("sdk-cancelled")["attempts"]
+    assert (cancelled["cause"], cancelled["logTail"]) == ("Cancelled", "row 7")
 
 
 def test_a_task_out_of_budget_is_a_dead_letter_until_it_is_redriven(new_stage: NewStage) -> None:

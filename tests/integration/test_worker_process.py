@@ -57,6 +57,49 @@ def test_what_was_raised_is_the_end_of_the_log(log: Path, error: str) -> None:
     assert outcome["logTail"].endswith(f"{error.split('(')[0]}: no\n")
 
 
+LOGGING = """
+import logging, sys
+logging.basicConfig(format="%(message)s", level=logging.INFO)
+def main(task):
+    print("row 6", flush=True)
+    logging.info("row 7 is bad")
+    LAST
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "exit_code", "also"),
+    [
+        ("sys.exit(9)", 9, ""),
+        ("sys.exit('no such row')", 1, ""),
+        ("raise Cancelled", 130, ""),
+        ("raise UsageError('x')", 2, ""),
+        ("raise KeyboardInterrupt", 130, ""),
+        ("raise ValueError('no')", 1, "Traceback"),
+    ],
+)
+def test_whoever_ends_early_leaves_the_end_of_its_log(log: Path, last: str, exit_code: int, also: str) -> None:
+    code = "from longtask_worker.errors import UsageError" + LOGGING.replace("LAST", last)
+    ended, outcome = run_worker(log, code)
+    assert ended == exit_code
+    assert outcome["logTail"].startswith(f"row 6\nrow 7 is bad\n{also}")
+    assert outcome["logTail"].count("row") == 2
+
+
+@pytest.mark.parametrize("last", ["return 1", "sys.exit(0)"])
+def test_who_completes_leaves_no_log(log: Path, last: str) -> None:
+    exit_code, outcome = run_worker(log, LOGGING.replace("LAST", last))
+    assert exit_code == 0
+    assert "logTail" not in outcome
+
+
+def test_of_a_long_log_the_end_is_left(log: Path) -> None:
+    code = "def main(task):\n    for n in range(9999): print(f'line {n}')\n    exit(3)"
+    _, outcome = run_worker(log, code)
+    assert outcome["logTail"].endswith("line 9997\nline 9998\n")
+    assert 1024 < len(outcome["logTail"]) <= 2048
+
+
 @pytest.mark.parametrize("character", ["x", "é", "日", "😀"])
 def test_the_largest_result_arrives_whole(log: Path, character: str) -> None:
     text = character * ((3072 - 2) // len(character.encode()))
@@ -107,7 +150,7 @@ def test_sigterm_lets_the_work_stop(log: Path) -> None:
     wait_for_line(process, "ready")
     process.send_signal(signal.SIGTERM)
     assert end(process)[0] == 143
-    assert json.loads(log.read_text()) == {"longtask": 1, "message": "terminated (SIGTERM)"}
+    assert json.loads(log.read_text()) == {"longtask": 1, "message": "terminated (SIGTERM)", "logTail": "ready\n"}
 
 
 def test_work_that_ends_after_sigterm_is_done(log: Path) -> None:

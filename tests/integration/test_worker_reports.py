@@ -19,6 +19,7 @@ from tests.integration.worker_support import Reply, ReportServer, end, ok, start
 LOOP = """
 import os
 def main(task):
+    print("looping")
     for n in task.track(range(10**9), total=1000, unit="items", stage="looping"):
         task.raise_if_cancelled()
         time.sleep(0.005)
@@ -183,19 +184,23 @@ def test_cancel_stops_the_work(server: ReportServer, until: Path) -> None:
     server.answer = lambda _received: ok(cancel=True)
     assert end(start_worker(LOOP, loop_env(server, until)))[0] == 130
     assert outcome(server)["message"] == "cancelled"
+    assert outcome(server)["logTail"] == "looping\n"
 
 
 def test_stop_stops_the_work(server: ReportServer, until: Path) -> None:
     server.answer = lambda _received: Reply(status=409, fields={"stop": True})
     assert end(start_worker(LOOP, loop_env(server, until)))[0] == 79
     assert outcome(server)["message"] == "superseded by a newer attempt"
+    assert outcome(server)["logTail"] == "looping\n"
 
 
 def test_stop_ends_even_work_that_does_not_listen(server: ReportServer) -> None:
     server.answer = lambda _received: Reply(status=409, fields={"stop": True})
-    code = "import longtask_worker.cluster as c\nc.SUPERSEDED_GRACE_SECONDS = 0.1\ndef main(task): time.sleep(600)\n"
+    code = "import longtask_worker.cluster as c\nc.SUPERSEDED_GRACE_SECONDS = 0.1\ndef main(task):\n"
+    code += "    print('deaf')\n    time.sleep(600)\n"
     assert end(start_worker(code, server.environment()))[0] == 79
     assert outcome(server)["message"] == "superseded by a newer attempt"
+    assert outcome(server)["logTail"] == "deaf\n"
 
 
 def test_the_deadline_follows_the_operator(server: ReportServer) -> None:

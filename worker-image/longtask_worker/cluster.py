@@ -7,9 +7,11 @@ reports; then the last report, for a bounded time; then the exit.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from longtask_worker.checkpoints.book import Book
 from longtask_worker.checkpoints.layout import Reference
 from longtask_worker.environment import Info, parse_environment, parse_time
 from longtask_worker.errors import UsageError
+from longtask_worker.log_tail import LogTail
 from longtask_worker.notes import note
 from longtask_worker.outcome import Outcome, encode_outcome
 from longtask_worker.outcome_log import OutcomeLog
@@ -56,6 +59,8 @@ class _Attempt:
         self.stop = StopFlag()
         self._progress = Progress()
         self._log = OutcomeLog(termination_path(env))
+        self._tail = LogTail()
+        self._tail.follow(sys.stdout, sys.stderr)
         self._sender = open_sender(env)
         self._book = Book()
         self._task: Task | None = None
@@ -75,6 +80,7 @@ class _Attempt:
 
     def leave(self, outcome: Outcome) -> int:
         """Write the termination message and return the exit code, APPLICATION if a result would be lost."""
+        outcome = self._with_log_tail(outcome)
         if outcome.message:
             note(outcome.message)
         try:
@@ -83,6 +89,12 @@ class _Attempt:
             note(f"the termination message cannot be written: {error}")
             return exit_codes.APPLICATION if outcome.result is not None else outcome.exit_code
         return outcome.exit_code
+
+    def _with_log_tail(self, outcome: Outcome) -> Outcome:
+        """Return *outcome* with the end of the log, as the kubelet would have it: of what failed only."""
+        if outcome.exit_code == exit_codes.OK:
+            return outcome
+        return replace(outcome, log_tail=self._tail.ending_with(outcome.log_tail))
 
     def _last_checkpoint(self) -> dict[str, object] | None:
         """What a superseded attempt saved is of no interest any more."""
@@ -135,7 +147,7 @@ class _Attempt:
 
     def _end_superseded(self) -> None:
         """End a process whose function did not stop; one that has left its outcome is on its way out already."""
-        outcome = outcome_of_stop(SUPERSEDED)
+        outcome = self._with_log_tail(outcome_of_stop(SUPERSEDED))
         try:
             if not self._log.write(encode_outcome(outcome, self._progress.snapshot())):
                 return

@@ -49,7 +49,7 @@ class Sender:
             return None
         if answer.ok:
             self._note_change("taken", "reports are taken again")
-        else:
+        elif not answer.stop:
             self._note_change(str(answer.status), f"report not taken (HTTP {answer.status}); the work goes on")
         return answer
 
