@@ -33,6 +33,7 @@ class Checkpoints:
 
     def __init__(self):
         self.offer, self.names, self.requested, self.answered = None, [], False, False
+        self.resumed_from = ""
         self.sequence = int(time.time())
 
     def load(self):
@@ -42,6 +43,7 @@ class Checkpoints:
             path = Path(one["uri"].removeprefix("file://"))
             raw = path.read_bytes() if path.exists() else b""
             if hashlib.sha256(raw).hexdigest() == one["sha256"]:
+                self.resumed_from = one["uri"]
                 return json.loads(raw)
             say("unreadable", uri=one["uri"])
         return {"next": 0, "sum": 0}
@@ -57,7 +59,7 @@ class Checkpoints:
 
     def report(self, done):
         self.sequence += 1
-        body = {"sequence": self.sequence, "done": done, "total": PLAN["numbers"]}
+        body = {"sequence": self.sequence, "done": done, "total": PLAN["numbers"], "resumedFrom": self.resumed_from}
         answer = post(body | ({"checkpoint": self.offer} if self.offer else {}))
         self.requested = answer.get("checkpointRequested", False)
         standing = answer.get("checkpoint", {}).get("uri")

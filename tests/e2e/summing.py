@@ -34,8 +34,8 @@ class Summing:
         checkpoint = {"volumeClaimName": "work", **spec.pop("checkpoint", {})}
         retry = {"limits": {"application": 0, "lost": 0, **spec.pop("limits", {})}, "backoff": QUICK}
         work = {"numbers": NUMBERS, "every": EVERY, **(payload or {})}
-        command = ["python3", "-c", PROGRAM]
-        made = stage.tasks.create(name, command=command, payload=work, checkpoint=checkpoint, retry=retry, **spec)
+        spec = {"command": ["python3", "-c", PROGRAM], **spec}
+        made = stage.tasks.create(name, payload=work, checkpoint=checkpoint, retry=retry, **spec)
         return cls(stage, name, made["metadata"]["uid"], folder)
 
     def said(self, word: str, attempt: int | None = None) -> list[Json]:

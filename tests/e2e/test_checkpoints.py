@@ -1,4 +1,4 @@
-"""Checkpoints on a real kubelet, with a worker without the SDK: what counts is what stands in the status."""
+"""Checkpoints on a real kubelet, most of them of a worker without the SDK: what counts is what stands in the status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import Stage
-from tests.e2e.summing import EVERY, NUMBERS, TOTAL, Summing, claim_of
+from tests.e2e.summing import EVERY, MOUNT, NUMBERS, TOTAL, Summing, claim_of
 from tests.support.live import Json
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
@@ -59,11 +59,42 @@ def torn(stage: Stage, folder: Path) -> tuple[Summing, Json]:
     return task, task.finished()
 
 
+# The first attempt waits to be killed with two checkpoints, the second fails, the third loads nothing.
+WITH_SDK = """
+import time
+from longtask_worker import run
+
+def main(task):
+    n = task.checkpoint.load(default=0) if task.attempt < 3 else 0
+    task.report(n + 1)
+    if task.attempt == 1:
+        for n in (10, 20):
+            task.checkpoint.save(n)
+            time.sleep(4)
+        time.sleep(600)
+    time.sleep(1)
+    if task.attempt == 2:
+        raise ValueError(n)
+    return n
+
+run(main)
+"""
+
+
+def torn_of_sdk(stage: Stage, folder: Path) -> tuple[Json, Json]:
+    """The same with the SDK; a third attempt loads nothing."""
+    task = Summing.create(stage, folder, "torn-of-sdk", limits={"application": 2}, command=["python3", "-c", WITH_SDK])
+    saved = task.until("two checkpoints", lambda s: (s.get("checkpoint") or {}).get("older"))["checkpoint"]
+    (folder / saved["uri"].removeprefix(f"{MOUNT}/")).write_bytes(b"{")
+    os.kill(task.process(1), signal.SIGKILL)
+    return saved, task.finished()
+
+
 @pytest.fixture(scope="module")
 def plays(stage: Stage, folder: Path) -> Iterator[dict[str, Future[Any]]]:
     """All scenarios, at the same time."""
-    with ThreadPoolExecutor(5) as pool:
-        found = {play.__name__: pool.submit(play, stage, folder) for play in (killed, suspended, torn)}
+    with ThreadPoolExecutor(6) as pool:
+        found = {play.__name__: pool.submit(play, stage, folder) for play in (killed, suspended, torn, torn_of_sdk)}
         for how in ("Keep", "Discard"):
             found[how] = pool.submit(redriven, stage, folder, how)
         yield found
@@ -115,10 +146,16 @@ def test_a_redrive_that_discards_it_starts_fresh(plays: dict[str, Future[Any]]) 
 
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(plays: dict[str, Future[Any]]) -> None:
     task, status = plays["torn"].result()
-    assert status["attempts"][1]["resumedFrom"] == task.uri(1, 2 * EVERY)
+    assert status["attempts"][1]["resumedFrom"] == task.uri(1, EVERY)
     assert [line["uri"] for line in task.said("unreadable")] == [task.uri(1, 2 * EVERY)]
     assert [line["next"] for line in task.said("began")] == [0, EVERY]
     assert status["result"]["value"] == {"sum": TOTAL, "attempt": 2}
+
+
+def test_an_attempt_says_what_it_went_on_from_also_with_the_sdk(plays: dict[str, Future[Any]]) -> None:
+    saved, status = plays["torn_of_sdk"].result()
+    assert [one.get("message") for one in status["attempts"]] == ["exit code 137", "ValueError: 10", None]
+    assert [one.get("resumedFrom") for one in status["attempts"]] == [None, saved["older"][0]["uri"], None]
 
 
 def test_checkpoints_leave_nothing_behind(plays: dict[str, Future[Any]], stage: Stage) -> None:

@@ -322,3 +322,48 @@ def test_an_image_without_boto3_fails_for_good_and_says_why(scene: Scene) -> Non
     code = "import sys\nsys.modules['boto3'] = None\n" + COUNT
     assert end(scene.start(code))[0] == 65
     assert "longtask-worker[s3]" in scene.message()["message"]
+
+
+# Says what it is at: 0 before it loads, 1 after. The payload says whether it loads at all.
+ORIGIN = """
+def main(task):
+    if task.payload["loads"]:
+        task.checkpoint.load()
+    task.report(1)
+    time.sleep(0.5)
+    return task.checkpoint.resumed_from
+"""
+
+
+@pytest.mark.parametrize(
+    ("loads", "torn", "said"),
+    [(True, 0, "newest"), (True, 1, "older"), (True, 2, ""), (False, 0, "")],
+    ids=["whole", "torn", "all-torn", "unloaded"],
+)
+def test_an_attempt_says_what_it_went_on_from(scene: Scene, loads: bool, torn: int, said: str) -> None:
+    process = scene.start(SAVE_AND_IDLE, saves=1)
+    scene.server.wait_for(lambda _reports: len(scene.ledger.accepted) == 1)
+    process.kill()
+    end(process)
+    first = scene.ledger.accepted[0]
+    scene.ledger.attempt = 2
+    process = scene.start(SAVE_AND_IDLE, saves=1)
+    scene.server.wait_for(lambda _reports: len(scene.ledger.accepted) == 2)
+    process.kill()
+    end(process)
+    uris = {"newest": scene.ledger.accepted[0]["uri"], "older": first["uri"], "": ""}
+    for broken in scene.ledger.accepted[:torn]:
+        broken["sha256"] = "0" * 64  # what is found there is not what was accepted
+    scene.ledger.attempt = 3
+    scene.server.reports.clear()
+    assert end(scene.start(ORIGIN, loads=loads))[0] == 0
+    reported = [report.body.get("resumedFrom") for report in scene.server.reports]
+    assert set(reported) <= {None, uris[said]}
+    assert reported[-1] == scene.message()["resumedFrom"] == uris[said]
+    assert scene.message().get("result") == (uris[said] or None)
+
+
+def test_a_fresh_attempt_says_nothing_of_it(scene: Scene) -> None:
+    assert end(scene.start(ORIGIN, loads=True))[0] == 0
+    assert all("resumedFrom" not in report.body for report in scene.server.reports)
+    assert "resumedFrom" not in scene.message()

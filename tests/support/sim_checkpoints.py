@@ -6,6 +6,7 @@ older one than before, and never of another attempt than the one that was curren
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,12 +43,12 @@ class Saved:
     told: str | None = None  #: what an operator said that stands
     reports: list[Report] = field(default_factory=list)
 
-    def save(self) -> Report:
-        """Return a report that offers another checkpoint."""
+    def save(self, resumed_from: str | None = None) -> Report:
+        """Return a report that offers another checkpoint, and says what the work went on from."""
         self.count += 1
         uri = f"{self.prefix}{self.count}/manifest.json"
         saved = SavedCheckpoint(uri=uri, sha256=f"{self.count:064x}", size_bytes=self.count)
-        self.reports.append(Report(sequence=1000 + self.count, checkpoint=saved))
+        self.reports.append(Report(sequence=1000 + self.count, checkpoint=saved, resumed_from=resumed_from))
         return self.reports[-1]
 
 
@@ -59,11 +60,14 @@ class CheckpointStory(Story):
         self.saved: dict[str, Saved] = {}  #: by pod uid
         self.accepted = 0
         self.resumed = 0
+        self.given: dict[tuple[str, int], list[str]] = {}  #: manifests that an attempt of a task was given
+        self.shown = 0  #: times that a status says what an attempt went on from
         before_status, before_job = self.api.on_status, self.api.on_job
 
         def on_status(before: Json, after: Json) -> None:
             before_status(before, after)
             self.check_checkpoint(before, after)
+            self.check_resumed(after)
 
         def on_job(job: Json) -> None:
             before_job(job)
@@ -86,7 +90,9 @@ class CheckpointStory(Story):
         prefix = f"{PLACE}/{container.task}/{container.attempt}/"
         worker = self.saved.setdefault(container.pod, Saved(container, prefix))
         past = self.pick(worker.reports, number) if again else None
-        self.send(worker, past or worker.save(), self.pick(self.operators, operator))
+        given = self.given.get((container.task, container.attempt), [])
+        said = self.pick([*given, "", None, f"{prefix}1/manifest.json"], number)
+        self.send(worker, past or worker.save(said), self.pick(self.operators, operator))
 
     @rule(number=index, operator=index)
     def steal(self, number: int, operator: int = 0) -> None:
@@ -144,13 +150,25 @@ class CheckpointStory(Story):
         if len(kept) > after["spec"]["checkpoint"].get("keep", 2) or len(set(kept)) < len(kept):
             raise Broken(f"not what is to be kept: {kept}")
 
+    def check_resumed(self, after: Json) -> None:
+        """An attempt is said to have gone on from what it was given, or from nothing, whatever its worker says."""
+        for attempt in after["status"].get("attempts") or []:
+            went_on, given = attempt.get("resumedFrom"), self.given.get((after["metadata"]["uid"], attempt["number"]))
+            if went_on is not None and went_on not in (given or []):
+                raise Broken(f"attempt {attempt['number']} was given {given} and is said to go on from {went_on}")
+            self.shown += went_on is not None
+
     def check_resume(self, job: Json) -> None:
         """A Job gets what stands, so it gets what any worker was told, or a newer one."""
         task = self.api.find("longtasks", job["metadata"]["ownerReferences"][0]["uid"])
         if task is None:
             return
         env = job["spec"]["template"]["spec"]["containers"][0]["env"]
-        given = next((entry["value"] for entry in env if entry["name"] == "LONGTASK_RESUME_URI"), None)
+        values = {entry["name"]: entry.get("value") for entry in env}
+        given = values.get("LONGTASK_RESUME_URI")
+        older = json.loads(values.get("LONGTASK_RESUME_OLDER") or "[]")
+        attempt = int(job["metadata"]["labels"]["longtask.dev/attempt"])
+        self.given[task["metadata"]["uid"], attempt] = [*filter(None, [given]), *(one["uri"] for one in older)]
         stands = (task["status"].get("checkpoint") or {}).get("uri")
         if given != stands:
             raise Broken(f"an attempt is to start from {given}, and {stands} stands")

@@ -26,7 +26,7 @@ from longtask_worker.log_tail import LogTail
 from longtask_worker.notes import note
 from longtask_worker.outcome import Outcome, encode_outcome
 from longtask_worker.outcome_log import OutcomeLog
-from longtask_worker.progress import Progress
+from longtask_worker.progress import Progress, Snapshot
 from longtask_worker.reporter import Reporter
 from longtask_worker.results import hand_over
 from longtask_worker.sender import open_sender
@@ -84,7 +84,7 @@ class _Attempt:
         if outcome.message:
             note(outcome.message)
         try:
-            self._log.write(encode_outcome(outcome, self._progress.snapshot(), self._last_checkpoint()))
+            self._log.write(self._encode(outcome, self._last_checkpoint()))
         except OSError as error:
             note(f"the termination message cannot be written: {error}")
             return exit_codes.APPLICATION if outcome.result is not None else outcome.exit_code
@@ -95,6 +95,10 @@ class _Attempt:
         if outcome.exit_code == exit_codes.OK:
             return outcome
         return replace(outcome, log_tail=self._tail.ending_with(outcome.log_tail))
+
+    def _encode(self, outcome: Outcome, checkpoint: dict[str, object] | None = None) -> bytes:
+        resumed_from = self._task.checkpoint.went_on_from(works=True) if self._task else None
+        return encode_outcome(outcome, self._progress.snapshot(), checkpoint, resumed_from)
 
     def _last_checkpoint(self) -> dict[str, object] | None:
         """What a superseded attempt saved is of no interest any more."""
@@ -120,7 +124,12 @@ class _Attempt:
             "memoryBytes": memory_bytes(),
             "cpuSeconds": cpu_seconds(),
             "checkpoint": saved.fields() if saved else None,
+            "resumedFrom": self._went_on_from(now),
         }
+
+    def _went_on_from(self, now: Snapshot) -> str | None:
+        works = bool(now.done) or self._book.latest is not None
+        return self._task.checkpoint.went_on_from(works=works) if self._task else None
 
     def _heed(self, answer: Answer) -> None:
         """Follow what the operator asks; runs in the reporter's thread."""
@@ -149,7 +158,7 @@ class _Attempt:
         """End a process whose function did not stop; one that has left its outcome is on its way out already."""
         outcome = self._with_log_tail(outcome_of_stop(SUPERSEDED))
         try:
-            if not self._log.write(encode_outcome(outcome, self._progress.snapshot())):
+            if not self._log.write(self._encode(outcome)):
                 return
         except OSError as error:
             note(f"the termination message cannot be written: {error}")

@@ -60,19 +60,27 @@ class Outcome:
     log_tail: str | None = None
 
 
-def encode_outcome(outcome: Outcome, progress: Snapshot, checkpoint: dict[str, object] | None = None) -> bytes:
+def encode_outcome(
+    outcome: Outcome,
+    progress: Snapshot,
+    checkpoint: dict[str, object] | None = None,
+    resumed_from: str | None = None,
+) -> bytes:
     """Return the termination message: UTF-8 JSON of at most MAX_OUTCOME_BYTES.
 
-    *checkpoint* is the last complete one. Text is cut to fit. A checkpoint that does not fit beside a large
-    result is left out: a finished task has no use for it.
+    *checkpoint* is the last complete one, *resumed_from* the manifest that the work went on from, empty for none.
+    Text is cut to fit. What does not fit beside a large result is left out: a finished task has no use for a
+    checkpoint, and where it began was reported.
     """
     fields: dict[str, Any] = {"longtask": 1, **_result_fields(outcome.result)}
     if outcome.permanent:
         fields["permanent"] = True
     counts = {"done": progress.done, "total": progress.total}
     fields.update((key, count) for key, count in counts.items() if count is not None)
-    if checkpoint and len(_compact({**fields, "checkpoint": checkpoint})) <= MAX_OUTCOME_BYTES:
-        fields["checkpoint"] = checkpoint
+    more = {"checkpoint": checkpoint, "resumedFrom": resumed_from}
+    for key, value in more.items():
+        if value is not None and len(_compact({**fields, key: value})) <= MAX_OUTCOME_BYTES:
+            fields[key] = value
     if outcome.message:
         spare = MAX_OUTCOME_BYTES - len(_compact({**fields, "message": ""}))
         if spare > 0:

@@ -38,7 +38,7 @@ ANNOTATION_ALLOWED_SERVICE_ACCOUNTS = f"{GROUP}/allowed-service-accounts"  #: on
 ANNOTATION_GENERATION = f"{GROUP}/generation"  #: on Jobs: the LongTask generation the attempt was admitted with
 ANNOTATION_RUN = f"{GROUP}/run"  #: on Jobs: the run the attempt belongs to
 ANNOTATION_KEY = f"{GROUP}/idempotency-key"  #: on Jobs and Pods: what their task claims, even when it is gone
-ANNOTATION_RESUMED_FROM = f"{GROUP}/resumed-from"  #: on Jobs: manifest of the checkpoint the attempt starts from
+ANNOTATION_RESUME = f"{GROUP}/resume-from"  #: on pods: manifests that the attempt is given, newest first, one a line
 ANNOTATION_CA = f"{GROUP}/report-ca"  #: on Pods: the CA of the report server, PEM
 
 #: On Pods, by the Job's template: holds the pod object until its outcome stands in the LongTask's status.

@@ -58,6 +58,7 @@ class Report:
     memory_bytes: int | None = None  #: in use now
     cpu_seconds: float | None = None  #: used since the attempt's start
     checkpoint: SavedCheckpoint | None = None  #: the newest complete one
+    resumed_from: str | None = None  #: manifest that the work went on from; empty: none
 
 
 def parse_report(raw: bytes) -> Report:
@@ -80,6 +81,7 @@ def parse_report(raw: bytes) -> Report:
         memory_bytes=_count(body, "memoryBytes"),
         cpu_seconds=_seconds(body, "cpuSeconds"),
         checkpoint=parse_checkpoint(body),
+        resumed_from=parse_resumed_from(body),
     )
 
 
@@ -91,7 +93,7 @@ def parse_checkpoint(body: Mapping[str, Any]) -> SavedCheckpoint | None:
     if not isinstance(said, dict):
         raise ReportError("checkpoint", "is not an object with uri, sha256 and sizeBytes")
     uri, sha256 = said.get("uri"), said.get("sha256")
-    if not isinstance(uri, str) or not uri.isascii() or not uri.isprintable() or not 0 < len(uri) <= MAX_CHECKPOINT_URI:
+    if not uri or not _is_uri(uri):
         raise ReportError("checkpoint.uri", f"is not a URI of at most {MAX_CHECKPOINT_URI} ASCII characters")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise ReportError("checkpoint.sha256", "is not a SHA-256 as 64 lower-case hex digits")
@@ -100,6 +102,20 @@ def parse_checkpoint(body: Mapping[str, Any]) -> SavedCheckpoint | None:
     except ReportError as error:
         raise ReportError("checkpoint.sizeBytes", error.message) from None
     return SavedCheckpoint(uri=uri, sha256=sha256, size_bytes=size)
+
+
+def parse_resumed_from(body: Mapping[str, Any]) -> str | None:
+    """Return the manifest that *body* says under `resumedFrom`, empty for none, None where it says nothing.
+
+    Raises ReportError.
+    """
+    said = body.get("resumedFrom")
+    if said is None:
+        return None
+    if not _is_uri(said):
+        expected = f"is not a URI of at most {MAX_CHECKPOINT_URI} ASCII characters, nor empty for a start from nothing"
+        raise ReportError("resumedFrom", expected)
+    return str(said)
 
 
 def build_answer(
@@ -124,6 +140,10 @@ def build_answer(
     if memory_limit_bytes is not None:
         answer["memoryLimitBytes"] = memory_limit_bytes
     return answer
+
+
+def _is_uri(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= MAX_CHECKPOINT_URI
 
 
 def _parse_object(raw: bytes) -> Mapping[str, Any]:

@@ -118,7 +118,10 @@ class Attempt(Model):
     )
     completion_time: Time | None = Field(None, description="When it ended.")
     resumed_from: str | None = Field(
-        None, description="Manifest of the checkpoint that it started from. Absent at a fresh start.", max_length=384
+        None,
+        description="Manifest of the checkpoint that it went on from, as its worker says; of a worker that does not "
+        "say, of the one that it was given. Absent where it began from nothing.",
+        max_length=384,
     )
     stop_time: Time | None = Field(None, description="When it was asked to stop.")
     cause: str | None = Field(None, description="Why it ended. Absent while it lives.", max_length=63)

@@ -9,7 +9,7 @@ that it was told is ever lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import Attempt, Checkpoint, LongTaskStatus, OlderCheckpoint
 from longtask_operator.api.times import format_time
+from longtask_operator.core.observe import PodView
 from longtask_operator.core.outcome import Outcome
 
 CLAIM_DIR = "/var/run/longtask-checkpoint"
@@ -38,6 +39,15 @@ class Offer:
     attempt: int
     pod_uid: str
     sequence: int | None  #: of the report that said so; None: its termination message, which is its last word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """What the work of an attempt went on from, as its worker says."""
+
+    uri: str | None  #: of a manifest; None: it began from nothing
+    attempt: int
+    pod_uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +121,24 @@ def resume_of(task: LongTask) -> Resume | None:
     newest = OlderCheckpoint(uri=standing.uri, sha256=standing.sha256)
     known = [one for one in (newest, *(standing.older or ())) if one.uri.startswith("file:") == (spec.uri is None)]
     return Resume(newest=known[0], older=tuple(known[1:])) if known else None
+
+
+def manifests_of(resume: Resume) -> tuple[str, ...]:
+    """Return the manifests that an attempt is given, newest first."""
+    return resume.newest.uri, *(one.uri for one in resume.older)
+
+
+def resumed_by(pod: PodView, said: str | None) -> Resumed | None:
+    """Return what *pod* went on from, where its worker *said* so: something that it was given, or empty for nothing."""
+    if said is None or (said and said not in pod.resume):
+        return None
+    return Resumed(uri=said or None, attempt=pod.attempt, pod_uid=pod.uid)
+
+
+def is_news(resumed: Resumed, attempts: Iterable[Attempt]) -> bool:
+    """Return whether one of *attempts*, as it stands in the status, is shown to have gone on from something else."""
+    own = (one for one in attempts if (one.number, one.pod_uid) == (resumed.attempt, resumed.pod_uid))
+    return any(one.resumed_from != resumed.uri for one in own)
 
 
 def after_redrive(task: LongTask) -> Checkpoint | None:

@@ -14,7 +14,7 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import Cause
 from longtask_operator.api.status import Attempt, LongTaskStatus, Progress
 from longtask_operator.core.attempt_size import Suggestion
-from longtask_operator.core.checkpoints import Offer
+from longtask_operator.core.checkpoints import Offer, Resumed
 from longtask_operator.core.duplicates import Rivals
 from longtask_operator.core.estimate import Pace
 from longtask_operator.core.ledger import LedgerEntry
@@ -42,6 +42,7 @@ class Observed:
     cpu_seconds_used: float | None = None  #: as the current attempt's worker reported last
     mirror_due: bool = False  #: whether the progress may be written now for its own sake
     offered: Offer | None = None  #: checkpoint that the newest pod reported last
+    resumed: Resumed | None = None  #: what the newest pod said that it went on from
     evicted: str = ""  #: why its attempt has to give way, in a sentence
     held_back: HeldBack | None = None  #: why admission does not let it start
     refusal: Refusal | None = None  #: the last of the cluster, while nothing came after it

@@ -17,7 +17,7 @@ from longtask_operator.api.names import (
     ANNOTATION_CA,
     ANNOTATION_GENERATION,
     ANNOTATION_KEY,
-    ANNOTATION_RESUMED_FROM,
+    ANNOTATION_RESUME,
     ANNOTATION_RUN,
     API_VERSION,
     FINALIZER,
@@ -34,7 +34,7 @@ from longtask_operator.api.names import (
     TOKEN_AUDIENCE,
 )
 from longtask_operator.api.quantity import format_cpu, format_memory
-from longtask_operator.core.checkpoints import CLAIM_DIR
+from longtask_operator.core.checkpoints import CLAIM_DIR, manifests_of
 from longtask_operator.core.environment import (
     CREDENTIALS_DIR,
     HOME_DIR,
@@ -81,6 +81,7 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
     """
     meta = task.metadata
     labels = _labels(task, facts, policy)
+    resume = {ANNOTATION_RESUME: "\n".join(manifests_of(facts.resume))} if facts.resume else {}
     key = {ANNOTATION_KEY: task.spec.idempotency_key} if task.spec.idempotency_key else {}
     owner = {"apiVersion": API_VERSION, "kind": LONGTASK_KIND, "name": meta.name, "uid": meta.uid, "controller": True}
     return {
@@ -90,7 +91,7 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
             "name": job_name(meta.name, meta.uid, facts.number),
             "namespace": meta.namespace,
             "labels": labels | ({KUEUE_QUEUE_LABEL: facts.queue} if facts.queue else {}),
-            "annotations": {**_annotations(task, facts), **key},
+            "annotations": {ANNOTATION_GENERATION: str(meta.generation), ANNOTATION_RUN: str(facts.run), **key},
             "ownerReferences": [owner],
         },
         "spec": {
@@ -103,18 +104,13 @@ def build_job(task: LongTask, facts: AttemptFacts, policy: JobPolicy, *, ca_bund
             "template": {
                 "metadata": {
                     "labels": labels,
-                    "annotations": {ANNOTATION_CA: ca_bundle, **key},
+                    "annotations": {ANNOTATION_CA: ca_bundle, **resume, **key},
                     "finalizers": [FINALIZER],
                 },
                 "spec": _pod_spec(task, facts, policy),
             },
         },
     }
-
-
-def _annotations(task: LongTask, facts: AttemptFacts) -> dict[str, str]:
-    annotations = {ANNOTATION_GENERATION: str(task.metadata.generation), ANNOTATION_RUN: str(facts.run)}
-    return annotations | ({ANNOTATION_RESUMED_FROM: facts.resume.newest.uri} if facts.resume else {})
 
 
 def _labels(task: LongTask, facts: AttemptFacts, policy: JobPolicy) -> dict[str, str]:

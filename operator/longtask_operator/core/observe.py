@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from longtask_operator.api.names import (
     ANNOTATION_GENERATION,
     ANNOTATION_KEY,
-    ANNOTATION_RESUMED_FROM,
+    ANNOTATION_RESUME,
     ANNOTATION_RUN,
     FINALIZER,
     KUEUE_QUEUE_LABEL,
@@ -27,6 +27,7 @@ from longtask_operator.api.names import (
     TASK_CONTAINER,
 )
 from longtask_operator.api.quantity import parse_cpu, parse_memory
+from longtask_operator.api.report import MAX_CHECKPOINT_URI
 from longtask_operator.api.times import parse_optional_time, parse_time
 from longtask_operator.core.sizing import Size
 
@@ -93,7 +94,6 @@ class JobView:
     finished: bool  #: condition Complete or Failed
     message: str  #: message of that condition
     key: str = ""  #: idempotency key of its task
-    resumed_from: str | None = None  #: manifest of the checkpoint that its pod was given
     queue: str = ""  #: LocalQueue of Kueue that it was handed to
     suspended: bool = False  #: its controller makes no pod, and takes away the one that there is
     started: datetime | None = None  #: when its controller began, after a suspension when it began again
@@ -127,6 +127,7 @@ class PodView:
     has_sidecar: bool
     sidecar_message: str
     key: str = ""  #: idempotency key of its task
+    resume: tuple[str, ...] = ()  #: manifests of the checkpoints that it was given, newest first
     abandoned: bool = False  #: see `abandoned_at`
     waiting_since: datetime | None = None  #: since when we have seen it wait for this kind of reason
     sizes: PodSizes | None = None  #: of the task container; None: not of a kind that we give
@@ -179,7 +180,6 @@ def observe_job(body: Mapping[str, Any]) -> JobView | None:
         finished=final is not None,
         message=str((final or {}).get("message") or ""),
         key=str(annotations.get(ANNOTATION_KEY) or ""),
-        resumed_from=str(annotations.get(ANNOTATION_RESUMED_FROM) or "")[:384] or None,
         queue=str(labels.get(KUEUE_QUEUE_LABEL) or ""),
         suspended=bool((body.get("spec") or {}).get("suspend")),
         started=parse_optional_time((body.get("status") or {}).get("startTime")),
@@ -189,7 +189,7 @@ def observe_job(body: Mapping[str, Any]) -> JobView | None:
 def observe_pod(body: Mapping[str, Any]) -> PodView | None:
     """Return the facts of a Pod, or None if it does not carry our labels."""
     meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    labels = meta.get("labels") or {}
+    labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
     attempt = _number(labels.get(LABEL_ATTEMPT), None)
     if LABEL_TASK_UID not in labels or attempt is None:
         return None
@@ -218,7 +218,8 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
         disruption=_disruption(status),
         node_lost_at=_node_lost_at(status),
         has_sidecar=any(c.get("name") == SIDECAR_CONTAINER for c in spec.get("initContainers") or []),
-        key=str((meta.get("annotations") or {}).get(ANNOTATION_KEY) or ""),
+        key=str(annotations.get(ANNOTATION_KEY) or ""),
+        resume=_manifests(annotations.get(ANNOTATION_RESUME)),
         sidecar_message=str((sidecar.get("terminated") or {}).get("message") or "")[:4096],
         sizes=_sizes(spec, status),
     )
@@ -256,6 +257,11 @@ def _container(statuses: Any, name: str) -> Mapping[str, Any]:
 def _named(entries: Any, name: str) -> Mapping[str, Any]:
     """Return the entry of a list that has that name, or an empty one."""
     return next((entry for entry in entries or [] if entry.get("name") == name), {})
+
+
+def _manifests(text: Any) -> tuple[str, ...]:
+    """Return the manifests that we once wrote, one a line, within the bounds of the status."""
+    return tuple(line for line in str(text or "").split("\n") if 0 < len(line) <= MAX_CHECKPOINT_URI)
 
 
 def _sizes(spec: Mapping[str, Any], status: Mapping[str, Any]) -> PodSizes | None:

@@ -9,17 +9,21 @@ from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import format_time, parse_time
 from longtask_operator.core import record
 from longtask_operator.core.attempt_size import choice_of_resize, size_of_attempt, sizing_at_start, sizing_of
+from longtask_operator.core.checkpoints import resumed_by
 from longtask_operator.core.current import CurrentAttempt, Observed, find_attempt
 from longtask_operator.core.decision import Action, KeepEntry
 from longtask_operator.core.jobs import job_name
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.observe import PodView, is_in_force
+from longtask_operator.core.outcome import Outcome
 from longtask_operator.core.sizing import Ladder, Size
 from longtask_operator.core.usage import with_reserved
 
 
-def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Attempt:
-    """Return what is known of *attempt*, as it stands or will stand in the status."""
+def describe(
+    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, outcome: Outcome | None = None
+) -> Attempt:
+    """Return what is known of *attempt*, as it stands or will stand in the status; *outcome* is its last word."""
     meta, pod, size = seen.task.metadata, attempt.pods[0] if attempt.pods else None, size_of(attempt)
     before = attempt.recorded or Attempt(
         number=attempt.number,
@@ -32,13 +36,26 @@ def describe(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) ->
         known |= {"cpu": format_cpu(size.cpu), "memory": format_memory(size.memory)}
     if size and grew(before, size):
         known |= {"resize_time": format_time(_resized_at(seen, pod)), "resize_refused": None}
-    if attempt.job and attempt.job.resumed_from:
-        known |= {"resumed_from": attempt.job.resumed_from}
     if pod:
         started = pod.running_since or (pod.ended.started if pod.ended else None)
         known |= {"pod_name": pod.name, "pod_uid": pod.uid, "node_name": pod.node}
+        known |= {"resumed_from": _resumed_from(seen, pod, before, outcome)}
         known |= {"start_time": before.start_time or (format_time(started) if started else None)}
     return before.model_copy(update=known)
+
+
+def _resumed_from(seen: Observed, pod: PodView, before: Attempt, outcome: Outcome | None) -> str | None:
+    """Return what the attempt of *pod* went on from: as its worker says; until it does, what it was given.
+
+    A word that changes what stands there waits for its turn like progress: workers may change their minds at will.
+    """
+    is_shown = before.pod_uid == pod.uid
+    heard = seen.resumed if seen.mirror_due or pod.is_over or not is_shown else None
+    last = resumed_by(pod, outcome.resumed_from) if outcome else None
+    for word in (last, heard):
+        if word and word.pod_uid == pod.uid:
+            return word.uri
+    return before.resumed_from if is_shown or not pod.resume else pod.resume[0]
 
 
 def with_attempt_and_size(seen: Observed, status: LongTaskStatus, recorded: Attempt, ladder: Ladder) -> LongTaskStatus:

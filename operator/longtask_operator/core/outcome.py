@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
-from longtask_operator.api.report import ReportError, SavedCheckpoint, parse_checkpoint
+from longtask_operator.api.report import ReportError, SavedCheckpoint, parse_checkpoint, parse_resumed_from
 from longtask_operator.api.status import Result
+
+P = TypeVar("P")
 
 MAX_MESSAGE_BYTES = 4096
 MAX_RESULT_BYTES = 3072
@@ -33,6 +36,7 @@ class Outcome:
     done: int | None = None
     total: int | None = None
     checkpoint: SavedCheckpoint | None = None  #: the last complete one
+    resumed_from: str | None = None  #: manifest that the work went on from; empty: none
     log_tail: str | None = None  #: the last lines of the log, as the worker knows them
 
 
@@ -53,7 +57,8 @@ def parse_outcome(text: str) -> Outcome | None:
         message=_clean(str(data.get("message") or "") or fault)[:1024],
         done=_count(data.get("done")),
         total=_count(data.get("total")),
-        checkpoint=_checkpoint(data),
+        checkpoint=_well_formed(parse_checkpoint, data),
+        resumed_from=_well_formed(parse_resumed_from, data),
         log_tail=log_tail(_clean(str(data.get("logTail") or ""))),
     )
 
@@ -89,10 +94,10 @@ def _result(data: dict[str, Any]) -> tuple[Result | None, str]:
     return Result(value=orjson.loads(raw)), ""
 
 
-def _checkpoint(data: dict[str, Any]) -> SavedCheckpoint | None:
-    """Return the checkpoint; a malformed one counts as none, the rest of the outcome still holds."""
+def _well_formed(parse: Callable[[dict[str, Any]], P | None], data: dict[str, Any]) -> P | None:
+    """Return what *parse* finds; where it is malformed, that counts as not said, and the rest still holds."""
     try:
-        return parse_checkpoint(data)
+        return parse(data)
     except ReportError:
         return None
 

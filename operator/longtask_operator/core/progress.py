@@ -65,6 +65,7 @@ def merge_report(previous: MergedReport | None, new: Report, received: datetime)
         peak_memory_bytes=_largest(previous.peak_memory_bytes, new.memory_bytes),
         checkpoint=new.checkpoint or previous.checkpoint,
         checkpoint_sequence=new.sequence if _names_another(previous, new) else previous.checkpoint_sequence,
+        resumed_from=new.resumed_from if new.resumed_from is not None else previous.resumed_from,
         first_done=done if is_first else previous.first_done,
         first_time=received if is_first else previous.first_time,
     )

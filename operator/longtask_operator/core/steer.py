@@ -35,7 +35,7 @@ def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, polic
         return given_up
     end = _end_of(attempt)
     if end:
-        recorded = describe(seen, attempt, status)
+        recorded = describe(seen, attempt, status, end.outcome)
         sized = with_attempt_and_size(seen, status, recorded, policy.ladder)
         decision = ending.end_attempt(seen, recorded, sized, end, policy)
         return replace(decision, first=_made_sure_of(seen, attempt, end))

@@ -9,7 +9,7 @@ from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.status import Progress
 from longtask_operator.core.attempt_size import Suggestion
-from longtask_operator.core.checkpoints import Offer, is_acceptable
+from longtask_operator.core.checkpoints import Offer, Resumed, is_acceptable, is_news, resumed_by
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.live_growth import ResizeTrouble
 from longtask_operator.core.observe import JobView, PodView, judged_at
@@ -78,6 +78,8 @@ class Gatherer:
         worth = progress is not None and is_worth_mirroring(
             task.status.progress, progress, written.progress, now, interval
         )
+        resumed = self._resumed(pods)
+        worth = worth or (resumed is not None and is_news(resumed, task.status.attempts or ()))
         news = offered is not None and is_acceptable(task, offered, task.status.checkpoint)
         worth = worth or (news and not written.checkpoint_wait(now))
         # What was admitted has its tenant for good, also where the status that says so is shown later.
@@ -102,6 +104,7 @@ class Gatherer:
             watching_since=self._sight.watching_since,
             mirror_due=worth and self._budget.take(),
             offered=offered,
+            resumed=resumed,
             evicted=self.evicted(record.uid, tenant or ""),
             held_back=held_back,
             refusal=refusal,
@@ -156,6 +159,12 @@ class Gatherer:
             return None
         saved, sequence = report.checkpoint, report.checkpoint_sequence
         return Offer(saved=saved, attempt=pod.attempt, pod_uid=pod.uid, sequence=sequence)
+
+    def _resumed(self, pods: tuple[PodView, ...]) -> Resumed | None:
+        """Return what the newest attempt's pod reported that it went on from."""
+        pod = _newest(pods)
+        latest = self._book.latest(pod.uid) if pod else None
+        return resumed_by(pod, latest[0].resumed_from) if pod and latest else None
 
 
 def _newest(pods: tuple[PodView, ...]) -> PodView | None:

@@ -155,11 +155,22 @@ _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text("a 
 _VALUES = _SCALARS | st.lists(_SCALARS, max_size=2) | st.dictionaries(st.sampled_from("ab"), _SCALARS)
 
 
-@given(st.dictionaries(st.sampled_from([*FULL, "checkpoint", "x"]), _VALUES), st.integers(0, 9))
+@pytest.mark.parametrize(("said", "read"), [("s3://b/m", "s3://b/m"), ("", ""), (None, None)])
+def test_what_the_work_went_on_from(said: str | None, read: str | None) -> None:
+    assert parse_report(raw(resumedFrom=said)).resumed_from == read
+
+
+@pytest.mark.parametrize("said", [7, False, {}, ["s3://b/m"], "s3://b/\u00e9", "s3://b/\n", "s3://b/" + "x" * 378])
+def test_what_is_no_manifest_nor_empty_is_named(said: object) -> None:
+    with pytest.raises(ReportError, match="resumedFrom: is not a URI"):
+        parse_report(raw(resumedFrom=said))
+
+
+@given(st.dictionaries(st.sampled_from([*FULL, "checkpoint", "resumedFrom", "x"]), _VALUES), st.integers(0, 9))
 def test_any_json_gives_a_report_that_fits_the_status_or_a_named_fault(body: dict[str, object], number: int) -> None:
     answer = read(json.dumps({"sequence": number, **body}).encode())
     if isinstance(answer, ReportError):
-        assert answer.field.partition(".")[0] in {*FULL, "checkpoint", "body"}
+        assert answer.field.partition(".")[0] in {*FULL, "checkpoint", "resumedFrom", "body"}
         return
     for count in (answer.sequence, answer.done or 0, answer.total or 0, answer.memory_bytes or 0):
         assert 0 <= count < 2**63

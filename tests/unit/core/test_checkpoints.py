@@ -12,16 +12,19 @@ from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import Attempt, LongTaskStatus, OlderCheckpoint, Progress
 from longtask_operator.core.checkpoints import (
     Offer,
+    Resumed,
     accept,
     after_redrive,
     is_acceptable,
+    is_news,
     last_word,
     prefix_of,
     resume_of,
+    resumed_by,
     told_to,
 )
 from longtask_operator.core.outcome import Outcome
-from tests.builders import UID, a_longtask, at, wire
+from tests.builders import UID, a_longtask, a_pod, at, wire
 
 SHA = "ab" * 32
 BASE = f"s3://bucket/ckpt/{UID}"
@@ -231,3 +234,37 @@ def test_percent_is_that_of_the_progress_where_there_is_one() -> None:
     checkpoint = accept(status, task, an_attempt(), (an_offer(2),), at(20)).checkpoint
     assert checkpoint is not None
     assert (checkpoint.percent, checkpoint.time) == (80, wire(20))
+
+
+class TestResumed:
+    POD = a_pod(attempt=2, resume=(manifest(2), manifest(1)))
+
+    @pytest.mark.parametrize("said", [manifest(2), manifest(1), ""])
+    def test_a_worker_is_believed_of_what_it_was_given_and_of_nothing(self, said: str) -> None:
+        assert resumed_by(self.POD, said) == Resumed(uri=said or None, attempt=2, pod_uid="pod-2")
+
+    @pytest.mark.parametrize("said", [None, manifest(3), manifest(1, 2), "s3://elsewhere/m"])
+    def test_it_is_not_believed_of_anything_else(self, said: str | None) -> None:
+        assert resumed_by(self.POD, said) is None
+        assert resumed_by(a_pod(), said) is None
+
+    @pytest.mark.parametrize(
+        ("shown", "news"),
+        [
+            ({"resumedFrom": manifest(2)}, True),
+            ({}, True),
+            ({"resumedFrom": manifest(1)}, False),
+            ({"resumedFrom": manifest(2), "podUid": "another"}, False),
+        ],
+    )
+    def test_it_is_news_where_the_status_says_something_else_of_its_pod(
+        self, shown: dict[str, Any], news: bool
+    ) -> None:
+        resumed = Resumed(uri=manifest(1), attempt=2, pod_uid="pod-2")
+        assert is_news(resumed, [an_attempt(1, resumedFrom=manifest(9)), an_attempt(2, **shown)]) is news
+        assert not is_news(resumed, [])
+
+    def test_a_start_from_nothing_is_news_where_a_checkpoint_is_shown(self) -> None:
+        resumed = Resumed(uri=None, attempt=2, pod_uid="pod-2")
+        assert is_news(resumed, [an_attempt(2, resumedFrom=manifest(2))])
+        assert not is_news(resumed, [an_attempt(2)])

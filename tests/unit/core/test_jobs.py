@@ -9,7 +9,7 @@ from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.status import OlderCheckpoint
 from longtask_operator.core.checkpoints import Resume
 from longtask_operator.core.jobs import MIN_RETENTION_SECONDS, build_job, job_name
-from longtask_operator.core.observe import observe_job
+from longtask_operator.core.observe import observe_job, observe_pod
 from tests.builders import JOB_POLICY, UID, a_longtask, some_facts, wire
 
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -196,11 +196,16 @@ class TestCheckpoints:
     def test_an_object_store_needs_no_volume(self) -> None:
         assert pod_of({"checkpoint": {"uri": "s3://b/ckpt/"}})["volumes"] == pod_of()["volumes"]
 
-    def test_what_an_attempt_starts_from_is_read_back(self) -> None:
-        newest = OlderCheckpoint(uri="s3://b/ckpt/u/1/7/manifest.json", sha256="ab" * 32)
-        for resume, wanted in ((Resume(newest=newest), newest.uri), (None, None)):
-            body = build_job(a_longtask(), some_facts(resume=resume), JOB_POLICY, ca_bundle="PEM")
-            body["metadata"] |= {"uid": "j", "resourceVersion": "9", "creationTimestamp": wire(0)}
-            job = observe_job(body)
-            assert job is not None
-            assert job.resumed_from == wanted
+    def test_what_an_attempt_is_given_is_read_back_from_its_pod(self) -> None:
+        newest, older = (OlderCheckpoint(uri=f"s3://b/ckpt/u/1/{n}/manifest.json", sha256="ab" * 32) for n in (7, 6))
+        resumes = (
+            (Resume(newest=newest), (newest.uri,)),
+            (Resume(newest=newest, older=(older,)), (newest.uri, older.uri)),
+        )
+        for resume, given in (*resumes, (None, ())):
+            job = build_job(a_longtask(), some_facts(resume=resume), JOB_POLICY, ca_bundle="PEM")
+            pod = job["spec"]["template"]
+            pod["metadata"] |= {"name": "p", "namespace": "n", "uid": "p", "resourceVersion": "9"}
+            seen = observe_pod(pod | {"metadata": pod["metadata"] | {"creationTimestamp": wire(0)}})
+            assert seen is not None
+            assert seen.resume == given

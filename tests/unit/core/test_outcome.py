@@ -45,6 +45,12 @@ class TestOutcomes:
     def test_a_malformed_checkpoint_costs_nothing_else(self, said: Any) -> None:
         assert outcome(checkpoint=said, permanent=True, done=3) == Outcome(permanent=True, done=3)
 
+    @pytest.mark.parametrize(
+        ("said", "read"), [("s3://b/m", "s3://b/m"), ("", ""), (None, None), (7, None), ("\n", None)]
+    )
+    def test_what_the_work_went_on_from(self, said: Any, read: str | None) -> None:
+        assert outcome(resumedFrom=said, done=3) == Outcome(resumed_from=read, done=3)
+
     def test_nothing_but_the_mark(self) -> None:
         assert outcome() == Outcome()
 

@@ -54,6 +54,17 @@ class TestMerging:
         known = merged(Report(sequence=1, done=1000, total=1000), Report(sequence=2, done=3, total=50))
         assert (known.done, known.total) == (1000, 1000)
 
+    def test_the_last_word_on_what_the_work_went_on_from_stays(self) -> None:
+        words = (None, "s3://b/2", None, "", None)
+        reports = [Report(sequence=number, resumed_from=word) for number, word in enumerate(words, 1)]
+        assert [merged(*reports[:count]).resumed_from for count in range(1, 6)] == [
+            None,
+            "s3://b/2",
+            "s3://b/2",
+            "",
+            "",
+        ]
+
     def test_what_a_report_leaves_out_stays_but_its_message_does_not(self) -> None:
         known = merged(
             Report(sequence=1, done=1, total=9, unit="rows", stage="a", message="old", memory_bytes=7, cpu_seconds=2.0),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from longtask_operator.api.status import LongTaskStatus, Progress
+from longtask_operator.core.checkpoints import Resumed
 from longtask_operator.core.decision import ConfirmPod, CreateJob, Decision, KeepEntry, StopJob, StopPod
 from longtask_operator.core.reconcile import reconcile
 from tests.builders import (
@@ -135,6 +137,61 @@ class TestRunning:
     def test_a_pod_that_is_being_deleted_is_waited_for(self) -> None:
         decision = decide(None, STARTED, jobs=(a_job(),), pods=(a_running_pod(deleted_at=at(40)),))
         assert (written(decision).phase, decision.then) == ("Running", ())
+
+
+class TestResumed:
+    """Manifests 2 and 1 were given, newest first; 2 is torn."""
+
+    POD = a_running_pod(resume=("s3://b/2", "s3://b/1"))
+    GIVEN, OLDER, NOTHING = (Resumed(uri=uri, attempt=1, pod_uid="pod-1") for uri in ("s3://b/2", "s3://b/1", None))
+
+    def shown(self, status: dict[str, Any] | LongTaskStatus, **there: Any) -> str | None:
+        there = {"entry": an_entry(), "jobs": (a_job(),), "pods": (self.POD,), **there}
+        (attempt,) = written(reconcile(seen(a_longtask(None, status), **there), POLICY)).attempts or ()
+        return attempt.resumed_from
+
+    def standing(self, resumed_from: str | None) -> dict[str, Any]:
+        return {**STARTED, "attempts": [{**STARTED["attempts"][0], "resumedFrom": resumed_from}]}
+
+    def test_until_its_worker_says_so_it_is_what_it_was_given(self) -> None:
+        assert self.shown(BEGUN) == "s3://b/2"
+        assert self.shown(BEGUN, resumed=self.OLDER) == "s3://b/1"
+        assert self.shown(BEGUN, resumed=self.NOTHING) is None
+        assert self.shown(BEGUN, pods=(a_running_pod(),)) is None
+
+    def test_then_it_is_what_its_worker_says_when_that_is_due(self) -> None:
+        status = self.standing("s3://b/2")
+        assert self.shown(status, resumed=self.OLDER) == "s3://b/2"
+        assert self.shown(status, resumed=self.OLDER, mirror_due=True) == "s3://b/1"
+        assert self.shown(status, resumed=self.NOTHING, mirror_due=True) is None
+
+    @pytest.mark.parametrize("stands", ["s3://b/1", None])
+    def test_a_new_leader_that_heard_nothing_changes_nothing(self, stands: str | None) -> None:
+        assert self.shown(self.standing(stands), mirror_due=True) == stands
+
+    def test_the_word_of_another_pod_does_not_count(self) -> None:
+        other = replace(self.OLDER, pod_uid="pod-9")
+        assert self.shown(BEGUN, resumed=other) == "s3://b/2"
+        assert self.shown(self.standing("s3://b/2"), resumed=other, mirror_due=True) == "s3://b/2"
+
+    @pytest.mark.parametrize(
+        ("said", "heard", "kept"),
+        [
+            ('"s3://b/1"', None, "s3://b/1"),
+            ('"s3://b/1"', GIVEN, "s3://b/1"),
+            ('""', GIVEN, None),
+            ("null", OLDER, "s3://b/1"),
+            ("null", None, "s3://b/2"),
+            ('"s3://b/9"', OLDER, "s3://b/1"),
+        ],
+    )
+    def test_at_the_end_its_last_word_counts(self, said: str, heard: Resumed | None, kept: str | None) -> None:
+        pod = an_ended_pod(1, resume=self.POD.resume, message=f'{{"longtask":1,"resumedFrom":{said}}}')
+        for before in (BEGUN, self.standing("s3://b/2")):
+            assert self.shown(before, pods=(pod,), resumed=heard) == kept
+
+    def test_a_pod_of_an_older_operator_leaves_what_stands(self) -> None:
+        assert self.shown(self.standing("s3://b/2"), pods=(a_running_pod(),)) == "s3://b/2"
 
 
 class TestLedger:

@@ -114,3 +114,26 @@ def test_what_lies_below_the_prefix_of_another_attempt_is_not_accepted() -> None
         assert state.accepted == 2
 
     tell_saving(story)
+
+
+def test_what_an_attempt_went_on_from_is_what_its_worker_says() -> None:
+    def story(state: CheckpointStory) -> None:
+        state.begin(SAVES)
+        until_running(state)
+        for count in (1, 2):
+            state.save(0)
+            wait_for_acceptance(state, count)
+        state.advance(1, "error")
+        while len(state.world.containers) < 2 or not list(state.world.containers.values())[1].lives:
+            state.advance(1, "nothing ends")
+        state.settle()
+        newest, older = state.given[next(iter(state.world.containers.values())).task, 2]
+        for number, expected in ((1, older), (3, older), (2, None), (0, newest)):
+            state.save(number)  # the older one; one of its own, which was never given; none; the newest
+            for _ in range(20):
+                state.settle()
+                state.pass_time()
+            (task,) = state.tasks()
+            assert task["status"]["attempts"][1].get("resumedFrom") == expected, number
+
+    tell_saving(story)

@@ -45,6 +45,30 @@ def test_result_and_last_progress() -> None:
     assert decoded(done({"rows": 3}), Snapshot(done=3, total=3, unit="rows")) == expected
 
 
+def test_what_the_work_went_on_from_is_said_where_there_is_room() -> None:
+    for uri in ("s3://b/m", ""):
+        assert json.loads(encode_outcome(done(3), NOTHING, None, uri)) == {
+            "longtask": 1,
+            "result": 3,
+            "resumedFrom": uri,
+        }
+    largest, saved = of_size(MAX_RESULT_BYTES, "x"), {"uri": "s3://b/" + "x" * 377, "sha256": "a" * 64}
+    raw = encode_outcome(done(largest), NOTHING, saved, "s3://b/" + "x" * 377)
+    assert json.loads(raw) == {
+        "longtask": 1,
+        "result": largest,
+        "checkpoint": saved,
+        "resumedFrom": "s3://b/" + "x" * 377,
+    }
+    assert len(raw) <= MAX_OUTCOME_BYTES
+    saved["more"] = "x" * 700
+    assert json.loads(encode_outcome(done(largest), NOTHING, saved, "")) == {
+        "longtask": 1,
+        "result": largest,
+        "resumedFrom": "",
+    }
+
+
 def test_no_result_is_no_key() -> None:
     assert decoded(done(None)) == {"longtask": 1}
 

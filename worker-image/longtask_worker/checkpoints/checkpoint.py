@@ -50,7 +50,7 @@ class Checkpoint:
         self._schedule = Schedule(place.interval if place else DEFAULT_INTERVAL, clock())
         self._saving = threading.RLock()
         self._writer: Writer | None = None
-        self._resumed_from: str | None = None
+        self._resumed_from: str | None = None  # empty once `load` found nothing
         self._pruned: Reference | None = None
         self._on_request: Callable[[], object] | None = None
         self._stop_answered = False
@@ -70,7 +70,16 @@ class Checkpoint:
     @property
     def resumed_from(self) -> str | None:
         """URI of the checkpoint that `load` returned; None at a fresh start, or before `load`."""
-        return self._resumed_from
+        return self._resumed_from or None
+
+    def went_on_from(self, *, works: bool) -> str | None:
+        """Return what the operator is told: `resumed_from`, empty for a start from nothing, None while that is open.
+
+        It is open until `load` has ended or, without one, *works*: something was done.
+        """
+        if not self._book.resumable:
+            return None
+        return "" if works and self._resumed_from is None else self._resumed_from
 
     def save(self, value: object) -> str | None:
         """Save *value* and return the checkpoint's URI, None if there is no place to save to.
@@ -121,6 +130,7 @@ class Checkpoint:
                 continue
             self._resumed_from = reference.uri
             return value
+        self._resumed_from = ""
         if self._book.resumable:
             note("no accepted checkpoint is whole: the work starts from the beginning")
         return default

@@ -211,12 +211,29 @@ def test_torn_ones_are_skipped_for_the_newest_whole_one(capsys: pytest.CaptureFi
     first.storage.objects[accepted[1].uri] += b" "
     second = first.next(*accepted)
     assert second.checkpoint.load() == 1
-    assert second.checkpoint.resumed_from == accepted[2].uri
+    assert second.checkpoint.resumed_from == second.checkpoint.went_on_from(works=False) == accepted[2].uri
     assert capsys.readouterr().err.count("skipped") == 2
     del first.storage.objects[accepted[2].uri]
     third = first.next(*accepted)
     assert third.checkpoint.load(default="fresh") == "fresh"
+    assert (third.checkpoint.resumed_from, third.checkpoint.went_on_from(works=False)) == (None, "")
     assert "from the beginning" in capsys.readouterr().err
+
+
+def test_what_the_work_goes_on_from_is_open_until_it_loads_or_works() -> None:
+    first = Bench()
+    first.checkpoint.save(1)
+    second = first.next(first.accept())
+    assert second.checkpoint.went_on_from(works=False) is None
+    assert second.checkpoint.went_on_from(works=True) == ""
+    second.checkpoint.load()
+    assert second.checkpoint.went_on_from(works=True) == second.checkpoint.resumed_from
+
+
+def test_who_was_given_nothing_has_nothing_to_say_of_it() -> None:
+    first = Bench()
+    first.checkpoint.load()
+    assert first.checkpoint.went_on_from(works=True) is None
 
 
 def test_a_storage_that_cannot_be_asked_is_no_reason_to_start_anew() -> None:
