@@ -2,7 +2,8 @@
 
 The task container alone decides, its exit code first: exit 0 is Completed even when the
 kernel killed a child process for memory (kubernetes#131530), and 137 alone is not an
-out-of-memory kill. A pod that is gone without a terminal phase is Lost.
+out-of-memory kill. A pod that is gone without a terminal phase is Lost. An eviction is a Disruption, unless the
+program exceeded a limit of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from longtask_operator.api.reasons import Cause
+from longtask_operator.core.disk import EVICTED, overflow_of
 from longtask_operator.core.observe import Ended, PodView
 from longtask_operator.core.outcome import Outcome, log_tail, parse_outcome, parse_progress_line
 
@@ -73,7 +75,9 @@ def _without_container(pod: PodView, stop: Cause | None) -> AttemptEnd:
         return AttemptEnd(cause=stop, message="stopped before the task container started")
     if pod.reason == "DeadlineExceeded":
         return AttemptEnd(cause=Cause.ATTEMPT_TIMEOUT, message=pod.message or "attemptTimeoutSeconds passed")
-    if pod.disruption or pod.reason == "Evicted":
+    if overflow := overflow_of(pod):
+        return AttemptEnd(cause=Cause.APPLICATION, message=overflow)
+    if pod.disruption or pod.reason == EVICTED:
         return AttemptEnd(cause=Cause.DISRUPTION, message=pod.message or f"the pod was disrupted: {pod.disruption}")
     if pod.deleted_at:
         return AttemptEnd(
@@ -111,8 +115,8 @@ def _cause_of_exit(pod: PodView, ended: Ended, outcome: Outcome | None, stop: Ca
         return Cause.OUT_OF_MEMORY
     if ended.reason in ("StartError", "ContainerCannotRun"):
         return Cause.NEVER_STARTED
-    if pod.disruption or pod.reason == "Evicted":
-        return Cause.DISRUPTION
+    if pod.disruption or pod.reason == EVICTED:
+        return Cause.APPLICATION if overflow_of(pod) else Cause.DISRUPTION
     if pod.deleted_at and not ended_before_deletion(pod, ended):
         return Cause.DISRUPTION
     return Cause.APPLICATION
@@ -126,6 +130,8 @@ def ended_before_deletion(pod: PodView, ended: Ended) -> bool:
 
 
 def _message_of(end: AttemptEnd, pod: PodView, ended: Ended, outcome: Outcome | None) -> str:
+    if end.cause is Cause.APPLICATION and (overflow := overflow_of(pod)):
+        return overflow
     if outcome and outcome.message:
         return outcome.message
     if end.cause is Cause.COMPLETED:

@@ -110,7 +110,7 @@ def _ask(seen: Observed, scene: _Scene, wanted: Size, rule: LiveGrowth) -> Step:
 def _go_on(seen: Observed, scene: _Scene, rule: LiveGrowth) -> Step:
     """Return the next step of a resize that the ledger says is under way."""
     asked, wanted = scene.sizes.asked, scene.entry.size
-    if scene.recorded.resize_refused:
+    if scene.recorded.resize_refused and not _grants_after_all(scene):
         return _take_back(seen, scene)
     if not asked.covers(wanted):
         return _ask(seen, scene, wanted, rule)
@@ -124,6 +124,15 @@ def _go_on(seen: Observed, scene: _Scene, rule: LiveGrowth) -> Step:
     seconds = int(rule.defer_limit.total_seconds())
     said = scene.sizes.message or "the node did not say why"
     return Step(refused=f"{DEFERRED}: not within {seconds} s: {said}", again_at=seen.now)
+
+
+def _grants_after_all(scene: _Scene) -> bool:
+    """Whether the node has granted what the pod asks for: while that is pending, it brings about an earlier request.
+
+    Memory is not shrunk under a running program (ADR 24). Once the size is in force, the record takes it over.
+    """
+    sizes = scene.sizes
+    return sizes.asked.covers(scene.entry.size) and sizes.in_progress and not sizes.pending
 
 
 def _take_back(seen: Observed, scene: _Scene) -> Step:

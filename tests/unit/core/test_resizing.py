@@ -175,6 +175,21 @@ class TestUnderWay:
         decision = decide(a_sized_pod(LARGER, in_progress=True, resizing_since=at(-500)), entry=RAISED)
         assert (attempt_of(decision).resize_refused, steps(decision)) == (None, [])
 
+    def test_what_the_node_grants_after_all_is_not_taken_back(self) -> None:
+        pod = a_sized_pod(LARGER, in_progress=True)
+        assert steps(decide(pod, status=REFUSED, entry=RAISED)) == []
+        in_force = decide(a_sized_pod(LARGER, LARGER), status=REFUSED, entry=RAISED)
+        assert (attempt_of(in_force).memory, attempt_of(in_force).resize_refused) == ("1Gi", None)
+
+    def test_an_earlier_resize_in_progress_grants_nothing_that_is_still_put_off(self) -> None:
+        pod = a_sized_pod(LARGER, in_progress=True, pending="Deferred")
+        assert steps(decide(pod, status=REFUSED, entry=RAISED)) == [UndoResize(pod=pod, size=SMALLEST)]
+
+    def test_once_the_pod_asks_for_less_what_the_node_grants_is_that(self) -> None:
+        pod = a_sized_pod(in_progress=True)
+        (step,) = steps(decide(pod, status=REFUSED, entry=RAISED))
+        assert isinstance(step, LowerEntry)
+
     def test_then_the_pod_asks_for_less_again(self) -> None:
         pod = a_sized_pod(LARGER, pending="Infeasible")
         assert steps(decide(pod, status=REFUSED, entry=RAISED)) == [UndoResize(pod=pod, size=SMALLEST)]
@@ -183,10 +198,6 @@ class TestUnderWay:
         pod = a_sized_pod()
         lower = LowerEntry(pod=pod, entry=an_entry(), tenant="team-a")
         assert steps(decide(pod, status=REFUSED, entry=RAISED)) == [lower]
-
-    def test_a_node_that_gives_it_after_all_is_believed(self) -> None:
-        decision = decide(a_sized_pod(LARGER, LARGER), status=REFUSED, entry=RAISED)
-        assert (attempt_of(decision).memory, attempt_of(decision).resize_refused) == ("1Gi", None)
 
     def test_a_request_that_came_late_counts_whatever_the_quota_says(self) -> None:
         decision = decide(a_sized_pod(LARGER), status=REFUSED)
