@@ -9,6 +9,7 @@ pod asks for and has.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -67,6 +68,17 @@ def resize_step(seen: Observed, attempt: CurrentAttempt, recorded: Attempt, poli
     if wanted is None:
         return NOTHING
     return _ask(seen, scene, wanted, policy.live_growth)
+
+
+def memory_in_force(attempts: Sequence[Attempt], entry: LedgerEntry | None) -> int | None:
+    """Return the bytes that the attempt of *entry* may use by now, or None without one.
+
+    The record says what is in force. The entry may say more, while a resize is under way that the node may refuse.
+    """
+    if entry is None:
+        return None
+    recorded = attempts[-1] if attempts and attempts[-1].number == entry.attempt else None
+    return (size_of_attempt(recorded) or entry.size).memory
 
 
 def _scene_of(attempt: CurrentAttempt, recorded: Attempt) -> _Scene | None:

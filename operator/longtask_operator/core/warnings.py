@@ -18,6 +18,7 @@ from longtask_operator.api.times import format_time, parse_optional_time, parse_
 from longtask_operator.core import record
 from longtask_operator.core.conditions import TRUE, Wanted, find_condition, with_conditions
 from longtask_operator.core.current import CurrentAttempt, Observed, find_attempt
+from longtask_operator.core.late_start import last_start, late_start
 from longtask_operator.core.liveness import Watched, stands_still, watch
 from longtask_operator.core.signs import Signs
 
@@ -46,8 +47,8 @@ def warnings_of(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus)
     watched = watch(seen, attempt) if lives else None
     stuck = _stuck(seen, attempt, watched) if lives else None
     risk = _deadline_at_risk(seen, attempt, status) if lives else _too_late(seen, status)
-    silent_at = _silent_at(watched, seen.report_interval)
-    again_at = silent_at if silent_at and silent_at > seen.now and not stuck else None
+    look_at = _silent_at(watched, seen.report_interval) if lives else _last_start(seen, status)
+    again_at = look_at if look_at and look_at > seen.now and not stuck else None
     return Warnings(conditions=tuple(wanted for wanted in (risk, stuck) if wanted), again_at=again_at)
 
 
@@ -131,13 +132,28 @@ def _deadline_at_risk(seen: Observed, attempt: CurrentAttempt, status: LongTaskS
 
 
 def _too_late(seen: Observed, status: LongTaskStatus) -> Wanted | None:
-    """Return the warning for a task between attempts: only what is certain."""
+    """Return the warning for a task between attempts: of its backoff, which is certain, or of its place in line."""
     deadline = record.deadline_of(status, seen.task.spec)
-    following = parse_optional_time(status.next_attempt_time)
-    if deadline is None or following is None or following < deadline:
+    if deadline is None or seen.now >= deadline:
         return None
+    following = parse_optional_time(status.next_attempt_time)
+    if following is None or following < deadline:
+        return _queued_too_long(seen, status, deadline)
     message = f"the next attempt starts at {format_time(following)}, not before the deadline {format_time(deadline)}"
     return Wanted(type=ConditionType.DEADLINE_AT_RISK, status=TRUE, reason=Reason.TOO_LATE, message=message)
+
+
+def _queued_too_long(seen: Observed, status: LongTaskStatus, deadline: datetime) -> Wanted | None:
+    said = _said(seen.task.status, ConditionType.DEADLINE_AT_RISK)
+    if said and (said.reason != Reason.TOO_LATE or format_time(deadline) not in said.message):
+        said = None
+    margin = max(LEAST_MARGIN, MARGIN * (deadline - seen.now))
+    return late_start(seen, status, deadline, margin, _again(said) if said else None)
+
+
+def _last_start(seen: Observed, status: LongTaskStatus) -> datetime | None:
+    deadline = record.deadline_of(status, seen.task.spec)
+    return last_start(seen, status, deadline) if deadline else None
 
 
 def _projected(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> datetime | None:

@@ -8,6 +8,7 @@ from longtask_operator.api.errors import SpecError
 from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
 from longtask_operator.core.observe import PodView
 from longtask_operator.core.record import deadline_of
+from longtask_operator.core.resizing import memory_in_force
 from longtask_operator.core.stop_waits import wants_checkpoint
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
@@ -60,7 +61,7 @@ class CachedPods:
             attempt=max(task.status.attempt or 0, entry.attempt if entry else 0),
             cancel_requested=bool(task.spec.cancel) or (stopping and not asked),
             deadline=deadline_of(task.status, task.spec),
-            memory_limit_bytes=entry.size.memory if entry else None,
+            memory_limit_bytes=memory_in_force(attempts, entry),
             memory_alarm_bytes=self._context.policy.live_growth.alarm(entry.size.memory) if entry else None,
             checkpoint_requested=asked,
             checkpoint=task.status.checkpoint,

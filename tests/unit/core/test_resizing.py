@@ -14,6 +14,7 @@ from longtask_operator.core.decision import Decision, KeepEntry, LowerEntry, Res
 from longtask_operator.core.live_growth import LiveGrowth, ResizeTrouble
 from longtask_operator.core.observe import PodSizes, PodView
 from longtask_operator.core.reconcile import reconcile
+from longtask_operator.core.resizing import memory_in_force
 from longtask_operator.core.sizing import Size
 from tests.builders import (
     POLICY,
@@ -206,6 +207,20 @@ class TestUnderWay:
     def test_a_missing_entry_comes_back_before_anything_else(self) -> None:
         decision = decide(a_sized_pod(LARGER), entry=None)
         assert steps(decision) == [KeepEntry(entry=an_entry(), tenant="team-a")]
+
+
+class TestTold:
+    """What the answer to a report says of the memory that there is."""
+
+    def test_a_raise_under_way_is_not_told_as_memory_that_may_be_used(self) -> None:
+        assert memory_in_force([Attempt.model_validate(ATTEMPT)], RAISED) == SMALLEST.memory
+
+    def test_before_its_start_is_recorded_the_entry_counts(self) -> None:
+        assert memory_in_force([], RAISED) == LARGER.memory
+        assert memory_in_force([Attempt.model_validate(ATTEMPT)], replace(RAISED, attempt=2)) == LARGER.memory
+
+    def test_nothing_is_known_without_an_entry(self) -> None:
+        assert memory_in_force([Attempt.model_validate(ATTEMPT)], None) is None
 
 
 class TestEnding:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.api.reasons import ConditionType
+from longtask_operator.api.reasons import ConditionType, QueueReason
 from longtask_operator.api.status import Condition, LongTaskStatus, Progress
 from longtask_operator.core.conditions import find_condition
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import Decision
+from longtask_operator.core.estimate import Pace
 from longtask_operator.core.reconcile import reconcile
-from tests.builders import POLICY, a_longtask, a_running_pod, an_ended_pod, at, wire
+from longtask_operator.core.why_waiting import HeldBack
+from tests.builders import POLICY, a_longtask, a_running_pod, an_ended_pod, at, seen, wire
 from tests.unit.core.test_liveness import STARTED, running, signs
 
 
@@ -28,6 +30,19 @@ def stuck(observed: Observed) -> Condition | None:
 
 def at_risk(observed: Observed) -> Condition | None:
     return find_condition(status_of(reconcile(observed, POLICY)), ConditionType.DEADLINE_AT_RISK)
+
+
+def pace_at(position: int, quick: float) -> dict[str, Any]:
+    """Return what is seen of a full quota in which two attempts run at once and each takes *quick* seconds at least."""
+    held_back = HeldBack(reason=QueueReason.QUOTA_EXHAUSTED, message="full", position=position)
+    return {"held_back": held_back, "pace": Pace(quick=quick, slow=2 * quick, samples=40, live=2)}
+
+
+def queued(position: int, quick: float) -> Observed:
+    """Return a task whose run ends at second 1000 at that place of a queue, seen at second 10."""
+    status = {"run": 1, "tenant": "team-a", "runStartTime": wire(0)}
+    task = a_longtask({"deadlineSeconds": 1000}, status)
+    return seen(task, waiting_since=at(0), **pace_at(position, quick))
 
 
 def then(observed: Observed, **changes: Any) -> Observed:
@@ -181,6 +196,39 @@ class TestDeadlineAtRisk:
             f"the next attempt starts at {wire(600)}, not before the deadline {wire(600)}",
         )
         assert at_risk(replace(waits, task=a_longtask({"deadlineSeconds": 601}, status))) is None
+
+    def test_a_task_in_the_queue_that_starts_too_late_for_a_quick_attempt_is_at_risk(self) -> None:
+        assert at_risk(queued(position=9, quick=100)) is None  # it may run from 360 to 460; its deadline is at 1000
+        found = at_risk(queued(position=21, quick=100))
+        assert found is not None
+        assert (found.status, found.reason) == ("True", "TooLate")
+        assert found.message == (
+            f"it may start at {wire(960)} at the earliest, and quick attempts of this tenant take 100 s: "
+            f"that is after the deadline {wire(1000)}"
+        )
+
+    def test_it_is_said_once_while_the_estimate_moves_a_little_and_ends_when_it_is_clearly_better(self) -> None:
+        first = queued(position=21, quick=100)
+        for position, quick in ((20, 100), (19, 100), (21, 120), (40, 100)):
+            assert at_risk(then(first, **pace_at(position, quick))) == at_risk(first)
+        assert at_risk(then(first, pace=None)) == at_risk(first)
+        assert at_risk(then(first, **pace_at(9, 100))) is None
+
+    def test_who_waits_on_where_he_is_is_looked_at_when_a_quick_attempt_becomes_too_long(self) -> None:
+        waits = queued(position=9, quick=100)
+        assert reconcile(waits, POLICY).again_at == at(900)
+        assert at_risk(then(waits, now=at(899))) is None
+        assert at_risk(then(waits, now=at(900))) is not None
+
+    def test_without_an_estimate_nothing_is_known_of_a_queue(self) -> None:
+        assert at_risk(replace(queued(position=40, quick=100), pace=None)) is None
+        stopped = HeldBack(reason=QueueReason.TENANT_STOPPED, message="held", position=40)
+        assert at_risk(replace(queued(position=40, quick=100), held_back=stopped)) is None
+        assert at_risk(then(queued(position=40, quick=100), held_back=stopped)) is None
+
+    def test_another_deadline_of_a_waiting_task_is_weighed_anew(self) -> None:
+        later = then(queued(position=21, quick=100))
+        assert at_risk(replace(later, task=a_longtask({"deadlineSeconds": 2000}, later.task.status))) is None
 
     def test_it_ends_with_the_run(self) -> None:
         later = then(projected(1100), pods=(an_ended_pod(0),))
