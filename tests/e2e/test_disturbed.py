@@ -167,8 +167,7 @@ def test_a_deleted_pod_costs_no_application_retry(play: Played) -> None:
 def test_a_pod_deleted_by_force_is_kept_by_our_finalizer_until_its_end_is_known(play: Played) -> None:
     status = play.of(pod_force_deleted)
     assert status["phase"] == "Succeeded"
-    assert causes(status)[0] in ("Disruption", "Lost")
-    assert causes(status)[-1] == "Completed"
+    assert causes(status) == ["Disruption", "Completed"]  # its kubelet lives and says how it ended
 
 
 def test_a_deleted_job_is_followed_by_another_attempt_once_its_pod_is_gone(play: Played) -> None:

@@ -27,7 +27,9 @@ def down(detached: Detached, new_stage: Callable[..., Stage]) -> dict[str, Any]:
     tasks.create("stubborn", "trap '' TERM; while true; do sleep 0.2; done")
     tasks.create("done", "sleep 6; " + says({"kept": True}))
     tasks.create("cancelled", stoppable())
-    for name in ("deleted", "stubborn", "done", "cancelled"):
+    again = f"test $LONGTASK_ATTEMPT -ge 2 || {{ {stoppable()}; }}; " + says({"again": True})
+    tasks.create("disrupted", again, retry={"limits": {"application": 0}})
+    for name in ("deleted", "stubborn", "done", "cancelled", "disrupted"):
         tasks.until_phase(name, "Running")
     operator.kill9()
     seen: dict[str, Any] = {"stage": stage, "late": tasks.create("late", says({"late": True}))}
@@ -35,16 +37,27 @@ def down(detached: Detached, new_stage: Callable[..., Stage]) -> dict[str, Any]:
     for name in ("deleted", "stubborn"):
         tasks.delete(name)
     tasks.change("cancelled", cancel=True)
+    delete_pod(stage, "disrupted")
     await_("the deleted task's container ended", lambda: ended(tasks.pods("deleted")), GRACE + 25)
     await_("the stubborn task's container ended", lambda: ended(tasks.pods("stubborn")), GRACE + 25)
     seen["ended after"] = time.monotonic() - deleted_at
     await_("success of the pod", lambda: phases(tasks.pods("done")) == ["Succeeded"], 30)
-    (pod,) = tasks.pods("done")
-    stage.client.request("DELETE", f"/api/v1/namespaces/{stage.namespace}/pods/{pod['metadata']['name']}")
+    await_("the last word of the kubelet on the disrupted pod", lambda: let_go(tasks.pods("disrupted")), 30)
+    delete_pod(stage, "done")
     await_("the deletion asked for", lambda: "deletionTimestamp" in tasks.pods("done")[0]["metadata"], 20)
     seen["statuses before"] = {name: tasks.status(name).get("phase") for name in ("done", "cancelled")}
     detached.start("second").until_leading()
     return seen
+
+
+def delete_pod(stage: Stage, task: str) -> None:
+    (pod,) = stage.tasks.pods(task)
+    stage.client.request("DELETE", f"/api/v1/namespaces/{stage.namespace}/pods/{pod['metadata']['name']}")
+
+
+def let_go(pods: list[Json]) -> bool:
+    """Tell whether the kubelet has ended the pod and deleted it once more, without grace."""
+    return [pod["metadata"].get("deletionGracePeriodSeconds") for pod in pods] == [0] and phases(pods) == ["Failed"]
 
 
 def ended(pods: list[Json]) -> bool:
@@ -72,6 +85,11 @@ def test_a_pod_deleted_after_its_success_loses_no_result(down: dict[str, Any]) -
     status = down["stage"].tasks.until_finished("done", 30)
     assert (status["phase"], status["result"]["value"]) == ("Succeeded", {"kept": True})
     assert [attempt["cause"] for attempt in status["attempts"]] == ["Completed"]
+
+
+def test_a_pod_deleted_by_others_is_no_failure_of_its_program(down: dict[str, Any]) -> None:
+    status = down["stage"].tasks.until_finished("disrupted", 60)
+    assert [attempt["cause"] for attempt in status["attempts"]] == ["Disruption", "Completed"]
 
 
 def test_what_was_asked_for_meanwhile_is_done(down: dict[str, Any]) -> None:

@@ -19,6 +19,9 @@ from longtask_operator.core.outcome import Outcome, log_tail, parse_outcome, par
 #: What the kubelet says of a pod that this node cannot run as it is, and that the next one could not either.
 REFUSALS = frozenset({"AppArmor", "PodOSNotSupported", "PodOSSelectorNodeLabelDoesNotMatch", "SysctlForbidden"})
 
+#: So long after the end of a container its kubelet may need to let go of the pod; a second as a rule, seen with 1.36.
+_LETS_GO_WITHIN = timedelta(seconds=60)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnd:
@@ -123,10 +126,15 @@ def _cause_of_exit(pod: PodView, ended: Ended, outcome: Outcome | None, stop: Ca
 
 
 def ended_before_deletion(pod: PodView, ended: Ended) -> bool:
-    """Return whether the container had ended when the pod's deletion began; times on the wire have whole seconds."""
+    """Return whether the container had certainly ended when the pod's deletion began (ADR 29).
+
+    Times on the wire have whole seconds. A deletion without grace may be the kubelet's own, by which it lets
+    go of a pod that it has ended: when the one before it was asked for nobody knows any more.
+    """
     if pod.deleted_at is None or ended.finished is None:
         return pod.deleted_at is None
-    return ended.finished < pod.deleted_at - timedelta(seconds=pod.grace_seconds)
+    before = timedelta(seconds=pod.grace_seconds) if pod.grace_seconds else _LETS_GO_WITHIN
+    return ended.finished < pod.deleted_at - before
 
 
 def _message_of(end: AttemptEnd, pod: PodView, ended: Ended, outcome: Outcome | None) -> str:

@@ -17,6 +17,9 @@ PERMANENT = '{"longtask":1,"permanent":true,"message":"bad input"}'
 #: Deletion was asked for at second 4 or 6; the container ended at second 5.
 DELETED_BEFORE = {"deleted_at": at(34), "grace_seconds": 30}
 DELETED_AFTER = {"deleted_at": at(36), "grace_seconds": 30}
+#: Once the kubelet has ended a pod it deletes it without grace: the deletion's time is then its own, after the end.
+LAST_WORD = {"deleted_at": at(6), "grace_seconds": 0}
+DELETED_LONG_AFTER = {"deleted_at": at(66), "grace_seconds": 0}
 STOPS = [Cause.CANCELLED, Cause.SUSPENDED, Cause.DEADLINE, Cause.NEVER_STARTED]
 
 
@@ -48,6 +51,10 @@ STOPS = [Cause.CANCELLED, Cause.SUSPENDED, Cause.DEADLINE, Cause.NEVER_STARTED]
         pytest.param(an_ended_pod(143, disruption="EvictionByEvictionAPI"), Cause.DISRUPTION, id="drained"),
         pytest.param(an_ended_pod(143, **DELETED_BEFORE), Cause.DISRUPTION, id="deleted-then-ended"),
         pytest.param(an_ended_pod(1, **DELETED_AFTER), Cause.APPLICATION, id="ended-then-deleted"),
+        pytest.param(an_ended_pod(143, **LAST_WORD), Cause.DISRUPTION, id="deleted-and-ended-while-nobody-looked"),
+        pytest.param(an_ended_pod(1, **DELETED_LONG_AFTER), Cause.APPLICATION, id="ended-then-deleted-long-after"),
+        pytest.param(an_ended_pod(0, **LAST_WORD), Cause.COMPLETED, id="exit-0-whenever-it-was-deleted"),
+        pytest.param(an_ended_pod(137, deleted_at=at(4), grace_seconds=0), Cause.DISRUPTION, id="force-deleted"),
         pytest.param(an_ended_pod(1, finished=None, **DELETED_AFTER), Cause.DISRUPTION, id="deleted-without-times"),
         pytest.param(an_ended_pod(1, disruption="x", message=PERMANENT), Cause.PERMANENT, id="permanent-drained"),
     ],
@@ -66,6 +73,10 @@ class TestStopped:
 
     def test_exit_0_in_the_very_second_of_the_deletion_is_no_completion(self, stop: Cause) -> None:
         assert classify_pod(an_ended_pod(0, deleted_at=at(35), grace_seconds=30), stop).cause is stop
+
+    def test_nor_is_it_once_the_kubelet_is_done_with_the_pod(self, stop: Cause) -> None:
+        assert classify_pod(an_ended_pod(0, **LAST_WORD), stop).cause is stop
+        assert classify_pod(an_ended_pod(0, **DELETED_LONG_AFTER), stop).cause is Cause.COMPLETED
 
     def test_work_that_was_done_outlives_the_stop(self, stop: Cause) -> None:
         assert classify_pod(an_ended_pod(0, message=RESULT, **DELETED_BEFORE), stop).cause is Cause.COMPLETED
