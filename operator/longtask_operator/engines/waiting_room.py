@@ -1,6 +1,6 @@
 """Who waits for admission, and what they were told of it.
 
-A task that merely keeps waiting is told nothing, but when its reason or noticeably its place
+A task that merely keeps waiting is told nothing, but when its reason, the limits or noticeably its place
 changes: at once when a cycle looks at it for the first time, later once a minute and so many at a time.
 """
 
@@ -15,8 +15,8 @@ from datetime import datetime
 
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
+from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate, TenantQueue, moved_noticeably
-from longtask_operator.core.why_waiting import HeldBack
 
 #: Time between two looks at the places of those who wait, and how many of all tenants are told of it each time.
 REFRESH_SECONDS, REFRESH_WRITES = 60.0, 300
@@ -37,6 +37,7 @@ class Waiting:
     unheard: dict[str, None] = field(default_factory=dict)  #: uids that no cycle has looked at, in order
     positions: dict[str, int] = field(default_factory=dict)  #: as last computed
     told: dict[str, int] = field(default_factory=dict)  #: positions as last told
+    outdated: set[str] = field(default_factory=set)  #: uids that were told with other limits
     rank_after: float = -1e9  #: loop time
     moved: bool = False  #: since the last refresh
 
@@ -48,6 +49,7 @@ class Waiting:
 
     def forget(self, uid: str) -> None:
         """Forget a task that waits no more."""
+        self.outdated.discard(uid)
         for known in (self.unheard, self.positions, self.told):
             known.pop(uid, None)
 
@@ -134,7 +136,8 @@ class WaitingRoom:
         waiting = self._by_tenant.get(tenant)
         if waiting is None:
             return False
-        waiting.unheard |= {candidate.entry.uid: None for candidate in waiting.queue}
+        waiting.unheard |= dict.fromkeys(waiting.queue.uids())
+        waiting.outdated |= self._reasons.keys() & waiting.unheard.keys()
         return bool(waiting.unheard)
 
     def tell(self, tenant: str) -> None:
@@ -152,8 +155,11 @@ class WaitingRoom:
             reason, before = explain(candidate).reason, self._reasons.get(uid)
             if reason != before:
                 self._reasons[uid] = reason
+                waiting.outdated.discard(uid)
                 self._metrics.held_back(tenant, reason)
                 self._on_change(candidate.key)
+        if waiting.outdated:  # their sentences may name old limits, which is not urgent
+            self.moved(tenant)
 
     def moved(self, tenant: str) -> None:
         """Look at places and reasons of *tenant* again, but not soon: an idle queue sets no timer."""
@@ -191,7 +197,7 @@ class WaitingRoom:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _look_again(self) -> Iterator[None]:
-        """Tell those whose reason or noticeably whose place has changed, the first in the queues first.
+        """Tell those whose reason, limits or noticeably whose place has changed, the first in the queues first.
 
         The budget is that of all tenants. Whom it does not reach is looked at a minute later, before those it did.
         """
@@ -220,8 +226,9 @@ class WaitingRoom:
     def _changed(self, waiting: Waiting, candidate: Candidate, position: int, explain: Explain) -> bool:
         uid = candidate.entry.uid
         reason, before = explain(candidate).reason, self._reasons.get(uid)
-        moved = moved_noticeably(waiting.told.get(uid), position)
+        moved, outdated = moved_noticeably(waiting.told.get(uid), position), uid in waiting.outdated
         self._reasons[uid] = reason
+        waiting.outdated.discard(uid)
         if moved:
             waiting.told[uid] = position
-        return moved or reason != before
+        return moved or outdated or reason != before

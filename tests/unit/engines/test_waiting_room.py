@@ -11,8 +11,8 @@ import pytest
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate
-from longtask_operator.core.why_waiting import HeldBack
 from longtask_operator.engines.waiting_room import REFRESH_SECONDS, REFRESH_WRITES, WaitingRoom
 from tests.builders import SMALLEST, START
 from tests.support.sim_operator import METRICS, VirtualLoop
@@ -27,6 +27,7 @@ class Bench:
         self.loop, self.told, self.turn = VirtualLoop(), list[str](), 0
         self.looks: Counter[int] = Counter()  #: by turn of the loop
         self.during: dict[int, str] = {}  #: look -> uid of who leaves just then
+        self.reasons: dict[str, QueueReason] = {}  #: why somebody waits, if not behind others
         self.each_takes = 0.0  #: seconds that pass meanwhile
         self.room = WaitingRoom(METRICS, self.told.append, lambda tenant: self.explain)
         _set_running_loop(self.loop)
@@ -47,7 +48,8 @@ class Bench:
         if uid := self.during.get(self.looks.total()):
             self.room.leave(uid)
             self.loop.elapsed += self.each_takes
-        return HeldBack(reason=QueueReason.BEHIND_OTHERS, message="", position=position)
+        reason = self.reasons.get(candidate.entry.uid, QueueReason.BEHIND_OTHERS)
+        return HeldBack(reason=reason, message="", position=position)
 
     def refresh(self) -> None:
         """Let the time of a refresh pass; every turn of the loop is counted."""
@@ -140,3 +142,43 @@ def test_a_refresh_that_begins_before_the_last_is_over_follows_it(bench: Bench) 
     bench.refresh()
     assert bench.looks.total() == 998 + 998
     assert max(bench.looks.values()) <= 250
+
+
+class TestOtherLimits:
+    """What was said may name the old ones; that is corrected like a place, so many a minute."""
+
+    def change(self, bench: Bench) -> None:
+        assert bench.room.look_at_all(TENANT)
+        bench.room.tell(TENANT)
+
+    def test_all_are_told_again_within_the_budget_the_first_ones_first(self, bench: Bench) -> None:
+        self.change(bench)
+        assert bench.told == []
+        for count in (300, 600, 900, 1_000, 1_000):
+            bench.refresh()
+            assert bench.told == [f"ns/u{number:05d}" for number in range(count)]
+        looks = bench.looks.total()
+        bench.refresh()
+        assert bench.looks.total() == looks
+
+    def test_another_reason_is_told_at_once_and_once(self, bench: Bench) -> None:
+        bench.reasons["u00007"] = QueueReason.NEVER_FITS
+        self.change(bench)
+        assert bench.told == ["ns/u00007"]
+        for _ in range(5):
+            bench.refresh()
+        assert len(bench.told) == len(set(bench.told)) == 1_000
+
+    def test_who_was_not_told_yet_hears_it_once(self, bench: Bench) -> None:
+        bench.room.enter(bench.candidate(2_000))
+        self.change(bench)
+        assert bench.told == ["ns/u02000"]
+        for _ in range(5):
+            bench.refresh()
+        assert Counter(bench.told)["ns/u02000"] == 1
+
+    def test_who_left_is_forgotten(self, bench: Bench) -> None:
+        self.change(bench)
+        bench.room.leave("u00000")
+        bench.refresh()
+        assert bench.told[0] == "ns/u00001"
