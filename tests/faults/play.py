@@ -205,9 +205,14 @@ class Play:
         """Wait until the operator shows that it knows the task's spec of that generation."""
         await self.until(name, check=lambda status: status.get("observedGeneration") == generation)
 
-    async def queued(self, name: str, reason: str) -> None:
-        """Wait until the task waits for *reason*."""
-        await self.until(name, check=lambda status: (status.get("queue") or {}).get("reason") == reason)
+    async def queued(self, name: str, reason: str, *, placed: bool = False) -> None:
+        """Wait until the task waits for *reason*, and is *placed* in the queue where it waits for nothing else."""
+
+        def waits(status: Any) -> bool:
+            queue = status.get("queue") or {}
+            return queue.get("reason") == reason and (not placed or queue.get("position") is not None)
+
+        await self.until(name, check=waits)
 
     async def quota(self, **spec: Any) -> None:
         """Merge *spec* into the tenant's quota and wait until the operator took it in."""

@@ -79,6 +79,7 @@ def a_drain_ends_what_runs_and_keeps_its_place(ground: Stage) -> None:
     tenant.change_quota(stopPolicy="HoldAndDrain")
     found = tenant.until(TenantStopped=2)
     assert [attempt["cause"] for attempt in found["runs"]["attempts"]] == ["Preempted"]
+    tenant.until_in_queue("runs")
     tenant.change_quota(stopPolicy=None)
     found = tenant.until(Admitted=1, QuotaExhausted=1)
     assert those(found, "Admitted") == ["runs"]
@@ -114,6 +115,37 @@ def too_large_is_said_at_once_and_ends_by_itself(ground: Stage) -> None:
     assert found["wide"]["queue"]["message"] == "the attempt needs 2 CPU and TenantQuota sizes has 1 in all"
     tenant.change_quota(cpu={"nominal": "4"})
     tenant.until(Admitted=2)
+
+
+def what_the_quota_says_comes_before_what_a_task_waits_for_itself(ground: Stage) -> None:
+    """Of those too that do not stand in the queue: one that failed, and one whose key another has."""
+    tenant = Tenant.open(ground, "precedence", concurrency={"nominal": 5})
+    tenant.submit("fails", cpu="500m", memory="2Gi", retry={"backoff": {"initialSeconds": 600}})
+    tenant.submit("first", idempotencyKey="order-1")
+    tenant.until(Admitted=2)
+    tenant.submit("second", idempotencyKey="order-1")
+    tenant.end("fails", exit_code=1)
+    before = tenant.until(Admitted=1, Duplicate=1, Backoff=1)["fails"]
+    tenant.change_quota(stopPolicy="Hold")
+    tenant.until(Admitted=1, TenantStopped=2)
+    tenant.change_quota(stopPolicy=None, maxSize={"memory": "1Gi"})
+    found = tenant.until(Admitted=1, Duplicate=1, ExceedsMaxSize=1)
+    assert condition(found["fails"], "Stalled")["status"] == "True"
+    tenant.change_quota(maxSize=None)
+    after = tenant.until(Admitted=1, Duplicate=1, Backoff=1)["fails"]
+    assert [(one["phase"], one["nextAttemptTime"], one["queue"]) for one in (before, after)] == [
+        ("Backoff", before["nextAttemptTime"], before["queue"])
+    ] * 2
+
+
+def what_was_said_of_an_old_quota_is_corrected_within_a_minute(ground: Stage) -> None:
+    tenant = Tenant.open(ground, "corrected", cpu={"nominal": "1"})
+    tenant.submit("wide", cpu="2", memory="4Gi")
+    said = "the attempt needs 2 CPU and TenantQuota corrected has {} in all"
+    assert tenant.until_waits("wide", "NeverFits")["message"] == said.format(1)
+    tenant.change_quota(cpu={"nominal": "1500m"})
+    is_corrected = lambda status: status["queue"]["message"] == said.format("1500m")  # noqa: E731
+    tenant.stage.tasks.until("wide", "the present quota named", is_corrected, 75)
 
 
 def order_is_by_priority_then_age_and_waiting_counts(ground: Stage) -> None:
@@ -352,6 +384,8 @@ STORIES: list[Story] = [
     a_drain_ends_what_runs_and_keeps_its_place,
     beyond_max_queued_it_waits_outside_and_moves_up,
     too_large_is_said_at_once_and_ends_by_itself,
+    what_the_quota_says_comes_before_what_a_task_waits_for_itself,
+    what_was_said_of_an_old_quota_is_corrected_within_a_minute,
     order_is_by_priority_then_age_and_waiting_counts,
     beyond_max_priority_all_are_alike,
     a_retry_keeps_its_place_and_holds_nothing_meanwhile,

@@ -32,6 +32,7 @@ from longtask_operator.core.quota import UNLIMITED
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
 from longtask_operator.engines.apply import Applier
+from longtask_operator.engines.bystanders import Bystanders
 from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
@@ -290,7 +291,8 @@ class SimOperator:
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
         admission.rivals = keys.rivals
         evictions = Evictions(context, self.ledgers, quotas, admission.claims, queue.add)
-        quotas.listeners += [admission.limits_changed, evictions.limits_changed]
+        bystanders = Bystanders(context.caches.tasks, admission, quotas, queue.add)
+        quotas.listeners += [admission.limits_changed, evictions.limits_changed, bystanders.limits_changed]
         quotas.runs.on_change = admission.run_changed
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)
@@ -311,7 +313,7 @@ class SimOperator:
         sizer = Sizer(context, quotas, HistoryRule(), INPUT_RULES, self.inputs)
         parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
         parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
-        parts.gatherer.evicted = evictions.why
+        parts.gatherer.evicted, parts.gatherer.terms = evictions.why, quotas.terms
         shown = Postponement(queue.add, 1, 5, self._loop.time)
         controller = Controller(context=context, queue=queue, parts=parts, postponement=shown)
         self.wiring = Wiring(context, queue, departures, book, controller.forget)
@@ -359,7 +361,7 @@ class SimOperator:
 
     def _notice(self, plural: str, kind: str, body: Json) -> None:
         if plural == "tenantquotas":
-            self.context.caches.quotas.put(observe_quota(body))
+            self._loop.call_soon(self.context.caches.quotas.put, observe_quota(body))
         if plural in self.inbox:
             self.inbox[plural].append((kind, body))
 

@@ -87,6 +87,10 @@ class Tenant:
     def until_admitted(self, name: str) -> None:
         self.stage.tasks.until(name, "admitted", lambda status: verdict(status) == "Admitted")
 
+    def until_in_queue(self, name: str) -> None:
+        """Wait until *name* has a place in the queue: it waits for nothing else any more."""
+        self.stage.tasks.until(name, "its place", lambda status: (status.get("queue") or {}).get("position"))
+
     def until_waits(self, name: str, reason: str) -> Json:
         """Wait until *name* says that it waits for *reason*; return what it says of its place."""
         status = self.stage.tasks.until(name, reason, lambda status: verdict(status) == reason)

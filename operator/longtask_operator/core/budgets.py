@@ -8,6 +8,7 @@ leave it counts until all of it has left, so never more than the budget is spent
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,8 @@ WARN_PERCENT = 80
 _MS_PER_HOUR = 3_600_000
 
 State = Literal["Ok", "Warning", "Spent"]
+#: Of what is said of a spent budget, what time alone changes.
+_PASSING = re.compile(r"[0-9.]+(?= of )|(?<=; it recovers from ).*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,11 @@ def describe_spent(uses: Iterable[BudgetUse], origin: str) -> str:
             recovers = f"; it recovers from {format_time(use.recovers_at)}" if use.recovers_at else ""
             return f"budget {use.budget.name} of {origin} is spent: {_amounts(use)}{recovers}"
     return ""
+
+
+def lasting_of(spent: str) -> tuple[str, ...]:
+    """Return the parts of what `describe_spent` says that only another budget changes."""
+    return tuple(part for part in _PASSING.split(spent) if part)
 
 
 def parse_spending(text: str) -> Spending:

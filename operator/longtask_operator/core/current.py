@@ -20,9 +20,10 @@ from longtask_operator.core.estimate import Pace
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.live_growth import ResizeTrouble
 from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.refusal import Refusal
 from longtask_operator.core.signs import Signs
-from longtask_operator.core.why_waiting import HeldBack
+from longtask_operator.core.terms import Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Observed:
     resumed: Resumed | None = None  #: what the newest pod said that it went on from
     evicted: str = ""  #: why its attempt has to give way, in a sentence
     held_back: HeldBack | None = None  #: why admission does not let it start
+    terms: Terms | None = None  #: of its tenant's quota, of a task that may have to wait
     refusal: Refusal | None = None  #: the last of the cluster, while nothing came after it
     rivals: Rivals | None = None  #: who shares its idempotency key
     pace: Pace | None = None  #: of the tenant, for whoever is held back

@@ -15,9 +15,11 @@ from longtask_operator.core.decision import Decision
 from longtask_operator.core.growth import why_it_cannot_grow
 from longtask_operator.core.history import in_mebibytes
 from longtask_operator.core.policy import Policy
+from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.progress import final_progress
 from longtask_operator.core.retry import Action, GiveUp, RetryAt, action_of, decide_ignored, decide_retry
 from longtask_operator.core.usage import with_usage
+from longtask_operator.core.waits import why_shown, with_wait
 
 
 def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd, policy: Policy) -> Decision:
@@ -42,7 +44,7 @@ def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: A
         return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
     if end.cause is Cause.OUT_OF_MEMORY:
         return _after_oom(seen, attempt, status, end, policy)
-    return _after_failure(seen, attempt, status, end, _what_follows(seen, status, end, action))
+    return _after_failure(seen, attempt, status, end, _what_follows(seen, status, end, action), policy)
 
 
 def _after_oom(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd, policy: Policy) -> Decision:
@@ -50,20 +52,25 @@ def _after_oom(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: At
     answer, size = _what_follows(seen, status, end, "Retry"), size_of_attempt(attempt)
     resources = seen.task.spec.resources
     if isinstance(answer, GiveUp) or size is None:
-        return _after_failure(seen, attempt, status, end, answer)
+        return _after_failure(seen, attempt, status, end, answer, policy)
     try:
         larger = choice_after_oom(size, attempt.number, resources, policy.ladder)
     except SpecError:  # a ceiling that nobody can read: the wait for admission says so
-        return _after_failure(seen, attempt, status, end, answer)
+        return _after_failure(seen, attempt, status, end, answer, policy)
     if larger is None:
         message = why_it_cannot_grow(size, resources, policy.ladder)
-        return _after_failure(seen, attempt, status, end, GiveUp(message=message, out_of_budget=True))
+        return _after_failure(seen, attempt, status, end, GiveUp(message=message, out_of_budget=True), policy)
     status = status.model_copy(update={"sizing": sizing_of(larger, resources)})
-    return _after_failure(seen, attempt, status, end, answer)
+    return _after_failure(seen, attempt, status, end, answer, policy)
 
 
 def _after_failure(
-    seen: Observed, attempt: Attempt, status: LongTaskStatus, end: AttemptEnd, answer: RetryAt | GiveUp
+    seen: Observed,
+    attempt: Attempt,
+    status: LongTaskStatus,
+    end: AttemptEnd,
+    answer: RetryAt | GiveUp,
+    policy: Policy,
 ) -> Decision:
     generation = seen.task.metadata.generation
     if end.cause is Cause.SUSPENDED:
@@ -76,9 +83,8 @@ def _after_failure(
         status = status.model_copy(update={"dead_lettered": answer.out_of_budget})
         return Decision(status=record.finish(status, situation, generation=generation, now=seen.now), again_at=seen.now)
     status = status.model_copy(update={"next_attempt_time": format_time(answer.not_before)})
-    situation = lifecycle.waiting(QueueReason.BACKOFF, record.describe_backoff(status))
-    status = lifecycle.with_situation(status, situation, generation=generation, now=seen.now)
-    return Decision(status=status, again_at=seen.now)
+    backoff = HeldBack(reason=QueueReason.BACKOFF, message=record.describe_backoff(status))
+    return Decision(status=with_wait(seen, status, why_shown(seen, status, backoff, policy)), again_at=seen.now)
 
 
 def _what_follows(seen: Observed, status: LongTaskStatus, end: AttemptEnd, action: Action) -> RetryAt | GiveUp:

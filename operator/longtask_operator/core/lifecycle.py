@@ -14,6 +14,7 @@ from longtask_operator.api.reasons import Cause, ConditionType, QueueReason, Rea
 from longtask_operator.api.status import LongTaskStatus, Queue, StartEstimate
 from longtask_operator.api.times import format_time
 from longtask_operator.core.conditions import FALSE, TRUE, UNKNOWN, Wanted, find_condition, with_conditions
+from longtask_operator.core.precedence import INADMISSIBLE
 
 T = ConditionType
 
@@ -32,13 +33,12 @@ def waiting(
     reason: QueueReason,
     message: str,
     *,
-    inadmissible: bool = False,
     position: int | None = None,
     estimate: StartEstimate | None = None,
 ) -> Situation:
-    """Return the situation of a task that waits for admission; *inadmissible* if it cannot start as things are."""
+    """Return the situation of a task that waits for admission."""
     tail: tuple[Wanted, ...] = (_ready(),)
-    if inadmissible:
+    if reason in INADMISSIBLE:
         succeeded = Wanted(type=T.SUCCEEDED, status=UNKNOWN, reason=Reason.INADMISSIBLE, message=message)
         tail = (
             Wanted(type=T.READY, status=FALSE, reason=reason, message=message),

@@ -31,22 +31,21 @@ from longtask_operator.core.decision import (
 )
 from longtask_operator.core.duplicates import LOOK_AGAIN, Yields, ended_apart, judge, named, take_over
 from longtask_operator.core.environment import check_environment
-from longtask_operator.core.estimate import estimate_start
 from longtask_operator.core.handover import check_queue
-from longtask_operator.core.ledger import LedgerEntry
-from longtask_operator.core.node_loss import describe_loss, forced, next_look
+from longtask_operator.core.node_loss import describe_loss, forced, lost_since, next_look
 from longtask_operator.core.observe import PodView
 from longtask_operator.core.policy import Policy
-from longtask_operator.core.queueing import Candidate, moved_noticeably
+from longtask_operator.core.precedence import HeldBack, first_of
+from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.redrive import begin_run
-from longtask_operator.core.refusals import is_held_back, wait_refused
+from longtask_operator.core.refusals import is_held_back, wait_refused, why_refused
 from longtask_operator.core.release import leftovers_of, release_children
 from longtask_operator.core.retention import expires_at, is_tracked
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.steer import steer
 from longtask_operator.core.stopping import confirm_evicted
+from longtask_operator.core.waits import may_be_told_later, next_entry, why_shown, with_wait
 from longtask_operator.core.warnings import warnings_of, with_warnings
-from longtask_operator.core.why_waiting import HeldBack
 
 #: A wait for admission, or for the end of a pod after a backoff, that is shorter than this is not worth a write.
 QUIET_WAIT = timedelta(seconds=2)
@@ -131,29 +130,29 @@ def _wait(
     if yields and yields.to.is_going:
         waiting = replace(waiting, again_at=earliest(deadline, seen.now + LOOK_AGAIN))
     if seen.task.spec.suspend:
-        return _waits(seen, status, waiting, QueueReason.SUSPENDED, "spec.suspend is true")
+        return _waits(seen, status, waiting, policy, QueueReason.SUSPENDED, "spec.suspend is true")
     try:
         size = _admissible(seen, status, policy)
     except SpecError as error:
         notice = Notice(reason=EventReason.INVALID, message=str(error), warning=True)
-        decision = _waits(seen, status, waiting, QueueReason.INVALID, str(error), inadmissible=True)
+        decision = _waits(seen, status, waiting, policy, QueueReason.INVALID, str(error))
         return replace(decision, notices=(notice,) if status.reason != QueueReason.INVALID else ())
     if yields:
-        return _yield(seen, attempt, status, waiting, yields)
+        return _yield(seen, attempt, status, waiting, yields, policy)
     if not_before and seen.now < not_before:
-        decision = _waits(seen, status, waiting, QueueReason.BACKOFF, record.describe_backoff(status))
+        decision = _waits(seen, status, waiting, policy, QueueReason.BACKOFF, record.describe_backoff(status))
         return replace(decision, again_at=min(not_before, deadline or not_before))
     if live := tuple(pod for pod in seen.pods if not pod.is_terminal):
         said_from = (not_before or seen.now) + QUIET_WAIT
         if not_before and seen.now < said_from:
             return replace(waiting, again_at=earliest(said_from, deadline))
-        return _releasing(seen, status, waiting, live)
-    if still := wait_refused(seen, status, waiting):
+        return _releasing(seen, status, waiting, live, policy)
+    if still := wait_refused(seen, status, waiting, policy):
         return still
     if attempt.is_open and (why := seen.evicted or _outgrown(seen, attempt, size)):
-        return _give_up(seen, attempt, status, waiting, why)
+        return _give_up(seen, attempt, status, waiting, why, policy)
     waiting = _sparing(seen, attempt, waiting)
-    return _await_sizes(seen, status, policy, waiting) or _queue(seen, attempt, status, size, waiting)
+    return _await_sizes(seen, status, policy, waiting) or _queue(seen, attempt, status, size, waiting, policy)
 
 
 def _outgrown(seen: Observed, attempt: CurrentAttempt, size: Size) -> str:
@@ -178,19 +177,26 @@ def _await_sizes(seen: Observed, status: LongTaskStatus, policy: Policy, waiting
         return None
     if seen.now < asked + QUIET_WAIT:
         return replace(waiting, again_at=earliest(waiting.again_at, asked + min(QUIET_WAIT, policy.input_wait)))
-    decision = _waits(seen, status, waiting, QueueReason.BEHIND_OTHERS, "the sizes of its inputs are asked for")
+    decision = _waits(seen, status, waiting, policy, QueueReason.BEHIND_OTHERS, "the sizes of its inputs are asked for")
     return replace(decision, again_at=earliest(waiting.again_at, asked + policy.input_wait))
 
 
-def _give_up(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision, why: str) -> Decision:
+def _give_up(
+    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision, why: str, policy: Policy
+) -> Decision:
     """Give up an attempt that was admitted and has begun nothing; its number is never used again."""
     given_up = status.model_copy(update={"attempt": attempt.number})
-    decision = _waits(seen, given_up, waiting, QueueReason.BEHIND_OTHERS, why)
+    decision = _waits(seen, given_up, waiting, policy, QueueReason.BEHIND_OTHERS, why)
     return replace(decision, first=(confirm_evicted(seen, attempt),) if seen.evicted else ())
 
 
 def _yield(
-    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision, yields: Yields
+    seen: Observed,
+    attempt: CurrentAttempt,
+    status: LongTaskStatus,
+    waiting: Decision,
+    yields: Yields,
+    policy: Policy,
 ) -> Decision:
     """Wait for the outcome of the task that has the same idempotency key, or take it over."""
     if taken := take_over(status, yields):
@@ -199,29 +205,32 @@ def _yield(
         status = record.finish(status, situation, generation=seen.task.metadata.generation, now=seen.now)
         return replace(waiting, status=status, again_at=seen.now)
     status = status.model_copy(update={"duplicate_of": None if yields.conflicts else named(yields.to)})
-    return _waits(seen, status, waiting, yields.reason, yields.message, inadmissible=yields.conflicts)
+    return _waits(seen, status, waiting, policy, yields.reason, yields.message)
 
 
-def _releasing(seen: Observed, status: LongTaskStatus, waiting: Decision, live: tuple[PodView, ...]) -> Decision:
+def _releasing(
+    seen: Observed, status: LongTaskStatus, waiting: Decision, live: tuple[PodView, ...], policy: Policy
+) -> Decision:
     """Wait for pods of earlier attempts, and give up those whose node is lost where the spec says so."""
     retry, now = seen.task.spec.retry, seen.now
-    loss = describe_loss(live, retry, now)
-    reason = QueueReason.NODE_UNREACHABLE if loss else QueueReason.RELEASING_PREVIOUS
-    decision = _waits(seen, status, waiting, reason, loss or "the pod of the previous attempt still lives")
+    found = []
+    if loss := describe_loss(live, retry, now):
+        found.append(HeldBack(reason=QueueReason.NODE_UNREACHABLE, message=loss))
+    if not all(lost_since(pod, now) for pod in live):
+        message = "the pod of the previous attempt still lives"
+        found.append(HeldBack(reason=QueueReason.RELEASING_PREVIOUS, message=message))
+    if seen.refusal and is_held_back(seen):
+        found.append(why_refused(status, seen.refusal))
+    decision = _waits_for(seen, status, waiting, policy, first_of(*found))
     again_at = earliest(waiting.again_at, next_look(live, retry, now))
     return replace(decision, then=(*waiting.then, *forced(live, retry, now)), again_at=again_at)
 
 
-def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size: Size, waiting: Decision) -> Decision:
+def _queue(
+    seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size: Size, waiting: Decision, policy: Policy
+) -> Decision:
     task = seen.task
-    entry = LedgerEntry(
-        uid=task.metadata.uid,
-        attempt=attempt.number if attempt.is_open else attempt.number + 1,
-        generation=task.metadata.generation,
-        size=size,
-        sidecar=bool(task.spec.progress_file),
-        handed_over=bool(task.spec.queue_name),
-    )
+    entry = next_entry(seen, attempt.number if attempt.is_open else attempt.number + 1, size)
     candidate = Candidate(
         key=f"{task.metadata.namespace}/{task.metadata.name}",
         tenant=seen.tenant or "",
@@ -232,39 +241,32 @@ def _queue(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, size
     )
     waiting = replace(waiting, candidate=candidate)
     if seen.held_back:
-        return _held_back(seen, status, waiting, seen.held_back)
+        return _held_back(seen, status, waiting, seen.held_back, policy)
     due = (seen.waiting_since or seen.now) + QUIET_WAIT
     if seen.now < due:
         return replace(waiting, again_at=min(due, waiting.again_at or due))
-    waiting = replace(waiting, can_wait=True)
-    return _waits(seen, status, waiting, QueueReason.BEHIND_OTHERS, "waits for its turn")
+    behind = HeldBack(reason=QueueReason.BEHIND_OTHERS, message="waits for its turn")
+    return _held_back(seen, status, waiting, behind, policy)
 
 
-def _held_back(seen: Observed, status: LongTaskStatus, waiting: Decision, held_back: HeldBack) -> Decision:
-    """Show why admission holds the task back; what was said stays while only its numbers differ a little."""
-    reason, message, position, said = held_back.reason, held_back.message, held_back.position, status.queue
-    estimate = estimate_start(reason, position, seen.pace, now=seen.now)
-    if said and said.reason == reason and position and not moved_noticeably(said.position, position):
-        message, position, estimate = said.message, said.position, said.estimated_start
-    situation = lifecycle.waiting(
-        reason, message, inadmissible=held_back.inadmissible, position=position, estimate=estimate
-    )
-    status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
-    return replace(waiting, status=status, can_wait=not held_back.inadmissible)
+def _held_back(
+    seen: Observed, status: LongTaskStatus, waiting: Decision, held_back: HeldBack, policy: Policy
+) -> Decision:
+    """Show why admission holds the task back."""
+    why = why_shown(seen, status, held_back, policy)
+    return replace(waiting, status=with_wait(seen, status, why), can_wait=not why.inadmissible)
 
 
 def _waits(
-    seen: Observed,
-    status: LongTaskStatus,
-    decision: Decision,
-    reason: QueueReason,
-    message: str,
-    *,
-    inadmissible: bool = False,
+    seen: Observed, status: LongTaskStatus, decision: Decision, policy: Policy, reason: QueueReason, message: str
 ) -> Decision:
-    situation = lifecycle.waiting(reason, message, inadmissible=inadmissible)
-    status = lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
-    return replace(decision, status=status)
+    """Return *decision* of a task that waits for something besides its turn in the queue."""
+    return _waits_for(seen, status, decision, policy, HeldBack(reason=reason, message=message))
+
+
+def _waits_for(seen: Observed, status: LongTaskStatus, decision: Decision, policy: Policy, own: HeldBack) -> Decision:
+    status = with_wait(seen, status, why_shown(seen, status, own, policy))
+    return replace(decision, status=status, can_wait=may_be_told_later(seen.task.status, status))
 
 
 def _admissible(seen: Observed, status: LongTaskStatus, policy: Policy) -> Size:

@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.status import LongTaskStatus
-from longtask_operator.core import lifecycle
 from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import AskWhyNoPod, ConfirmGone, Decision, ReleaseEntry
 from longtask_operator.core.handover import began
+from longtask_operator.core.policy import Policy
+from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.refusal import Refusal, says_the_same
 from longtask_operator.core.release import leftovers_of
+from longtask_operator.core.waits import why_shown, with_wait
 
 #: A Job without a pod for so long may have been refused one; asked again at twice the age, at most so far apart.
 ASK_AFTER, ASK_LAST = timedelta(seconds=2), timedelta(seconds=60)
@@ -27,24 +29,24 @@ ASK_AFTER, ASK_LAST = timedelta(seconds=2), timedelta(seconds=60)
 FAULT_LASTS = timedelta(seconds=30)
 
 
-def give_up_refused(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus) -> Decision | None:
+def give_up_refused(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision | None:
     """Return what gives up an *attempt* whose pod the cluster refused, or None where it did not or a pod came."""
     refusal = seen.refusal
     if refusal is None or not refusal.of_pod or refusal.attempt != attempt.number or attempt.pods or attempt.stop:
         return None
-    given_up = _shown(seen, _without(status, attempt.number), refusal)
+    given_up = _shown(seen, _without(status, attempt.number), refusal, policy)
     # A pod may have come after what was said of earlier tries, or of one that took too long to be answered.
     confirm = ConfirmGone.of(seen.task, attempt.number)
     return Decision(first=(confirm,), status=given_up, then=leftovers_of(seen), again_at=refusal.until)
 
 
-def wait_refused(seen: Observed, status: LongTaskStatus, waiting: Decision) -> Decision | None:
+def wait_refused(seen: Observed, status: LongTaskStatus, waiting: Decision, policy: Policy) -> Decision | None:
     """Return the wait of a task that the cluster refused, or None when it is over."""
     refusal = seen.refusal
     if refusal is None or not is_held_back(seen):
         return None
     again_at = min(refusal.until, waiting.again_at or refusal.until)
-    shown = replace(waiting, status=_shown(seen, status, refusal), again_at=again_at)
+    shown = replace(waiting, status=_shown(seen, status, refusal, policy), again_at=again_at)
     release = next((action for action in waiting.then if isinstance(action, ReleaseEntry)), None)
     if release is None or not refusal.of_pod:
         return shown
@@ -83,10 +85,14 @@ def _without(status: LongTaskStatus, number: int) -> LongTaskStatus:
     return status.model_copy(update={"attempts": known or None, "attempt": max(status.attempt or 0, number)})
 
 
-def _shown(seen: Observed, status: LongTaskStatus, refusal: Refusal) -> LongTaskStatus:
+def _shown(seen: Observed, status: LongTaskStatus, refusal: Refusal, policy: Policy) -> LongTaskStatus:
     """Return *status* as that of a task that waits; what was said of the same refusal before stays."""
+    return with_wait(seen, status, why_shown(seen, status, why_refused(status, refusal), policy))
+
+
+def why_refused(status: LongTaskStatus, refusal: Refusal) -> HeldBack:
+    """Return what is said of *refusal*: the words that *status* has for the same one, or its own."""
     said, message = status.queue, refusal.message
     if said and said.reason == QueueReason.REFUSED_BY_CLUSTER and says_the_same(said.message, message):
         message = said.message
-    situation = lifecycle.waiting(QueueReason.REFUSED_BY_CLUSTER, message)
-    return lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+    return HeldBack(reason=QueueReason.REFUSED_BY_CLUSTER, message=message)

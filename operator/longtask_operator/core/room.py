@@ -9,6 +9,7 @@ a member does not limit has no part in this: the member lends none of it and tak
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from longtask_operator.core.quota import Amounts, Caps, Limits
 from longtask_operator.core.sizing import Size
@@ -29,6 +30,12 @@ def demand_of(held: Size) -> Vector:
 def growth_of(before: Size, after: Size) -> Vector:
     """Return what a live attempt takes more when it holds *after* and not *before*; less is a negative number."""
     return (0, after.cpu - before.cpu, after.memory - before.memory)
+
+
+def within(limits: Limits, amounts: Vector) -> Limits:
+    """Return *limits* with other amounts; what is not limited stays so."""
+    concurrency, cpu, memory = (None if amount >= UNBOUNDED else amount for amount in amounts)
+    return replace(limits, concurrency=concurrency, cpu=cpu, memory=memory)
 
 
 def vector_of(amounts: Amounts | Caps, absent: int = 0) -> Vector:

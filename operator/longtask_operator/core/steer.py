@@ -31,7 +31,7 @@ QUIET_START = timedelta(seconds=2)
 
 def steer(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision | None:
     """Return what the open *attempt* asks for, or None where nothing of it exists and nothing may be started."""
-    if given_up := give_up_refused(seen, attempt, status):
+    if given_up := give_up_refused(seen, attempt, status, policy):
         return given_up
     end = _end_of(attempt)
     if end:

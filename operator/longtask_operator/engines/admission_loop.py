@@ -22,10 +22,11 @@ from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
 from longtask_operator.core.ledger_layout import changed, cohort_of, ledger_name, still_to_come, taken_over
+from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import NEVER
 from longtask_operator.core.room import growth_of
-from longtask_operator.core.why_waiting import HeldBack, Scene, why_it_may_not_grow, why_waiting
+from longtask_operator.core.why_waiting import Scene, why_it_may_not_grow, why_waiting
 from longtask_operator.engines.admitted import Admitted
 from longtask_operator.engines.ledger_work import Kept, Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
@@ -157,6 +158,10 @@ class AdmissionLoop:
             waiting = [tenant for tenant in self._members(name) if self._room.depth(tenant)]
             if any(self._tenants.limits(tenant).preemption != NEVER for tenant in waiting):
                 self._look_at(name)
+
+    def stands_in_queue(self, uid: str) -> bool:
+        """Return whether a task waits for its turn here."""
+        return self._room.tenant_of(uid) is not None
 
     def held_back(self, uid: str) -> HeldBack | None:
         """Return why a task still waits, if a cycle looked at it and did not admit it."""

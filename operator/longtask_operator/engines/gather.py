@@ -7,16 +7,18 @@ from datetime import datetime
 
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.longtask import LongTask
+from longtask_operator.api.phases import TERMINAL
 from longtask_operator.api.status import Progress
 from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.checkpoints import Offer, Resumed, is_acceptable, is_news, resumed_by
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.live_growth import ResizeTrouble
 from longtask_operator.core.observe import JobView, PodView, judged_at
+from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
 from longtask_operator.core.refusal import Refusal
 from longtask_operator.core.signs import Signs, recalled, with_signs
-from longtask_operator.core.why_waiting import HeldBack
+from longtask_operator.core.terms import Terms
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
@@ -38,6 +40,8 @@ class Gatherer:
         self.paces = Paces(ledgers)
         #: Told a task and its tenant; returns why its attempt has to give way.
         self.evicted: Callable[[str, str], str] = lambda uid, tenant: ""
+        #: Told a tenant; returns what its quota says of all its tasks.
+        self.terms: Callable[[str], Terms | None] = lambda tenant: None
         #: Told a task that is to run, its tenant and the time; returns what to begin it with.
         self.suggest: Callable[[LongTask, str, datetime], Suggestion | None] = lambda task, tenant, now: None
         self.resize_trouble: Callable[[str], ResizeTrouble | None] = lambda pod_uid: None
@@ -107,6 +111,7 @@ class Gatherer:
             resumed=resumed,
             evicted=self.evicted(record.uid, tenant or ""),
             held_back=held_back,
+            terms=self.terms(tenant) if tenant and _may_wait(task, pods) else None,
             refusal=refusal,
             rivals=self._keys.rivals_of(record) if record.claim else None,
             pace=self.paces.of(tenant) if held_back and tenant else None,
@@ -170,3 +175,9 @@ class Gatherer:
 def _newest(pods: tuple[PodView, ...]) -> PodView | None:
     """Return the pod of the newest attempt."""
     return max(pods, key=lambda pod: pod.attempt, default=None)
+
+
+def _may_wait(task: LongTask, pods: tuple[PodView, ...]) -> bool:
+    """Whether the task may be found to wait now: not while what is shown to run does, nor once it has finished."""
+    lives = task.status.queue is None and any(not pod.is_over for pod in pods)
+    return not lives and task.status.phase not in TERMINAL

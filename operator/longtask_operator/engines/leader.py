@@ -19,6 +19,7 @@ from longtask_operator.core.quota import Limits, default_limits
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
 from longtask_operator.engines.apply import Applier
+from longtask_operator.engines.bystanders import Bystanders
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
@@ -117,7 +118,8 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     admission = AdmissionLoop(ledgers, context.metrics, keys.waking(queue.add), quotas)
     admission.rivals = keys.rivals
     evictions = Evictions(context, ledgers, quotas, admission.claims, queue.add)
-    quotas.listeners += [admission.limits_changed, evictions.limits_changed]
+    bystanders = Bystanders(context.caches.tasks, admission, quotas, queue.add)
+    quotas.listeners += [admission.limits_changed, evictions.limits_changed, bystanders.limits_changed]
     quotas.runs.on_change = admission.run_changed
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now)
     ledgers.riders.append(spendings)
@@ -146,7 +148,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     )
     parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
     parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
-    parts.gatherer.evicted = evictions.why
+    parts.gatherer.evicted, parts.gatherer.terms = evictions.why, quotas.terms
     parts.announcer.on_attempt_end = parts.gatherer.paces.attempt_ended
     shown = Postponement(queue.add, _SHOWN_AT_ONCE, _SHOWN_AFTER)
     controller = Controller(context=context, queue=queue, parts=parts, postponement=shown)

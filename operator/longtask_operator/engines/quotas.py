@@ -18,7 +18,9 @@ from longtask_operator.core.budgets import Budget, BudgetUse, budgets_of, descri
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import ledger_name
 from longtask_operator.core.preemption import Run
-from longtask_operator.core.quota import Limits, limits_of
+from longtask_operator.core.quota import NO_AMOUNTS, Limits, limits_of
+from longtask_operator.core.room import Room
+from longtask_operator.core.terms import Terms, terms_of
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.runs import Runs
 
@@ -31,6 +33,7 @@ class Quotas:
     def __init__(self, context: Context, default: Limits) -> None:
         self._context, self._default = context, default
         self._limits: dict[str, Limits] = {}
+        self._terms: dict[str, Terms] = {}  #: as last asked for, while no TenantQuota changes
         self._users: dict[str, str] = {}
         self.runs = Runs(context.caches.tasks, context.caches.pods, self.now)
         self.budgets: dict[str, tuple[Budget, ...]] = {}  #: of tenants that have any
@@ -46,9 +49,22 @@ class Quotas:
             return replace(limits, spent=spent)
         return limits
 
+    def terms(self, tenant: str) -> Terms:
+        """Return what the quota of *tenant* says of its tasks, whatever runs now."""
+        limits, known = self.limits(tenant), self._terms.get(tenant)
+        if known is None or (known.limits is not limits and known.limits != limits):
+            members = self.of_cohort(limits.cohort) if limits.cohort else [tenant]
+            room = Room({one: (self._limits.get(one, self._default), NO_AMOUNTS) for one in members})
+            known = self._terms[tenant] = terms_of(tenant, limits, room)
+        return known
+
     def ledger_of(self, tenant: str) -> str:
         """Return the name of the ledger that the attempts of *tenant* belong to."""
         return ledger_name(tenant, self._limits.get(tenant, self._default).cohort)
+
+    def has_cohort(self, tenant: str) -> bool:
+        """Return whether *tenant* shares what it has with others."""
+        return bool(self._limits.get(tenant, self._default).cohort)
 
     def of_cohort(self, cohort: str) -> list[str]:
         """Return the tenants whose quotas name *cohort*."""
@@ -79,6 +95,7 @@ class Quotas:
         view = after or before
         if view is None or (before and after and before.generation == after.generation and before.uid == after.uid):
             return
+        self._terms.clear()
         if after:
             self._limits[after.name], budgets = _readable(after)
         else:

@@ -17,7 +17,7 @@ from longtask_operator.engines.context import Context
 from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.quotas import Quotas
 
-_ENDED = frozenset({*TERMINAL, Phase.BACKOFF})
+_ENDED, _LIVE = frozenset({*TERMINAL, Phase.BACKOFF}), frozenset({Phase.STARTING, Phase.RUNNING, Phase.CANCELLING})
 #: Finished tasks that are looked at on taking the lead, at most: some 50 us each.
 _MOST_READ = 2_000
 
@@ -69,7 +69,7 @@ class Sizer:
             self._learn(record)
 
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
-        if before and after and before.uid == after.uid and before.phase != after.phase and after.phase in _ENDED:
+        if before and after and before.uid == after.uid and _may_have_ended(before.phase, after.phase):
             self._learn(after)
 
     def _learn(self, record: TaskRecord) -> None:
@@ -79,3 +79,8 @@ class Sizer:
             return
         if task.status.tenant:
             self.history.learn(task.status.tenant, kind_of(task.spec), record.uid, task.status.attempts or ())
+
+
+def _may_have_ended(before: str, after: str) -> bool:
+    """Whether a change of phase can be an attempt's end; in place of Backoff the status may say what comes first."""
+    return before != after and (after in _ENDED or (before in _LIVE and after == Phase.QUEUED))

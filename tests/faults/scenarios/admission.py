@@ -53,7 +53,7 @@ async def drain(play: Play) -> None:
     await play.submit("b")
     await play.queued("b", "QuotaExhausted")
     await play.quota(stopPolicy="HoldAndDrain")
-    await play.queued("a", "TenantStopped")
+    await play.queued("a", "TenantStopped", placed=True)
     await play.queued("b", "TenantStopped")
     await play.quota(stopPolicy="None")
     await play.finished("a", "b")
@@ -65,7 +65,7 @@ async def drain_starting(play: Play) -> None:
     await play.submit("a", NEVER_STARTS, SUCCEEDS, retry={"backoff": QUICK})
     await play.until("a", "Starting")
     await play.quota(stopPolicy="HoldAndDrain")
-    await play.queued("a", "TenantStopped")
+    await play.queued("a", "TenantStopped", placed=True)
     await play.quota(stopPolicy="None")
     await play.finished("a")
 
@@ -79,7 +79,7 @@ async def drain_saves(play: Play) -> None:
     await play.quota(stopPolicy="HoldAndDrain")
     await play.until("a", check=lambda status: status["attempts"][0].get("stopTime"))
     await play.save("a", 2)
-    await play.queued("a", "TenantStopped")
+    await play.queued("a", "TenantStopped", placed=True)
     await play.quota(stopPolicy="None")
     await play.finished("a")
 

@@ -103,7 +103,7 @@ ROWS = {
         "Current",
     ),
     "inadmissible now": Row(
-        lifecycle.waiting(QueueReason.INVALID, "m", inadmissible=True),
+        lifecycle.waiting(QueueReason.INVALID, "m"),
         Phase.QUEUED,
         "Invalid",
         "Admitted=False Invalid, Succeeded=Unknown Inadmissible, Finished=False Unfinished, Ready=False Invalid, "

@@ -14,9 +14,9 @@ from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import Decision, DeleteTask, ReleaseEntry, StopPod
 from longtask_operator.core.ending import end_attempt
 from longtask_operator.core.policy import Policy
+from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.reconcile import LETTING_GO, reconcile
 from longtask_operator.core.sizing import Size
-from longtask_operator.core.why_waiting import HeldBack
 from tests.builders import (
     FINISHED,
     POLICY,

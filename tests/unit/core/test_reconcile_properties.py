@@ -18,7 +18,10 @@ from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import CreateJob, Decision, KeepEntry, ReleaseEntry, ReleasePod
+from longtask_operator.core.quota import NO_AMOUNTS, Limits
 from longtask_operator.core.reconcile import reconcile
+from longtask_operator.core.room import Room
+from longtask_operator.core.terms import terms_of
 from tests.builders import (
     FINISHED,
     POLICY,
@@ -105,6 +108,8 @@ TASKS = st.builds(
     statuses(),
     st.integers(1, 2),
 )
+LIMITS = [Limits(), Limits(max_cpu=100), Limits(on_hold=True), Limits(spent="budget month is spent")]
+TERMS = [terms_of("team-a", own, Room({"team-a": (own, NO_AMOUNTS)})) for own in LIMITS]
 SIGHTS: st.SearchStrategy[Observed] = st.builds(
     seen,
     TASKS,
@@ -113,6 +118,7 @@ SIGHTS: st.SearchStrategy[Observed] = st.builds(
     pods=st.lists(PODS, max_size=3, unique_by=lambda pod: pod.uid).map(tuple),
     tenant=st.sampled_from(["team-a", "team-a", "team-a", None]),
     now=st.sampled_from([at(1), at(10), at(1000)]),
+    terms=st.none() | st.sampled_from(TERMS),
 )
 
 
@@ -150,7 +156,8 @@ def test_a_status_that_was_written_is_wanted_again(observed: Observed) -> None:
     begun = status.run != (observed.task.status.run or 1)
     ended = sum((status.attempt_totals or {}).values()) > sum((observed.task.status.attempt_totals or {}).values())
     task = observed.task.model_copy(update={"status": status})
-    again, wanted = decided(seen(task, **{name: getattr(observed, name) for name in ("entry", "jobs", "pods", "now")}))
+    there = ("entry", "jobs", "pods", "now", "terms")
+    again, wanted = decided(seen(task, **{name: getattr(observed, name) for name in there}))
     if not begun and not ended and observed.tenant:
         assert wanted == status
         assert again.notices == () or again.notices == decision.notices

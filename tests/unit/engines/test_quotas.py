@@ -9,6 +9,7 @@ import pytest
 from longtask_operator.adapters.quotas import observe_quota
 from longtask_operator.adapters.tasks import observe_task
 from longtask_operator.api.names import ANNOTATION_CREATED_BY
+from longtask_operator.core.budgets import BudgetUse
 from longtask_operator.core.quota import Limits, default_limits
 from longtask_operator.engines.context import new_caches
 from longtask_operator.engines.quotas import Quotas
@@ -28,8 +29,8 @@ class Setup:
         self.quotas, self.told = Quotas(context, DEFAULT), list[str]()
         self.quotas.listeners.append(self.told.append)
 
-    def put(self, version: int, generation: int = 1, **spec: Any) -> None:
-        meta = {"name": "team-a", "uid": "q1", "resourceVersion": str(version), "generation": generation}
+    def put(self, version: int, generation: int = 1, name: str = "team-a", **spec: Any) -> None:
+        meta = {"name": name, "uid": f"q-{name}", "resourceVersion": str(version), "generation": generation}
         self.caches.quotas.put(observe_quota({"metadata": meta, "spec": spec}))
 
     def put_task(self, created_by: str, version: int = 1) -> str:
@@ -47,7 +48,7 @@ def test_a_tenant_has_the_default_until_it_has_a_quota_of_its_own(setup: Setup) 
     assert setup.quotas.limits("team-a") == DEFAULT
     setup.put(1, concurrency={"nominal": 2})
     assert setup.quotas.limits("team-a") == Limits(origin="TenantQuota team-a", concurrency=2)
-    setup.caches.quotas.remove("", "team-a", "q1")
+    setup.caches.quotas.remove("", "team-a", "q-team-a")
     assert setup.quotas.limits("team-a") == DEFAULT
     assert setup.told == ["team-a", "team-a"]
 
@@ -58,6 +59,29 @@ def test_a_status_alone_changes_nothing(setup: Setup) -> None:
     assert setup.told == ["team-a"]
     setup.put(3, generation=2, maxQueued=2)
     assert setup.told == ["team-a", "team-a"]
+
+
+def test_the_terms_are_those_of_now_with_what_the_cohort_could_lend(setup: Setup) -> None:
+    assert setup.quotas.terms("team-a").most == DEFAULT
+    setup.put(1, concurrency={"nominal": 2}, cohort="c")
+    assert setup.quotas.terms("team-a").limits.concurrency == setup.quotas.terms("team-a").most.concurrency == 2
+    setup.put(2, name="team-b", concurrency={"nominal": 3}, cohort="c")
+    assert setup.quotas.terms("team-a").most.concurrency == 5
+    assert setup.quotas.terms("team-a") is setup.quotas.terms("team-a")
+    setup.put(3, 2, name="team-b", concurrency={"nominal": 4, "lendingLimit": 1}, cohort="c")
+    assert setup.quotas.terms("team-a").most.concurrency == 3
+    setup.put(4, 3, name="team-b", concurrency={"nominal": 4})
+    assert setup.quotas.terms("team-a").most.concurrency == 2
+    assert [setup.quotas.has_cohort(tenant) for tenant in ("team-a", "team-b", "team-c")] == [True, False, False]
+
+
+def test_the_terms_tell_a_spent_budget_as_it_is_now(setup: Setup) -> None:
+    setup.put(1, budgets=[{"name": "day", "windowSeconds": 86400, "cpuHours": 1}])
+    budget, used = setup.quotas.budgets["team-a"][0], 0.5
+    setup.quotas.uses = lambda tenant: [BudgetUse(budget=budget, cpu_hours=used, memory_gib_hours=0)]
+    assert not setup.quotas.terms("team-a").limits.spent
+    used = 2
+    assert "2.0 of 1 CPU-hours" in setup.quotas.terms("team-a").limits.spent
 
 
 @pytest.mark.parametrize("spec", [{"cpu": {"nominal": "lots"}}, {"concurrency": {"nominal": -1}}])

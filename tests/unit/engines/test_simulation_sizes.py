@@ -97,8 +97,9 @@ def test_one_of_which_nothing_is_to_come_is_released(change: Json) -> None:
         while state.operators[0].inbox["longtasks"]:
             state.deliver("longtasks")
         hear_of(state, write, "answered")
-        state.pass_time()
-        state.settle()
+        for _ in range(2):
+            state.pass_time()
+            state.settle()
         assert [config["data"]["attempts"] for config in state.api.of("configmaps")] == [""]
         state.world.edit(state.tasks()[0], resources=SIZES["small"], suspend=None)
 

@@ -54,10 +54,12 @@ def test_a_success_teaches_the_next_task() -> None:
     assert setup.memory() == 1000
 
 
-def test_an_attempt_out_of_memory_teaches_before_its_task_ends() -> None:
+@pytest.mark.parametrize("phase", ["Backoff", "Queued"])
+def test_an_attempt_out_of_memory_teaches_before_its_task_ends(phase: str) -> None:
+    """Where something comes before the backoff, as a tenant that is stopped, the phase is Queued."""
     setup = Setup()
     setup.put(1, phase="Running")
-    setup.put(2, phase="Backoff", attempts=[ENDED | {"cause": "OutOfMemory"}])
+    setup.put(2, phase=phase, attempts=[ENDED | {"cause": "OutOfMemory"}])
     assert setup.memory() == 512
 
 
