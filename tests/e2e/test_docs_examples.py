@@ -79,7 +79,7 @@ def hints(stage: Stage) -> Json:
     return stage.tasks.until_finished("import-large", 120)
 
 
-def checkpoints(stage: Stage) -> tuple[str, Json]:
+def checkpoints(stage: Stage) -> tuple[str, Json, Json]:
     page, folder = Page(stage, "checkpoints.md"), Path(f"/tmp/{stage.namespace}-checkpoints")
     page.apply("sums")
     try:
@@ -87,7 +87,10 @@ def checkpoints(stage: Stage) -> tuple[str, Json]:
         done = lambda status: (status.get("checkpoint") or {}).get("attempt") == 1  # noqa: E731
         page.run("kubectl apply", watching=lambda: stage.tasks.until("sums", "a checkpoint", done, 90))
         status = stage.tasks.until_finished("sums", 180)
-        return page.run("kubectl get lt sums"), status
+        said = page.run("kubectl get lt sums")
+        page.run("kubectl patch lt sums")
+        redriven = lambda status: status.get("run") == 2 and status.get("phase") == "Succeeded"  # noqa: E731
+        return said, status, stage.tasks.until("sums", "the second run's end", redriven, 90)
     finally:
         stage.kubectl("delete", "pv", f"{stage.namespace}-checkpoints", "--ignore-not-found", "--wait=false")
         subprocess.run(["rm", "-rf", str(folder)], check=False)
@@ -127,10 +130,12 @@ def test_sizing_from_inputs(play: Played) -> None:
 
 
 def test_checkpoints(play: Played) -> None:
-    said, status = play.of(checkpoints, 250)
+    said, status, redriven = play.of(checkpoints, 250)
     assert status["phase"] == "Succeeded"
     assert status["result"]["value"] == {"sum": sum(range(600))}
     assert status["attempts"][1]["resumedFrom"] in said
+    assert redriven["attempts"][2]["resumedFrom"] == status["checkpoint"]["uri"]
+    assert redriven["attempts"][2]["memory"] == "2Gi"
 
 
 def test_dead_letters(play: Played) -> None:
