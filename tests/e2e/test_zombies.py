@@ -6,6 +6,8 @@ garbage collector does it whose node is gone, or by force as people do. Once the
 checkpoint, and of every third task its result as well, the zombie goes on: it saves to a real S3, reports, and leaves
 a result that the kubelet offers when the runtime answers again. What counts is judged from etcd's history of statuses.
 
+A few more have the SDK. They end by themselves, also where their function does not stop, and leave nothing to be taken.
+
 The kubelet keeps the CPU of a frozen pod in its books, so these attempts are smaller than those of the chart.
 """
 
@@ -29,7 +31,7 @@ import pytest
 
 from longtask_worker import exit_codes
 from tests.e2e.stage import Detached, Stage
-from tests.e2e.summing import QUICK, environment
+from tests.e2e.summing import MOUNT, QUICK, claim_of, environment
 from tests.support.auditor import Violation
 from tests.support.auditor_history import read_history
 from tests.support.live import FINISHED_PHASES, Json, await_
@@ -43,7 +45,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ZOMBIES = int(os.environ.get("LONGTASK_ZOMBIES", "50"))
 #: At once, each with its successor: all of them find room on a node of two CPUs of which others use a part.
 AT_ONCE, SIZE = 20, "40m=64Mi"
+#: With the SDK: every other one is stubborn, every third goes on after its successor's end.
+WITH_SDK = 4
 PROGRAM = (Path(__file__).parent / "zombie_worker.py").read_text()
+SDK_PROGRAM = (Path(__file__).parent / "zombie_sdk_worker.py").read_text()
 PAUSE = 0.3
 RESULT = {"attempt": 2}
 SECONDS = 150
@@ -188,6 +193,30 @@ class Story:
         return [(uri, code) for uri, code in json.loads(raw)]
 
 
+@dataclass
+class SdkStory(Story):
+    """The same of a worker with the SDK, which saves to a claim: an S3 client would not fit into its size."""
+
+    folder: Path = Path()
+
+    @property
+    def name(self) -> str:
+        return f"sdk-zombie-{self.number}"
+
+    def create(self) -> None:
+        spec: Json = {
+            "command": ["python3", "-c", SDK_PROGRAM],
+            "payload": {"pause": PAUSE, "stubborn": self.stubborn},
+            "checkpoint": {"volumeClaimName": "work", "intervalSeconds": 1},
+            "retry": {"limits": {"lost": 1, "disruption": 1, "application": 0}, "backoff": QUICK},
+        }
+        self.uid = self.stage.tasks.create(self.name, **spec)["metadata"]["uid"]
+
+    def saved(self, attempt: int) -> set[str]:
+        below = (self.folder / self.uid / str(attempt)).glob("*/manifest.json")
+        return {f"{MOUNT}/{one.relative_to(self.folder)}" for one in below}
+
+
 def left_by(pod: Json) -> Json:
     """Return the termination message of a pod's container, empty if there is none yet."""
     (container,) = pod["status"]["containerStatuses"]
@@ -230,24 +259,33 @@ def stat(pid: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    stories: list[Story]
+    stories: list[Story]  #: without the SDK
+    with_sdk: list[SdkStory]
     statuses: dict[str, list[Json]]
     left: dict[str, Json]  #: what zombies left, as their kubelet said it of a pod, by the task's name
     refused: int  #: reports that the operator answered 409
 
 
 @pytest.fixture(scope="module")
-def told(detached: Detached, new_stage: Callable[..., Stage], cluster_s3: S3Server) -> Iterator[Told]:
+def told(
+    detached: Detached, new_stage: Callable[..., Stage], cluster_s3: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Told]:
     """Play all stories, those first whose attempt 2 is long in coming."""
     operator = detached.leading("zombies", ladder=SIZE, progress_writes_per_second="1000")
     stage, moments = new_stage("zombies"), random.Random(20261127)
     board = Board(stage)
     try:
         stories = [Story(stage, board, cluster_s3, n, moments.uniform(0, 1)) for n in range(ZOMBIES)]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(Story.play, sorted(stories, key=lambda story: not story.by_force)))
+        with claim_of(stage, tmp_path_factory.mktemp("claim")) as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+            with_sdk = [
+                SdkStory(stage, board, cluster_s3, n, moments.uniform(0, 1), folder=folder)
+                for n in range(1, WITH_SDK + 1)
+            ]
+            longest_first = sorted([*with_sdk, *stories], key=lambda story: not story.by_force)
+            list(pool.map(lambda story: story.play(), longest_first))
         assert [violation for violation in stage.audit() if not is_of_zombie(violation)] == []
-        yield Told(stories, stage.all_statuses(s.name for s in stories), words_of_zombies(stage), refused(operator))
+        statuses = stage.all_statuses(story.name for story in (*stories, *with_sdk))
+        yield Told(stories, with_sdk, statuses, words_of_zombies(stage), refused(operator))
     finally:
         board.close()
 
@@ -279,9 +317,10 @@ def refused(operator: OperatorProcess) -> int:
 
 
 def test_no_zombie_published_anything(told: Told) -> None:
-    found = {s.name: late_commits(told.statuses[s.name], s.saved_late, RESULT) for s in told.stories}
+    stories = (*told.stories, *told.with_sdk)
+    found = {s.name: late_commits(told.statuses[s.name], s.saved_late, RESULT) for s in stories}
     assert {name: late for name, late in found.items() if late} == {}
-    assert len(found) == ZOMBIES
+    assert len(found) == ZOMBIES + WITH_SDK
 
 
 def test_every_zombie_tried_all_of_it_and_was_told(told: Told) -> None:
@@ -298,6 +337,14 @@ def test_every_zombie_tried_all_of_it_and_was_told(told: Told) -> None:
     assert told.refused >= told_to_stop
 
 
+def test_a_zombie_with_the_sdk_ends_by_itself_and_leaves_nothing_to_be_taken(told: Told) -> None:
+    assert [story.code for story in told.with_sdk] == [exit_codes.SUPERSEDED] * WITH_SDK
+    assert any(story.saved_late for story in told.with_sdk), "none tried anything"
+    for left in (told.left[story.name] for story in told.with_sdk if story.name in told.left):
+        assert left["message"] == "superseded by a newer attempt"
+        assert not {"result", "uri", "checkpoint"} & set(left)
+
+
 def test_what_a_kubelet_says_of_a_zombie_counts_for_nothing(told: Told) -> None:
     """The pods of those by force are still there when their runtime answers: a result and a checkpoint to be taken."""
     offered = [story for story in told.stories if story.by_force and not story.result_first]
@@ -309,7 +356,7 @@ def test_what_a_kubelet_says_of_a_zombie_counts_for_nothing(told: Told) -> None:
 
 
 def test_every_task_went_on_from_what_stood(told: Told) -> None:
-    for story in told.stories:
+    for story in (*told.stories, *told.with_sdk):
         status = told.statuses[story.name][-1]
         first, second = (one["cause"] for one in status["attempts"])
         # The kubelet, which is not away, may contradict so soon that nobody hears the collector's word.
