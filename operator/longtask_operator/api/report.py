@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from longtask_operator.api.text import printable
 from longtask_operator.api.times import format_time
 
 MAX_BODY_BYTES = 16 * 1024
@@ -22,9 +23,6 @@ MAX_MESSAGE = 1024
 MAX_COUNT = 2**63 - 1
 MAX_CHECKPOINT_URI = 384
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-#: Control characters would reach people's terminals through `kubectl get`; a line break and a tab may stay.
-_CONTROL = {code: " " for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 class ReportError(ValueError):
@@ -184,4 +182,4 @@ def _text(body: Mapping[str, Any], field: str, limit: int) -> str | None:
         raise ReportError(field, "is not a string")
     if len(value) > limit:
         raise ReportError(field, f"has {len(value)} characters, at most {limit} are allowed")
-    return value.translate(_CONTROL)
+    return printable(value)

@@ -16,6 +16,7 @@ import orjson
 
 from longtask_operator.api.report import ReportError, SavedCheckpoint, parse_checkpoint, parse_resumed_from
 from longtask_operator.api.status import Result
+from longtask_operator.api.text import printable
 
 P = TypeVar("P")
 
@@ -59,7 +60,7 @@ def parse_outcome(text: str) -> Outcome | None:
         total=_count(data.get("total")),
         checkpoint=_well_formed(parse_checkpoint, data),
         resumed_from=_well_formed(parse_resumed_from, data),
-        log_tail=log_tail(_clean(str(data.get("logTail") or ""))),
+        log_tail=log_tail(str(data.get("logTail") or "")),
     )
 
 
@@ -71,8 +72,8 @@ def parse_progress_line(text: str) -> tuple[int, int] | None:
 
 def log_tail(text: str) -> str | None:
     """Return the last 2 KiB of a termination message that is no outcome, or None if nothing is left."""
-    raw = text.encode("utf-8", errors="replace")[-LOG_TAIL_BYTES:]
-    return raw.decode("utf-8", errors="ignore").strip("\x00 \n") or None
+    raw = _clean(text).encode()[-LOG_TAIL_BYTES:]
+    return raw.decode("utf-8", errors="ignore").strip(" \n") or None
 
 
 def _result(data: dict[str, Any]) -> tuple[Result | None, str]:
@@ -116,5 +117,5 @@ def _text(value: Any, limit: int) -> str | None:
 
 
 def _clean(text: str) -> str:
-    """Return *text* without halves of surrogate pairs, which JSON can name and UTF-8 cannot hold."""
-    return text.encode("utf-8", errors="replace").decode()
+    """Return *text* for people's terminals, without halves of surrogate pairs: JSON can name them, UTF-8 not hold."""
+    return printable(text.encode("utf-8", errors="replace").decode())

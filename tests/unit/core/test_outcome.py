@@ -106,6 +106,10 @@ class TestOutcomes:
     def test_half_a_pair_in_a_message_is_replaced(self) -> None:
         assert outcome(message="a\ud800b", uri="s3://\ud800") == Outcome(result=Result(uri="s3://?"), message="a?b")
 
+    def test_a_terminal_obeys_nothing_of_its_words(self) -> None:
+        said = outcome(message="\x1b[2Jgone", logTail="row 1\n\x1b]0;title\x07")
+        assert said == Outcome(message=" [2Jgone", log_tail="row 1\n ]0;title")
+
     @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=20))
     def test_whatever_a_worker_leaves_can_be_written_into_a_status(self, result: Any) -> None:
         said = parse_outcome(json.dumps({"longtask": 1, "result": result, "message": str(result)}))
@@ -129,6 +133,9 @@ class TestLogTails:
     )
     def test_the_end_of_a_log(self, text: str, expected: str | None) -> None:
         assert log_tail(text) == expected
+
+    def test_a_terminal_obeys_none_of_it(self) -> None:
+        assert log_tail("10 %\r20 %\n\x1b[31mred\x9b2J\n") == "10 % 20 %\n [31mred 2J"
 
     def test_a_character_is_never_cut(self) -> None:
         tail = log_tail("ü" * 2000 + "x")
