@@ -204,9 +204,13 @@ def test_service_account_can_be_brought() -> None:
 def test_network_policy_lets_tasks_report_from_every_namespace() -> None:
     policy = one("NetworkPolicy", "longtask-operator", {"networkPolicy": {"enabled": True}})["spec"]
     reports, metrics = policy["ingress"]
-    assert reports["from"] == [
-        {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "longtask"}}}
-    ]
+    tasks, itself = reports["from"]
+    assert tasks == {
+        "namespaceSelector": {},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "longtask"}},
+    }
+    assert policy["egress"][2] == {"to": [itself], "ports": [{"port": 8443, "protocol": "TCP"}]}
+    assert itself == {"podSelector": policy["podSelector"]}, "it probes its own Service"
     assert [reports["ports"][0]["port"], metrics["ports"][0]["port"]] == [8443, 8080]
     assert "from" not in metrics
     assert policy["policyTypes"] == ["Ingress", "Egress"]
@@ -217,7 +221,7 @@ def test_network_policy_lets_the_operator_reach_what_an_administrator_adds() -> 
     policy = one("NetworkPolicy", "longtask-operator", {"networkPolicy": {"enabled": True, "extraEgress": more}})[
         "spec"
     ]
-    assert policy["egress"][2:] == more
+    assert policy["egress"][3:] == more
 
 
 def test_uninstall_releases_pods_after_the_operator_is_gone() -> None:

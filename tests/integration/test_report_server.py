@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from longtask_operator.adapters.authority import renewed
 from longtask_operator.adapters.kube import Kube, resource_path
+from longtask_operator.adapters.report_probe import ReportProbe
 from longtask_operator.adapters.signing_keys import SigningKeys
 from longtask_operator.api.report import MAX_BODY_BYTES
 from longtask_operator.core.report_access import LiveTask
@@ -29,6 +32,34 @@ pytestmark = pytest.mark.integration
 async def world(control_plane: Any) -> AsyncIterator[World]:
     async with a_world(control_plane.kubeconfig) as world:
         yield world
+
+
+class TestTheLeadersOwnProbe:
+    async def test_comes_through_as_a_report_would_and_counts_as_none(self, world: World) -> None:
+        probe = ReportProbe("localhost", world.port, world.certificate.ca_bundle, world.server.name)
+        assert [await probe() for _ in range(2)] == ["", ""]
+        assert world.codes == []
+
+    async def test_another_replica_is_not_the_one_to_reach(self, world: World) -> None:
+        probe = ReportProbe("localhost", world.port, world.certificate.ca_bundle, "another")
+        assert await probe() == "another server answers"
+
+    async def test_says_why_it_fails(self, world: World) -> None:
+        other = renewed(None, host="localhost", serving_days=1, now=datetime.now(UTC)).bundle
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            closed = mute.getsockname()[1]
+        ours = world.certificate.ca_bundle
+        assert "CERTIFICATE_VERIFY_FAILED" in await ReportProbe("localhost", world.port, lambda: other, "")()
+        assert "ConnectionRefusedError" in await ReportProbe("localhost", closed, ours, "")()
+        assert "gaierror" in await ReportProbe("nowhere.invalid", world.port, ours, "")()
+
+    async def test_a_server_that_does_not_answer_is_waited_for_as_workers_do(self, world: World) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            probe = ReportProbe("localhost", mute.getsockname()[1], world.certificate.ca_bundle, "")
+            first = asyncio.create_task(probe())
+            await asyncio.sleep(0)
+            assert await probe() == "the last probe has no answer yet"
+            assert "timed out" in await first
 
 
 class TestTheAttemptsOwnPod:

@@ -297,7 +297,9 @@ class SimOperator:
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)
         refused = RefusedPods(context)
-        applier = Applier(context, admission, lambda: "CA", book.heard, resizer, refused, evictions.confirm)
+        applier = Applier(
+            context, admission, lambda: "CA", book.heard, resizer, refused, evictions.confirm, sight.still_hears
+        )
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
             gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20, self._loop.time), keys, sight),

@@ -60,6 +60,8 @@ class Metrics:
         self._retries = counter("retries", "Attempts that are followed by another, by cause.", "tenant", "cause")
         self._resizes = counter("resizes", "Growths of attempts, by what came of them.", "kind", "outcome")
         self._reports = counter("reports", "Reports of workers answered, by HTTP code.", "code")
+        self._probes = counter("report_probes", "Probes of the report channel by the leader itself.", "outcome")
+        self.deaf = gauge("reports_deaf", "1 while no report can come through: nobody is judged for silence.")
         self.report_staleness = histogram(
             "report_staleness_seconds",
             "Age of a report when it is mirrored into the status.",
@@ -73,9 +75,7 @@ class Metrics:
             "reconcile_seconds", "Time of one reconcile, writes included.", buckets=_TO_SECONDS
         )
         self._reconcile_errors = counter("reconcile_errors", "Reconciles that failed and are tried again.")
-        self.certificate_end = gauge(
-            "report_certificate_expiration_timestamp_seconds", "When it ends; 0: there is none."
-        )
+        self.certificate_end = gauge("report_certificate_expiration_timestamp_seconds", "When it ends; 0: none.")
         self.cache_age = gauge("cache_age_seconds", "Age of the oldest cache's last word from the API server.")
         self.leader = gauge("leader", "1 on the replica that leads.")
         gauge("build_info", "1, labelled with the version.", "version").labels(version).set(1)
@@ -172,6 +172,10 @@ class Metrics:
     def reported(self, code: int) -> None:
         """Count an answered report."""
         self._reports.labels(str(code)).inc()
+
+    def probed(self, *, came_through: bool) -> None:
+        """Count a probe of the report channel."""
+        self._probes.labels("Ok" if came_through else "Failed").inc()
 
     def ledger_written(self) -> None:
         """Count a ledger write."""

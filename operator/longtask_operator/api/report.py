@@ -18,6 +18,8 @@ from longtask_operator.api.text import printable
 from longtask_operator.api.times import format_time
 
 MAX_BODY_BYTES = 16 * 1024
+#: The leader asks itself here whether reports would come through; anybody may.
+PROBE_PATH = "/v1/probe"
 MAX_WORD = 63
 MAX_MESSAGE = 1024
 MAX_COUNT = 2**63 - 1

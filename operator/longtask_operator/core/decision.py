@@ -74,6 +74,11 @@ class ConfirmPod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmHearing:
+    """Probe the report channel; unless a report could have come all the time, nothing else may be done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmSuspended:
     """Ask the API server whether the Job is suspended now; if not, nothing else may be done.
 
@@ -178,13 +183,12 @@ class DeleteTask:
     """Delete the LongTask: its TTL has passed."""
 
 
+#: What must be so, asked again before anything is taken away.
+Confirmation = ConfirmGone | ConfirmUnbegun | ConfirmPod | ConfirmHearing | ConfirmSuspended | ConfirmEvicted
+
 Action = (
     AskWhyNoPod
-    | ConfirmGone
-    | ConfirmUnbegun
-    | ConfirmPod
-    | ConfirmSuspended
-    | ConfirmEvicted
+    | Confirmation
     | CreateJob
     | KeepEntry
     | ResizePod

@@ -6,7 +6,8 @@ since some work comes in large pieces. Without these fields nothing is ever ende
 (`core/warnings.py`).
 
 A clock starts anew wherever we could not know: with the container, with the leader, when reports came through
-again. While nobody is heard, or the node is lost, none runs.
+again. While nobody is heard, or the node is lost, none runs. Who could not report for a while is given the time
+that a worker takes to come back.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from longtask_operator.core.signs import Signs, latest
 
 #: Reports that may go missing, at the pace that we ask for, before silence counts.
 MISSING_REPORTS = 3
+#: A worker whose reports failed tries again within this: the SDK waits 30 s and half of that at most.
+COMES_BACK = timedelta(seconds=60)
 #: A task is given so many times its own longest step.
 OWN_STEPS = 3
 
@@ -34,6 +37,7 @@ class Watched:
     pod: PodView
     signs: Signs | None  #: None: it never reported
     silent_since: datetime
+    may_return_until: datetime  #: silent until then, it may merely wait after reports that could not come through
     still_since: datetime
 
 
@@ -57,10 +61,12 @@ def watch(seen: Observed, attempt: CurrentAttempt) -> Watched | None:
     if signs and signs.pod_uid != pod.uid:
         return None
     start = max(pod.running_since, hearing)
+    silent_since = max(start, signs.last_report) if signs else start
     return Watched(
         pod=pod,
         signs=signs,
-        silent_since=max(start, signs.last_report) if signs else start,
+        silent_since=silent_since,
+        may_return_until=hearing + COMES_BACK if silent_since == hearing else silent_since,
         still_since=max(start, latest(signs.first_report, signs.last_progress) or start) if signs else start,
     )
 
@@ -71,7 +77,7 @@ def judge_life(seen: Observed, attempt: CurrentAttempt) -> Verdict | None:
     if watched is None:
         return None
     silence = _silence_limit(spec, seen.report_interval)
-    if silence and seen.now >= watched.silent_since + silence:
+    if silence and seen.now >= _silent_until(watched, silence):
         return Verdict(cause=Cause.HEARTBEAT_LOST, said=_said_silent(spec, watched, silence), watched=watched)
     if stands_still(watched, limit := _still_limit(spec, watched)):
         return Verdict(cause=Cause.NO_PROGRESS, said=_said_still(spec, watched, limit), watched=watched)
@@ -81,12 +87,16 @@ def judge_life(seen: Observed, attempt: CurrentAttempt) -> Verdict | None:
 def judged_next(seen: Observed, attempt: CurrentAttempt) -> datetime | None:
     """Return when silence would end the attempt; the rest is judged with each report."""
     watched, silence = watch(seen, attempt), _silence_limit(seen.task.spec, seen.report_interval)
-    return watched.silent_since + silence if watched and silence else None
+    return _silent_until(watched, silence) if watched and silence else None
 
 
 def stands_still(watched: Watched, limit: timedelta | None) -> bool:
     """Return whether reports went on for *limit* without progress; silence is another matter."""
     return bool(limit and watched.signs and watched.signs.last_report - watched.still_since >= limit)
+
+
+def _silent_until(watched: Watched, limit: timedelta) -> datetime:
+    return max(watched.silent_since + limit, watched.may_return_until)
 
 
 def _silence_limit(spec: LongTaskSpec, interval: float) -> timedelta | None:

@@ -16,7 +16,15 @@ from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle, record
 from longtask_operator.core.checkpoints import accept
 from longtask_operator.core.current import CurrentAttempt, Observed
-from longtask_operator.core.decision import Action, ConfirmEvicted, ConfirmPod, Decision, StopJob, StopPod
+from longtask_operator.core.decision import (
+    Action,
+    ConfirmEvicted,
+    ConfirmHearing,
+    ConfirmPod,
+    Decision,
+    StopJob,
+    StopPod,
+)
 from longtask_operator.core.handover import TAKEN_BACK, held_by_kueue, taken_back, to_confirm
 from longtask_operator.core.liveness import judge_life
 from longtask_operator.core.node_loss import describe_loss, forced, next_look
@@ -112,7 +120,8 @@ def _lifeless(seen: Observed, attempt: CurrentAttempt) -> Stop | None:
         return None
     watched = verdict.watched
     confirm = ConfirmPod(pod=watched.pod, silent=True, heard=seen.heard)
-    return Stop(cause=verdict.cause, said=verdict.said, first=(confirm,))
+    first = (ConfirmHearing(), confirm) if verdict.cause is Cause.HEARTBEAT_LOST else (confirm,)
+    return Stop(cause=verdict.cause, said=verdict.said, first=first)
 
 
 def _requested(cause: Cause) -> Stop:

@@ -30,8 +30,10 @@ from longtask_operator.core.current import Observed
 from longtask_operator.core.decision import (
     Action,
     AskWhyNoPod,
+    Confirmation,
     ConfirmEvicted,
     ConfirmGone,
+    ConfirmHearing,
     ConfirmPod,
     ConfirmSuspended,
     ConfirmUnbegun,
@@ -82,6 +84,7 @@ class Applier:
     refused: RefusedPods
     #: Told a task, an attempt and the tenant; raises Conflict if the attempt need not give way any more.
     confirm_evicted: Callable[[str, int, str], Awaitable[None]]
+    still_hears: Callable[[], Awaitable[bool]]  #: whether reports could come all the time until now
 
     async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
         """Carry out *actions* in order. Raises ApiError, and RefusedError where the cluster takes no Job, or no pod."""
@@ -135,11 +138,12 @@ class Applier:
             self.context.caches.tasks.remove(record.namespace, record.name, record.uid)
 
     async def _act(self, action: Action, seen: Observed | None) -> None:
+        if isinstance(action, Confirmation):
+            await self._confirm(action)
+            return
         match action:
             case AskWhyNoPod():
                 await self._ask_why_no_pod(action)
-            case ConfirmGone() | ConfirmUnbegun() | ConfirmPod() | ConfirmSuspended() | ConfirmEvicted():
-                await self._confirm(action)
             case CreateJob() if seen:
                 await self._create_job(action, seen)
             case KeepEntry() if seen:
@@ -194,9 +198,7 @@ class Applier:
             await self._confirm_pod(ConfirmPod(pod=action.pod))
         await self._delete("v1", "pods", action.pod, grace=0 if force else None)
 
-    async def _confirm(
-        self, action: ConfirmGone | ConfirmUnbegun | ConfirmPod | ConfirmSuspended | ConfirmEvicted
-    ) -> None:
+    async def _confirm(self, action: Confirmation) -> None:
         """Raise Conflict if what is to be confirmed is not so."""
         match action:
             case ConfirmGone():
@@ -205,6 +207,9 @@ class Applier:
                 await self._confirm_unbegun(action)
             case ConfirmPod():
                 await self._confirm_pod(action)
+            case ConfirmHearing():
+                if not await self.still_hears():
+                    raise Conflict(409, "Conflict", "for a while no report could come through")
             case ConfirmSuspended():
                 await self._confirm_suspended(action.job)
             case ConfirmEvicted():

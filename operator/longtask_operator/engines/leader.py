@@ -127,7 +127,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)
     resizer = Resizer(context, admission, events)
     bundle, refused = reporting.certificate.ca_bundle, RefusedPods(context)
-    applier = Applier(context, admission, bundle, book.heard, resizer, refused, evictions.confirm)
+    applier = Applier(context, admission, bundle, book.heard, resizer, refused, evictions.confirm, sight.still_hears)
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
         gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys, sight),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import ssl
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import structlog
 from aiohttp import web
 
 from longtask_operator.adapters.tokens import PodIdentity, TokenRejected, TokenUnavailable
-from longtask_operator.api.report import MAX_BODY_BYTES, Report, ReportError, build_answer, parse_report
+from longtask_operator.api.report import MAX_BODY_BYTES, PROBE_PATH, Report, ReportError, build_answer, parse_report
 from longtask_operator.core.checkpoints import told_to
 from longtask_operator.core.progress import next_report_seconds
 from longtask_operator.core.report_access import Access, LivePod, LiveTask, ReportPath, decide_access
@@ -99,6 +100,7 @@ class ReportServer:
         self._directory, self._verifier, self._book = directory, verifier, book
         self._observe = observe
         self._rates = ReportRates()
+        self.name = secrets.token_hex(8)  #: of this very server, by which a probe knows it
         self.listener = Listener(self.handle, context, port=port)
 
     async def run(self) -> None:
@@ -108,6 +110,8 @@ class ReportServer:
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """Return the answer to one request; the connection is closed after it."""
         started, headers = time.perf_counter(), {"Connection": "close"}
+        if request.path == PROBE_PATH and request.method == "GET":
+            return _answer(200, {"server": self.name}, headers)
         try:
             status, body = 200, await self._take(request)
         except _Refusal as refusal:
@@ -118,11 +122,7 @@ class ReportServer:
             status, body = 503, {"error": "the operator failed; try again"}
             headers["Retry-After"] = str(_RETRY_LATER)
         self._observe(status, time.perf_counter() - started)
-        response = web.Response(
-            body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
-        )
-        response.force_close()
-        return response
+        return _answer(status, body, headers)
 
     async def _take(self, request: web.BaseRequest) -> dict[str, Any]:
         path = _parse_path(request)
@@ -175,6 +175,12 @@ class ReportServer:
             confirmed = False
         if confirmed:
             raise _Refusal(409, "a newer attempt runs", stop=True)
+
+
+def _answer(status: int, body: dict[str, Any], headers: dict[str, str]) -> web.Response:
+    response = web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+    response.force_close()
+    return response
 
 
 def _refusal_of(access: Access) -> _Refusal:

@@ -8,6 +8,7 @@ import structlog
 
 from longtask_operator.adapters.certificates import ServingCertificate
 from longtask_operator.adapters.errors import ApiError
+from longtask_operator.adapters.report_probe import ReportProbe
 from longtask_operator.adapters.tokens import TokenVerifier
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.endpoints import publish_endpoint
@@ -44,6 +45,9 @@ class Reporting:
             book=book,
             context=self.certificate.context,
             observe=lambda code, seconds: context.metrics.reported(code),
+        )
+        sight.probe = ReportProbe(
+            settings.report_host, settings.report_port, self.certificate.ca_bundle, self._server.name
         )
 
     async def prepare(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtask_operator.core.current import Observed
-from longtask_operator.core.decision import ConfirmPod, Decision, StopJob
+from longtask_operator.core.decision import ConfirmHearing, ConfirmPod, Decision, StopJob
 from longtask_operator.core.reconcile import reconcile
 from longtask_operator.core.signs import Signs
 from tests.builders import POLICY, a_container_end, a_job, a_longtask, a_running_pod, an_entry, at, seen, wire
@@ -65,7 +65,8 @@ class TestSilence:
     def test_it_ends_the_attempt_once_the_pod_was_asked(self) -> None:
         assert cause_of(reconcile(running(HEARTBEAT, 69, signs(10)), POLICY)) is None
         decision = reconcile(running(HEARTBEAT, 70, signs(10)), POLICY)
-        assert decision.first == (ConfirmPod(pod=a_running_pod(), silent=True, heard=at(10)),)
+        asked = ConfirmPod(pod=a_running_pod(), silent=True, heard=at(10))
+        assert decision.first == (ConfirmHearing(), asked)
         assert (cause_of(decision), decision.then) == ("HeartbeatLost", (StopJob(job=a_job()),))
         assert decision.status is not None
         assert (decision.status.phase, decision.status.reason) == ("Running", "HeartbeatLost")
@@ -86,6 +87,17 @@ class TestSilence:
         (attempt,) = decision.status.attempts or []
         assert "needs a program that reports" in (attempt.message or "")
         assert cause_of(reconcile(running(HEARTBEAT, 60), POLICY)) is None
+
+    @pytest.mark.parametrize("found", [None, signs(10), signs(39)])
+    def test_who_could_not_report_for_a_while_is_given_time_to_come_back(self, found: Signs | None) -> None:
+        short = {"heartbeatTimeoutSeconds": 5}
+        assert cause_of(reconcile(running(short, 99, found, hearing_since=at(40)), POLICY)) is None
+        assert reconcile(running(short, 99, found, hearing_since=at(40)), POLICY).again_at == at(100)
+        assert cause_of(reconcile(running(short, 100, found, hearing_since=at(40)), POLICY)) == "HeartbeatLost"
+
+    def test_who_was_heard_since_has_come_back(self) -> None:
+        back = running({"heartbeatTimeoutSeconds": 5}, 56, signs(41), hearing_since=at(40))
+        assert cause_of(reconcile(back, POLICY)) == "HeartbeatLost"
 
     def test_never_before_three_reports_at_our_own_pace_are_missing(self) -> None:
         slow = running(HEARTBEAT, 609, signs(10), report_interval=200.0)
@@ -185,5 +197,6 @@ def test_silence_ends_only_after_the_whole_timeout_in_which_we_listened(
     changes: dict[str, Any] = {"hearing_since": None if hearing is None else at(hearing)}
     found = signs(min(last, now), first=1)
     decision = reconcile(running({"heartbeatTimeoutSeconds": heartbeat}, now, found, **changes), POLICY)
-    overdue = hearing is not None and now - max(hearing, min(last, now), 1) >= max(heartbeat, 15)
+    limit = max(heartbeat, 15 if hearing is None or min(last, now) > hearing else 60)
+    overdue = hearing is not None and now - max(hearing, min(last, now)) >= limit
     assert (cause_of(decision) == "HeartbeatLost") is overdue
