@@ -125,6 +125,8 @@ def installed(control_plane: ControlPlane, team: str) -> Iterator[ControlPlane]:
         ("get", "secrets/other", NAMESPACE, "no"),
         ("update", "leases.coordination.k8s.io/longtask-operator", NAMESPACE, "yes"),
         ("update", "leases.coordination.k8s.io/other", NAMESPACE, "no"),
+        ("get", "leases.coordination.k8s.io/node-1", "kube-node-lease", "yes"),
+        ("list", "leases.coordination.k8s.io", "kube-node-lease", "no"),
         ("create", "configmaps", "team", "no"),
     ],
 )

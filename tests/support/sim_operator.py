@@ -43,6 +43,7 @@ from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.leader import Leader
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
+from longtask_operator.engines.node_leases import NodeLeases
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.postponement import Postponement
 from longtask_operator.engines.quotas import Quotas
@@ -297,9 +298,8 @@ class SimOperator:
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)
         refused = RefusedPods(context)
-        applier = Applier(
-            context, admission, lambda: "CA", book.heard, resizer, refused, evictions.confirm, sight.still_hears
-        )
+        confirm = (evictions.confirm, sight.still_hears, NodeLeases(kube, self._loop.now))
+        applier = Applier(context, admission, lambda: "CA", book.heard, resizer, refused, *confirm)
         departures = Departures(context, self.ledgers, applier, admission)
         parts = Parts(
             gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20, self._loop.time), keys, sight),

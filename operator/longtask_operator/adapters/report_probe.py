@@ -25,14 +25,14 @@ class ReportProbe:
 
     def __init__(self, host: str, port: int, ca_bundle: Callable[[], str], server: str) -> None:
         self._host, self._port, self._ca_bundle, self._server = host, port, ca_bundle, server
-        self._thread: threading.Thread | None = None
+        self._is_out = False  #: a probe is under way
 
     async def __call__(self) -> str:
         """Return why the probe did not come through, empty if it did; never raises.
 
         It has a thread of its own: names are looked up without a time-out, and nobody waits for that at the end.
         """
-        if self._thread and self._thread.is_alive():
+        if self._is_out:
             return "the last probe has no answer yet"
         loop, answer = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
 
@@ -41,12 +41,12 @@ class ReportProbe:
                 answer.set_result(said)
 
         def work() -> None:
-            said = self._ask()
+            said, self._is_out = self._ask(), False
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(take, said)
 
-        self._thread = threading.Thread(target=work, name="report-probe", daemon=True)
-        self._thread.start()
+        self._is_out = True
+        threading.Thread(target=work, name="report-probe", daemon=True).start()
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS + 1):
                 return str(await answer)

@@ -79,6 +79,14 @@ class ConfirmHearing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmNode:
+    """Ask the node's Lease whether it lived after *moment*; until it says so nothing else may be done."""
+
+    node: str
+    moment: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmSuspended:
     """Ask the API server whether the Job is suspended now; if not, nothing else may be done.
 
@@ -184,7 +192,9 @@ class DeleteTask:
 
 
 #: What must be so, asked again before anything is taken away.
-Confirmation = ConfirmGone | ConfirmUnbegun | ConfirmPod | ConfirmHearing | ConfirmSuspended | ConfirmEvicted
+Confirmation = (
+    ConfirmGone | ConfirmUnbegun | ConfirmPod | ConfirmHearing | ConfirmNode | ConfirmSuspended | ConfirmEvicted
+)
 
 Action = (
     AskWhyNoPod

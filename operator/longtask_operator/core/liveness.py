@@ -6,8 +6,8 @@ since some work comes in large pieces. Without these fields nothing is ever ende
 (`core/warnings.py`).
 
 A clock starts anew wherever we could not know: with the container, with the leader, when reports came through
-again. While nobody is heard, or the node is lost, none runs. Who could not report for a while is given the time
-that a worker takes to come back.
+again, or a node was back. While nobody is heard, or the node is lost, none runs. Who could not report for a while
+is given the time that a worker takes to come back.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Verdict:
     cause: Cause
     said: str
     watched: Watched
+    due: datetime  #: when it had to end
 
 
 def watch(seen: Observed, attempt: CurrentAttempt) -> Watched | None:
@@ -60,13 +61,14 @@ def watch(seen: Observed, attempt: CurrentAttempt) -> Watched | None:
         return None
     if signs and signs.pod_uid != pod.uid:
         return None
-    start = max(pod.running_since, hearing)
+    interrupted = latest(hearing, pod.node_back_at) or hearing
+    start = max(pod.running_since, interrupted)
     silent_since = max(start, signs.last_report) if signs else start
     return Watched(
         pod=pod,
         signs=signs,
         silent_since=silent_since,
-        may_return_until=hearing + COMES_BACK if silent_since == hearing else silent_since,
+        may_return_until=interrupted + COMES_BACK if silent_since == interrupted else silent_since,
         still_since=max(start, latest(signs.first_report, signs.last_progress) or start) if signs else start,
     )
 
@@ -77,10 +79,10 @@ def judge_life(seen: Observed, attempt: CurrentAttempt) -> Verdict | None:
     if watched is None:
         return None
     silence = _silence_limit(spec, seen.report_interval)
-    if silence and seen.now >= _silent_until(watched, silence):
-        return Verdict(cause=Cause.HEARTBEAT_LOST, said=_said_silent(spec, watched, silence), watched=watched)
+    if silence and seen.now >= (due := _silent_until(watched, silence)):
+        return Verdict(cause=Cause.HEARTBEAT_LOST, said=_said_silent(spec, watched, silence), watched=watched, due=due)
     if stands_still(watched, limit := _still_limit(spec, watched)):
-        return Verdict(cause=Cause.NO_PROGRESS, said=_said_still(spec, watched, limit), watched=watched)
+        return Verdict(cause=Cause.NO_PROGRESS, said=_said_still(spec, watched, limit), watched=watched, due=seen.now)
     return None
 
 

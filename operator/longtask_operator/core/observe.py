@@ -132,6 +132,7 @@ class PodView:
     waiting_since: datetime | None = None  #: since when we have seen it wait for this kind of reason
     sizes: PodSizes | None = None  #: of the task container; None: not of a kind that we give
     resizing_since: datetime | None = None  #: since when we have seen it ask for more than is in force
+    node_back_at: datetime | None = None  #: when we saw its node answer again
 
     @property
     def is_terminal(self) -> bool:

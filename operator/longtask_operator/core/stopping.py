@@ -20,6 +20,7 @@ from longtask_operator.core.decision import (
     Action,
     ConfirmEvicted,
     ConfirmHearing,
+    ConfirmNode,
     ConfirmPod,
     Decision,
     StopJob,
@@ -120,8 +121,10 @@ def _lifeless(seen: Observed, attempt: CurrentAttempt) -> Stop | None:
         return None
     watched = verdict.watched
     confirm = ConfirmPod(pod=watched.pod, silent=True, heard=seen.heard)
-    first = (ConfirmHearing(), confirm) if verdict.cause is Cause.HEARTBEAT_LOST else (confirm,)
-    return Stop(cause=verdict.cause, said=verdict.said, first=first)
+    if verdict.cause is not Cause.HEARTBEAT_LOST:
+        return Stop(cause=verdict.cause, said=verdict.said, first=(confirm,))
+    node = (ConfirmNode(node=watched.pod.node, moment=verdict.due),) if watched.pod.node else ()
+    return Stop(cause=verdict.cause, said=verdict.said, first=(*node, ConfirmHearing(), confirm))
 
 
 def _requested(cause: Cause) -> Stop:

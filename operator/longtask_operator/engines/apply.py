@@ -34,6 +34,7 @@ from longtask_operator.core.decision import (
     ConfirmEvicted,
     ConfirmGone,
     ConfirmHearing,
+    ConfirmNode,
     ConfirmPod,
     ConfirmSuspended,
     ConfirmUnbegun,
@@ -57,6 +58,7 @@ from longtask_operator.core.patching import contains_null, merge_diff
 from longtask_operator.core.refusal import Refused, is_answer
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Context
+from longtask_operator.engines.node_leases import NodeLeases
 from longtask_operator.engines.refused_pods import RefusedPods
 from longtask_operator.engines.resizer import Resizer
 
@@ -72,6 +74,14 @@ class RefusedError(Exception):
         self.refused = refused
 
 
+class NotYetError(Exception):
+    """What is to be confirmed may be so in a while, of *seconds*; nothing else may be done before."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not yet; look again in {seconds} s")
+        self.seconds = seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Applier:
     """Writes to the API server what the core decided."""
@@ -85,9 +95,13 @@ class Applier:
     #: Told a task, an attempt and the tenant; raises Conflict if the attempt need not give way any more.
     confirm_evicted: Callable[[str, int, str], Awaitable[None]]
     still_hears: Callable[[], Awaitable[bool]]  #: whether reports could come all the time until now
+    nodes: NodeLeases
 
     async def act(self, actions: tuple[Action, ...], seen: Observed | None) -> None:
-        """Carry out *actions* in order. Raises ApiError, and RefusedError where the cluster takes no Job, or no pod."""
+        """Carry out *actions* in order.
+
+        Raises ApiError, RefusedError where the cluster takes no Job, or no pod, and NotYetError.
+        """
         for action in actions:
             await self._act(action, seen)
 
@@ -210,6 +224,9 @@ class Applier:
             case ConfirmHearing():
                 if not await self.still_hears():
                     raise Conflict(409, "Conflict", "for a while no report could come through")
+            case ConfirmNode():
+                if not await self.nodes.lived_through(action.node, action.moment):
+                    raise NotYetError(self.nodes.rest_seconds)
             case ConfirmSuspended():
                 await self._confirm_suspended(action.job)
             case ConfirmEvicted():

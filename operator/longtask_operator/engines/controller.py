@@ -30,7 +30,7 @@ from longtask_operator.core.refusal import Refusal, Refused, next_refusal
 from longtask_operator.core.refusals import is_over
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.announce import Announcer
-from longtask_operator.engines.apply import Applier, RefusedError
+from longtask_operator.engines.apply import Applier, NotYetError, RefusedError
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.faults import FaultLog
@@ -109,6 +109,9 @@ class Controller:
                 failed = False
             except (Conflict, NotFound):
                 await self._read_again(key)
+            except NotYetError as error:
+                self.queue.add_after(key, error.seconds)
+                failed = False
             except ApiError as error:
                 self._faults.report(key, error, self.queue.retry(key, longest=_LONGEST_OUTAGE_WAIT))
             except Exception:

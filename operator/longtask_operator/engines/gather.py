@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from longtask_operator.adapters.tasks import TaskRecord
@@ -45,6 +46,8 @@ class Gatherer:
         #: Told a task that is to run, its tenant and the time; returns what to begin it with.
         self.suggest: Callable[[LongTask, str, datetime], Suggestion | None] = lambda task, tenant, now: None
         self.resize_trouble: Callable[[str], ResizeTrouble | None] = lambda pod_uid: None
+        #: Told a node; returns when it was seen to come back, if it was away.
+        self.node_back_at: Callable[[str], datetime | None] = lambda node: None
         self.learn: Callable[[Iterable[TaskRecord]], None] = lambda records: None  #: told the tasks that are there
         self._waits = PodWaits(context.caches.pods, context.clock.now)
 
@@ -54,11 +57,15 @@ class Gatherer:
         jobs = tuple(job for job in caches.jobs.group(record.key) if record.uid == job.task_uid == job.owner_uid)
         now = self._context.clock.now()
         pods = tuple(
-            judged_at(self._waits.noted(pod), now)
+            judged_at(self._with_node(self._waits.noted(pod)), now)
             for pod in caches.pods.group(record.key)
             if pod.task_uid == record.uid
         )
         return jobs, pods
+
+    def _with_node(self, pod: PodView) -> PodView:
+        back = self.node_back_at(pod.node) if pod.node else None
+        return replace(pod, node_back_at=max(back, pod.node_back_at or back)) if back else pod
 
     def observe(
         self,

@@ -29,6 +29,7 @@ from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
+from longtask_operator.engines.node_leases import NodeLeases
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.postponement import Postponement
 from longtask_operator.engines.quota_status import QuotaStatus
@@ -127,7 +128,9 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)
     resizer = Resizer(context, admission, events)
     bundle, refused = reporting.certificate.ca_bundle, RefusedPods(context)
-    applier = Applier(context, admission, bundle, book.heard, resizer, refused, evictions.confirm, sight.still_hears)
+    nodes = NodeLeases(context.kube, context.clock.now)
+    confirm = (evictions.confirm, sight.still_hears, nodes)
+    applier = Applier(context, admission, bundle, book.heard, resizer, refused, *confirm)
     departures = Departures(context, ledgers, applier, admission)
     parts = Parts(
         gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys, sight),
@@ -149,6 +152,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     parts.gatherer.suggest, parts.gatherer.learn = sizer.suggest, sizer.read
     parts.gatherer.resize_trouble, resizer.wake = resizer.trouble, queue.add
     parts.gatherer.evicted, parts.gatherer.terms = evictions.why, quotas.terms
+    parts.gatherer.node_back_at = nodes.back_at
     parts.announcer.on_attempt_end = parts.gatherer.paces.attempt_ended
     shown = Postponement(queue.add, _SHOWN_AT_ONCE, _SHOWN_AFTER)
     controller = Controller(context=context, queue=queue, parts=parts, postponement=shown)
@@ -156,7 +160,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     wiring.attach()
     book.on_alarm = queue.add
     book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
-    sight.on_recovery = wiring.enqueue_all
+    sight.on_recovery = wiring.enqueue_running
     quota_status = QuotaStatus(context, ledgers, admission, quotas)
     return Leader(controller, ledgers, wiring, reporting, quota_status, workers=settings.workers)
 

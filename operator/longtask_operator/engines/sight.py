@@ -112,9 +112,9 @@ class Sight:
             await self._probe(self._pace())
 
     def _pace(self) -> float:
-        if self._probes.failed_at:
-            return PROBE_AGAIN_SECONDS
-        return PROBE_SECONDS if any(_lives(pod) for pod in self._context.caches.pods) else PROBE_IDLE_SECONDS
+        if not any(_lives(pod) for pod in self._context.caches.pods):
+            return PROBE_IDLE_SECONDS
+        return PROBE_AGAIN_SECONDS if self._probes.failed_at else PROBE_SECONDS
 
     async def _probe(self, age: float) -> None:
         """Probe the report channel, unless the last probe began less than *age* seconds ago, and judge by it."""

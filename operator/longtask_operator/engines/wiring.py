@@ -55,6 +55,12 @@ class Wiring:
         places |= {task.key: _place_of(task) for task in caches.tasks}
         self._queue.arrange(sorted(places, key=lambda key: places[key]))
 
+    def enqueue_running(self) -> None:
+        """Make every task ready of which an attempt runs."""
+        for pod in self._context.caches.pods:
+            if pod.running_since and not pod.ended:
+                self._queue.add(f"{pod.namespace}/{pod.task_name}")
+
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
         self._count(before, -1)
         self._count(after, +1)

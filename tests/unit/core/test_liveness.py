@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtask_operator.core.current import Observed
-from longtask_operator.core.decision import ConfirmHearing, ConfirmPod, Decision, StopJob
+from longtask_operator.core.decision import ConfirmHearing, ConfirmNode, ConfirmPod, Decision, StopJob
 from longtask_operator.core.reconcile import reconcile
 from longtask_operator.core.signs import Signs
 from tests.builders import POLICY, a_container_end, a_job, a_longtask, a_running_pod, an_entry, at, seen, wire
@@ -66,7 +66,7 @@ class TestSilence:
         assert cause_of(reconcile(running(HEARTBEAT, 69, signs(10)), POLICY)) is None
         decision = reconcile(running(HEARTBEAT, 70, signs(10)), POLICY)
         asked = ConfirmPod(pod=a_running_pod(), silent=True, heard=at(10))
-        assert decision.first == (ConfirmHearing(), asked)
+        assert decision.first == (ConfirmNode(node="node-1", moment=at(70)), ConfirmHearing(), asked)
         assert (cause_of(decision), decision.then) == ("HeartbeatLost", (StopJob(job=a_job()),))
         assert decision.status is not None
         assert (decision.status.phase, decision.status.reason) == ("Running", "HeartbeatLost")
@@ -94,6 +94,15 @@ class TestSilence:
         assert cause_of(reconcile(running(short, 99, found, hearing_since=at(40)), POLICY)) is None
         assert reconcile(running(short, 99, found, hearing_since=at(40)), POLICY).again_at == at(100)
         assert cause_of(reconcile(running(short, 100, found, hearing_since=at(40)), POLICY)) == "HeartbeatLost"
+
+    @pytest.mark.parametrize("found", [None, signs(10), signs(39)])
+    def test_so_is_one_whose_node_was_away(self, found: Signs | None) -> None:
+        pods = (a_running_pod(node_back_at=at(40)),)
+        short = {"heartbeatTimeoutSeconds": 5}
+        assert cause_of(reconcile(running(short, 99, found, pods=pods), POLICY)) is None
+        assert cause_of(reconcile(running(short, 100, found, pods=pods), POLICY)) == "HeartbeatLost"
+        heard = running(short, 56, signs(41), pods=pods)
+        assert cause_of(reconcile(heard, POLICY)) == "HeartbeatLost"
 
     def test_who_was_heard_since_has_come_back(self) -> None:
         back = running({"heartbeatTimeoutSeconds": 5}, 56, signs(41), hearing_since=at(40))

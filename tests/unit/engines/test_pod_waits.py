@@ -65,3 +65,15 @@ def test_a_resize_counts_from_its_first_sight_until_it_is_in_force() -> None:
     assert watched.waits.noted(a_pod()).resizing_since == at(2)
     watched.put("", 31, running_since=at(1), sizes=done)
     assert (watched.waits.noted(a_pod()).resizing_since, len(watched.waits)) == (None, 0)
+
+
+def test_a_node_that_answers_again_is_noted_until_the_pod_goes() -> None:
+    watched = Watched()
+    watched.put("", 1, running_since=at(1))
+    watched.put("", 50, running_since=at(1), node_lost_at=at(49))
+    assert watched.waits.noted(a_pod()).node_back_at is None
+    watched.put("", 90, running_since=at(1))
+    assert watched.waits.noted(a_pod()).node_back_at == at(90)
+    pod = a_pod()
+    watched.store.remove(pod.namespace, pod.name, pod.uid)
+    assert len(watched.waits) == 0

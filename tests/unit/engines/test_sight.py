@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
-
-import pytest
 
 from longtask_operator.api.report import parse_report
 from longtask_operator.engines import sight as module
@@ -118,19 +115,14 @@ async def test_the_silence_of_all_withholds_judgement_for_a_while_only() -> None
     assert await world.probed(10_000) == at(631), "nobody takes that back"
 
 
-@pytest.mark.parametrize(
-    ("prepare", "expected"),
-    [
-        pytest.param(lambda world: None, module.PROBE_IDLE_SECONDS, id="nobody-to-judge"),
-        pytest.param(lambda world: world.context.caches.pods.put(a_running_pod()), module.PROBE_SECONDS, id="at-work"),
-    ],
-)
-async def test_the_pace_follows_what_there_is_to_judge(prepare: Callable[[World], None], expected: float) -> None:
+async def test_the_pace_follows_what_there_is_to_judge() -> None:
     world = World()
-    prepare(world)
-    assert world.sight._pace() == expected
     await world.probed(5, "refused")
+    assert world.sight._pace() == module.PROBE_IDLE_SECONDS
+    world.context.caches.pods.put(a_running_pod())
     assert world.sight._pace() == module.PROBE_AGAIN_SECONDS
+    await world.probed(7)
+    assert world.sight._pace() == module.PROBE_SECONDS
 
 
 async def test_a_gap_of_the_process_starts_the_clocks_anew() -> None:

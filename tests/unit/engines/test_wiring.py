@@ -14,7 +14,18 @@ from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.wiring import Wiring, take_quota_event
 from longtask_operator.engines.workqueue import WorkQueue
-from tests.builders import JOB_POLICY, POLICY, START, UID, a_job, a_longtask_body, a_running_pod, wire
+from tests.builders import (
+    JOB_POLICY,
+    POLICY,
+    START,
+    UID,
+    a_job,
+    a_longtask_body,
+    a_pod,
+    a_running_pod,
+    an_ended_pod,
+    wire,
+)
 from tests.support.sim_operator import SimKube
 
 
@@ -219,3 +230,13 @@ def test_a_new_leader_looks_first_at_who_is_first_in_the_queue(bench: Bench) -> 
     bench.wiring.enqueue_all()
     order = ["gone", "c-urgent", "b-old", "a-newcomer", "d-redriven"]
     assert bench.keys() == [f"team-a/{name}" for name in order]
+
+
+def test_only_what_runs_is_looked_at_again_where_reports_come_again() -> None:
+    bench = Bench()
+    bench.caches.pods.put(a_running_pod(name="a", uid="a", task_name="runs"))
+    bench.caches.pods.put(a_pod(name="b", uid="b", task_name="starts"))
+    bench.caches.pods.put(an_ended_pod(0, name="c", uid="c", task_name="ended"))
+    bench.keys()
+    bench.wiring.enqueue_running()
+    assert bench.keys() == ["team-a/runs"]
