@@ -148,7 +148,8 @@ def test_every_object_has_the_labels_and_a_namespace() -> None:
         assert labels["app.kubernetes.io/instance"] == "longtask", item["metadata"]["name"]
         assert labels["helm.sh/chart"] == "longtask-0.1.0"
         assert labels["team"] == "platform"
-        assert (item["metadata"].get("namespace") == NAMESPACE) is (item["kind"] not in CLUSTER_SCOPED), item["kind"]
+        theirs = "kube-node-lease" if item["metadata"]["name"] == "longtask-nodes" else NAMESPACE
+        assert (item["metadata"].get("namespace") == theirs) is (item["kind"] not in CLUSTER_SCOPED), item["kind"]
 
 
 def test_no_name_is_given_twice() -> None:
@@ -185,6 +186,12 @@ def test_the_operator_reads_secrets_only_by_name_and_only_in_its_namespace() -> 
     for rule in rules("Role", "longtask-operator"):
         if "secrets" in rule["resources"]:
             assert rule["verbs"] == ["create"] or rule["resourceNames"] == ["longtask-report-ca"]
+
+
+def test_of_nodes_the_operator_reads_nothing_but_a_lease_by_its_name() -> None:
+    assert rules("Role", "longtask-nodes") == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get"]}
+    ]
 
 
 def test_no_aggregated_role_touches_status() -> None:

@@ -132,7 +132,7 @@ def install_chart(ground: Ground) -> None:
     command += ["--set", "kueue.enabled=true", "--kube-version", "1.36.3"]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True)
     documents = [document for document in yaml.safe_load_all(rendered.stdout) if document and _is_wanted(document)]
-    ground.kubectl("apply", "--server-side", "-n", NAMESPACE, "-f", "-", input=yaml.safe_dump_all(documents))
+    ground.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(documents))
 
 
 def install_crds(ground: Ground) -> None:

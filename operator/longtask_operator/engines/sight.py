@@ -56,8 +56,12 @@ class Sight:
         self.watching_since = self._context.clock.now()
 
     def listens(self) -> None:
-        """Note that the report server takes reports, from now on without a gap."""
+        """Note that the report server takes reports, from now on without a gap.
+
+        Who was looked at before could not be judged, and nobody knew when to look again.
+        """
         self._listening = self.hearing_since = self._context.clock.now()
+        self.on_recovery()
 
     def look(self) -> None:
         """Judge once whether reports come through."""

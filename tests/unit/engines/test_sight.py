@@ -69,7 +69,11 @@ async def test_a_broken_channel_is_noticed_by_a_probe_for_a_single_reporter_too(
     assert metric() == 1
     assert await world.probed(40, "refused") is None
     assert await world.probed(42) == at(42)
-    assert (metric(), world.recoveries) == (0, [42])
+    assert (metric(), world.recoveries) == (0, [0, 42])
+
+
+async def test_who_was_looked_at_before_anybody_could_be_heard_is_looked_at_again() -> None:
+    assert World().recoveries == [0]
 
 
 async def test_an_end_is_confirmed_by_a_probe_of_now() -> None:
