@@ -122,6 +122,8 @@ class Stage:
                     await self.ground.namespace(space, None if quota is None else quota | cohort)
                 if quota is not None:
                     await self._knows_quota(space)
+            if not scenario.fresh:
+                await self._has_ledger(scenario, name)
         return Play(self.ground, scenario, self._namespaces[scenario.name], f"-t{self.ground.plays:04d}")
 
     async def _knows_quota(self, name: str) -> None:
@@ -130,6 +132,14 @@ class Stage:
         async with asyncio.timeout(30):
             while (await self.ground.api.request("GET", path))["status"].get("observedGeneration", -1) < 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+    async def _has_ledger(self, scenario: Scenario, name: str) -> None:
+        """Let a first task make the tenant's ledger, which takes a write of its own: no later play has that one."""
+        play = Play(self.ground, scenario, name, "-first")
+        await play.submit("a")
+        await play.finished("a")
+        await self._empty(scenario, name)
+        await self.quiet(0.5)
 
     async def start_afresh(self, scenario: Scenario) -> None:
         """After a broken trial: leave its namespace, take away what it left and start the operator anew."""

@@ -36,6 +36,7 @@ from longtask_operator.engines.bystanders import Bystanders
 from longtask_operator.engines.context import Clock, Context, new_caches
 from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.editions import Editions
 from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.input_sizes import InputSizes
@@ -293,7 +294,11 @@ class SimOperator:
         admission.rivals = keys.rivals
         evictions = Evictions(context, self.ledgers, quotas, admission.claims, queue.add)
         bystanders = Bystanders(context.caches.tasks, admission, quotas, queue.add)
-        quotas.listeners += [admission.limits_changed, evictions.limits_changed, bystanders.limits_changed]
+        editions = Editions(context, self.ledgers, quotas, admission.look_at, admission.is_needed)
+        admission.admits = editions.admits
+        self.ledgers.riders.append(editions)
+        listeners = (editions, admission, evictions, bystanders)
+        quotas.listeners += [one.limits_changed for one in listeners]
         quotas.runs.on_change = admission.run_changed
         self.sight = sight = Sight(context, self.ledgers, book)
         resizer = Resizer(context, admission, events)

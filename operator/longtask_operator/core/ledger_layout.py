@@ -37,6 +37,11 @@ def cohort_of(name: str) -> str:
     return name.removeprefix(_COHORT) if name.startswith(_COHORT) else ""
 
 
+def lone_tenant_of(name: str) -> str:
+    """Return the tenant whose own ledger has that *name*, or an empty string for the ledger of a cohort."""
+    return name.removeprefix(_LONE) if name.startswith(_LONE) else ""
+
+
 def is_ledger(name: str) -> bool:
     """Return whether `ledger_name` gives such names; the chart's policy guards no others."""
     return any(name.startswith(prefix) and name != prefix for prefix in (_LONE, _COHORT))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
 import structlog
@@ -21,13 +21,14 @@ from longtask_operator.core.admission import NO_PLAN, Plan, Snapshot, claimed_ro
 from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
-from longtask_operator.core.ledger_layout import changed, cohort_of, ledger_name, still_to_come, taken_over
+from longtask_operator.core.ledger_layout import changed, cohort_of, ledger_name
 from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import NEVER
 from longtask_operator.core.room import growth_of
 from longtask_operator.core.why_waiting import Scene, why_it_may_not_grow, why_waiting
 from longtask_operator.engines.admitted import Admitted
+from longtask_operator.engines.ledger_moves import settled
 from longtask_operator.engines.ledger_work import Kept, Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import ByteBudget
@@ -55,6 +56,7 @@ class AdmissionLoop:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._tenants: Tenants = tenants or NoLimits()
         self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
+        self.admits: Callable[[str], Awaitable[bool]] = _always  #: whether the quotas let a ledger admit now
         self._snapshots = Snapshots(self._tenants, self._look_at_task, ledgers.most)
         self.claims = self._snapshots.claims
         ledgers.riders += [self._snapshots.shares, self.claims]
@@ -84,7 +86,7 @@ class AdmissionLoop:
         self.claims.heard(uid)
         for name in {self.home(candidate.tenant), *self._ledgers.standing(uid)}:
             self._work[name].released.discard((uid, candidate.entry.attempt))
-        self._look_at(self.home(candidate.tenant))
+        self.look_at(self.home(candidate.tenant))
 
     def withdraw(self, uid: str, tenant: str) -> None:
         """Forget a task that waits no more."""
@@ -93,7 +95,7 @@ class AdmissionLoop:
             self._in_flight[uid] = None
         self._room.leave(uid)
         for name in self.claims.gone(uid):
-            self._look_at(name)
+            self.look_at(name)
         if (entry := self._ledgers.entry(uid)) and (run := self._tenants.run(entry)) and run.unreachable:
             self.run_changed(uid)  # time alone may have made it so
 
@@ -109,7 +111,7 @@ class AdmissionLoop:
         """
         name = self.home(self._ledgers.tenant_of(entry.uid) or tenant)
         self._work[name].keep(Kept(self._ledgers.tenant_of(entry.uid) or tenant, entry, key))
-        self._look_at(name)
+        self.look_at(name)
 
     async def raise_entry(self, uid: str, entry: LedgerEntry) -> str:
         """Let the live attempt of *uid* hold what *entry* says, if that fits; return why not, empty if it stands.
@@ -123,7 +125,7 @@ class AdmissionLoop:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         name = self.home(tenant)
         self._work[name].raise_to(Raise(entry, answer))
-        self._look_at(name)
+        self.look_at(name)
         try:
             return await asyncio.wait_for(answer, RAISE_SECONDS)
         except TimeoutError:
@@ -146,18 +148,18 @@ class AdmissionLoop:
         for other in self._room.tenants():
             ours = self.home(other)  # of whatever cohort: it may have been the one that the tenant has left
             if (ours in (home, *astray) or cohort_of(ours)) and self._room.look_at_all(other):
-                self._look_at(ours)
+                self.look_at(ours)
         if any(name != home for name in astray):
-            self._look_at(home)
+            self.look_at(home)
         for name in self.claims.names():
-            self._look_at(name)
+            self.look_at(name)
 
     def run_changed(self, uid: str) -> None:
         """Decide anew where the live attempt of a task may give way to somebody who waits, or may no more."""
         for name in self._ledgers.standing(uid):
             waiting = [tenant for tenant in self._members(name) if self._room.depth(tenant)]
             if any(self._tenants.limits(tenant).preemption != NEVER for tenant in waiting):
-                self._look_at(name)
+                self.look_at(name)
 
     def stands_in_queue(self, uid: str) -> bool:
         """Return whether a task waits for its turn here."""
@@ -178,6 +180,11 @@ class AdmissionLoop:
         """Return the tenants of which something waits or waited."""
         return self._room.tenants()
 
+    def is_needed(self, name: str) -> bool:
+        """Return whether anybody waits for ledger *name*, or has entries that are to come to it."""
+        moving = any(self.home(tenant) == name for tenant in self._ledgers.tenants())
+        return moving or any(self._room.depth(tenant) for tenant in self._members(name))
+
     async def run(self) -> None:
         """Admit for ever; never raises on faults of the API server."""
         clock = asyncio.get_running_loop().time
@@ -195,13 +202,14 @@ class AdmissionLoop:
         for name in self._ledgers.names():
             for tenant in self._ledgers.ledger(name).tenants:
                 if self.home(tenant) != name:
-                    self._look_at(self.home(tenant))
+                    self.look_at(self.home(tenant))
 
     def _look_at_task(self, uid: str) -> None:
         if key := self._tenants.key(uid):
             self._on_change(key)
 
-    def _look_at(self, name: str) -> None:
+    def look_at(self, name: str) -> None:
+        """Let the next cycle look at ledger *name*."""
         self._dirty[name] = None
         self._wake.set()
 
@@ -209,7 +217,7 @@ class AdmissionLoop:
         """Look at a ledger for the releases of the last moment, unless a write has taken all of them along."""
         self._soon.discard(name)
         if name in self._work:
-            self._look_at(name)
+            self.look_at(name)
 
     def _members(self, name: str) -> list[str]:
         """Return the tenants whose candidates are admitted to ledger *name*."""
@@ -219,14 +227,17 @@ class AdmissionLoop:
         """Plan and write once for one ledger; on a fault read it again and come back."""
         rest = self._rests.get(name, 0.0) - asyncio.get_running_loop().time()
         if (wait := max(self._budget.wait(), rest)) > 0:
-            asyncio.get_running_loop().call_later(wait, self._look_at, name)
+            asyncio.get_running_loop().call_later(wait, self.look_at, name)
             return
+        admits = await self.admits(name)
         work, ledger = self._work.pop(name, None) or Work(), self._ledgers.ledger(name)
         if ledger.broken:
             await self._await_repair(name, work)
             return
+        if not admits:  # who wants more waits as well
+            self._work[name].raises, work.raises = work.raises, {}
         before = self._before_admission(name, work)
-        admitted = self._one_of_each_key(name, before, self._plan(name, before))
+        admitted = self._one_of_each_key(name, before, self._plan(name, before)) if admits else []
         after = changed(before, added=[(candidate.tenant, candidate.entry) for candidate in admitted])
         self._writing, self._in_flight = work, {candidate.entry.uid: candidate for candidate in admitted}
         for candidate in admitted:
@@ -240,10 +251,10 @@ class AdmissionLoop:
             return
         finally:
             self._writing, self._in_flight = Work(), {}
-        self._written(name, work, before, admitted)
+        self._written(name, work, before, admitted, told=admits)
 
-    def _written(self, name: str, work: Work, before: Entries, admitted: list[Candidate]) -> None:
-        """Tell everybody what a write, or the lack of a need for one, means for them."""
+    def _written(self, name: str, work: Work, before: Entries, admitted: list[Candidate], *, told: bool) -> None:
+        """Tell everybody what a write, or the lack of a need for one, means for them; who waits if it may be *told*."""
         known = {uid for entries in before.values() for uid in entries}
         work.settle(entry for entries in self._ledgers.ledger(name).tenants.values() for entry in entries.values())
         for candidate in admitted:
@@ -254,33 +265,18 @@ class AdmissionLoop:
             if self._ledgers.entry(uid) == kept.entry:
                 self._on_change(kept.key)
         for tenant in self._members(name):
-            self._room.tell(tenant)
+            if told:
+                self._room.tell(tenant)
             if admitted:  # what others of the cohort have now may be another reason to wait
                 self._room.moved(tenant)
         self.claims.tell(name, lambda uid: self._room.tenant_of(uid) is not None)
         for other in self._ledgers.names():  # those whom this ledger has taken in may leave the other one
             if other != name and any(self.home(tenant) == name for tenant in self._ledgers.ledger(other).tenants):
-                self._look_at(other)
+                self.look_at(other)
 
     def _before_admission(self, name: str, work: Work) -> Entries:
         """Return the entries of ledger *name* with all that is to change besides admissions."""
-        ledger = self._ledgers.ledger(name)
-        released, arriving = set(work.released), list[tuple[str, LedgerEntry]]()
-        for other in self._ledgers.names():
-            over = released | (self._work[other].released if other in self._work else set())  # to leave it too
-            for tenant in self._ledgers.ledger(other).tenants if other != name else ():
-                if self.home(tenant) == name:
-                    coming = still_to_come(ledger.tenants, self._ledgers.ledger(other).tenants, tenant)
-                    arriving += [(tenant, entry) for entry in coming if (entry.uid, entry.attempt) not in over]
-        for tenant in ledger.tenants:
-            home = self.home(tenant)
-            if home != name:
-                released |= set(taken_over(self._ledgers.ledger(home).tenants, ledger.tenants, tenant))
-        kept = [(kept.tenant, kept.entry) for kept in work.kept.values()]
-        before = changed(ledger.tenants, added=kept, released=released)
-        # Those that find no place yet stay where they are; nobody is admitted before them.
-        places = max(0, self._ledgers.most(name) - sum(map(len, before.values())))
-        before = changed(before, added=arriving[:places])
+        before = settled(name, work, self._ledgers, self.home, self._work)
         return changed(before, added=self._raised(name, before, work))
 
     def _raised(self, name: str, entries: Entries, work: Work) -> list[tuple[str, LedgerEntry]]:
@@ -335,7 +331,7 @@ class AdmissionLoop:
             self._room.leave(candidate.entry.uid)
             self._on_change(candidate.key)
         if blocked:
-            self._look_at(name)
+            self.look_at(name)
         return kept
 
     async def _await_repair(self, name: str, work: Work) -> None:
@@ -343,7 +339,7 @@ class AdmissionLoop:
         self._work[name].put_back(work)
         for tenant in self._members(name):
             self._room.tell(tenant)
-        asyncio.get_running_loop().call_later(_REPAIR_SECONDS, self._look_at, name)
+        asyncio.get_running_loop().call_later(_REPAIR_SECONDS, self.look_at, name)
         await self._reload(name)
 
     async def _reload(self, name: str) -> bool:
@@ -378,7 +374,7 @@ class AdmissionLoop:
             self._ledgers.ledger(name).broken = f"cannot be stored: {error.message}"
             for tenant in self._members(name):
                 self._room.tell(tenant)
-        self._look_at(name)
+        self.look_at(name)
 
     def _explainer(self, tenant: str) -> Explain:
         """Return what says why a candidate of *tenant* waits, as things are now."""
@@ -395,3 +391,7 @@ class AdmissionLoop:
             return why_waiting(candidate, scene, position)
 
         return explain
+
+
+async def _always(_: str) -> bool:
+    return True

@@ -23,6 +23,7 @@ from longtask_operator.engines.bystanders import Bystanders
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.controller import Controller, Parts
 from longtask_operator.engines.departures import Departures
+from longtask_operator.engines.editions import Editions
 from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.input_sizes import InputSizes
@@ -120,7 +121,11 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     admission.rivals = keys.rivals
     evictions = Evictions(context, ledgers, quotas, admission.claims, queue.add)
     bystanders = Bystanders(context.caches.tasks, admission, quotas, queue.add)
-    quotas.listeners += [admission.limits_changed, evictions.limits_changed, bystanders.limits_changed]
+    editions = Editions(context, ledgers, quotas, admission.look_at, admission.is_needed)
+    admission.admits = editions.admits
+    ledgers.riders.append(editions)
+    listeners = (editions, admission, evictions, bystanders)
+    quotas.listeners += [one.limits_changed for one in listeners]
     quotas.runs.on_change = admission.run_changed
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now)
     ledgers.riders.append(spendings)
@@ -161,7 +166,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     book.on_alarm = queue.add
     book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
     sight.on_recovery = wiring.enqueue_running
-    quota_status = QuotaStatus(context, ledgers, admission, quotas)
+    quota_status = QuotaStatus(context, ledgers, admission, quotas, editions.stands)
     return Leader(controller, ledgers, wiring, reporting, quota_status, workers=settings.workers)
 
 

@@ -180,6 +180,16 @@ class Ledgers:
         except NotFound:
             self._set(ledger, "", Content(), {})
 
+    async def refresh(self) -> None:
+        """Read all ledgers again; what nobody has written since stays as it is. Raises ApiError."""
+        found = await self._list()
+        for name, body in found.items():
+            if self.ledger(name).version != body["metadata"]["resourceVersion"]:
+                self._take_in(self.ledger(name), body)
+        for name in self._ledgers.keys() - found.keys():
+            if self.ledger(name).version:
+                self._set(self.ledger(name), "", Content(), {})
+
     def _newest(self, uid: str) -> tuple[str, LedgerEntry] | None:
         """Return tenant and entry of the newest attempt; of two that are equal the one taken in last."""
         standing = list(self._standing.get(uid, {}).values())

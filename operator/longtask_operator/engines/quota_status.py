@@ -7,6 +7,7 @@ budgets, so here is noticed when one begins or ceases to hold a tenant back.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -30,8 +31,16 @@ log = structlog.get_logger("longtask.quotas")
 class QuotaStatus:
     """Writes statuses and gauges every few seconds while this replica leads."""
 
-    def __init__(self, context: Context, ledgers: Ledgers, admission: AdmissionLoop, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        context: Context,
+        ledgers: Ledgers,
+        admission: AdmissionLoop,
+        quotas: Quotas,
+        stands: Callable[[str], bool] = lambda tenant: True,
+    ) -> None:
         self._context, self._ledgers, self._admission, self._quotas = context, ledgers, admission, quotas
+        self._stands = stands  #: whether nobody is admitted by an older edition of a tenant's quota any more
         self._spent: dict[str, bool] = {}  #: whether a budget let nothing start when last looked at
         self._shown: set[str] = set()  #: tenants mirrored the last time
 
@@ -61,7 +70,7 @@ class QuotaStatus:
             self._spent[tenant] = bool(limits.spent)
             self._quotas.changed(tenant)
         view = self._context.caches.quotas.get("", tenant)
-        if view is None:
+        if view is None or not self._stands(tenant):  # observedGeneration is a promise
             return
         now = self._quotas.now()
         use = TenantUse(

@@ -15,6 +15,7 @@ from longtask_operator.adapters.quotas import QuotaView
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
 from longtask_operator.core.budgets import Budget, BudgetUse, budgets_of, describe_spent
+from longtask_operator.core.editions import NO_QUOTA, edition_of
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import ledger_name
 from longtask_operator.core.preemption import Run
@@ -65,6 +66,11 @@ class Quotas:
     def has_cohort(self, tenant: str) -> bool:
         """Return whether *tenant* shares what it has with others."""
         return bool(self._limits.get(tenant, self._default).cohort)
+
+    def edition(self, tenant: str) -> str:
+        """Return which edition of its TenantQuota the limits of *tenant* come from."""
+        view = self._context.caches.quotas.get("", tenant)
+        return edition_of(view.uid, view.generation) if view else NO_QUOTA
 
     def of_cohort(self, cohort: str) -> list[str]:
         """Return the tenants whose quotas name *cohort*."""

@@ -168,7 +168,7 @@ def test_an_answer_while_the_ledger_is_written_changes_no_size() -> None:
     def story(state: InputStory) -> None:
         begun(state, reading(ORDERS))
         state.loop.elapsed += 5
-        until_request(state, "/configmaps")
+        until_request(state, "PUT /api/v1")
         state.answer()
         state.settle()
         assert sizes(state) == {"a": 512}

@@ -22,7 +22,7 @@ def being_admitted(state: SizeStory, size: str) -> Pending:
     for _ in range(50):
         state.loop.settle()
         for pending in state.requests():
-            if pending.request.method != "GET" and "/configmaps" in pending.request.path:
+            if pending.request.method == "PUT" and "/configmaps" in pending.request.path:
                 pending.execute(state.api)
                 return pending
         state.answer_all() or state.pass_time()

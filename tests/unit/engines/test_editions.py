@@ -1,0 +1,133 @@
+"""Two that lead and know TenantQuotas of different age: nothing is admitted by one that is older than a ledger's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.sim_rivals import HOME, LONE_LEDGER, Ground, RivalStory, grounds
+from tests.support.sim_story import story_settings
+
+LABELS = {"app.kubernetes.io/component": "ledger", "app.kubernetes.io/managed-by": "longtask"}
+TestRivalStory = RivalStory.TestCase
+TestRivalStory.settings = story_settings(60)
+
+
+@pytest.fixture
+def ground() -> Iterator[Ground]:
+    yield from grounds()
+
+
+def test_a_limit_that_the_other_has_lowered_is_not_used_up(ground: Ground) -> None:
+    ahead, behind = ground.rivals
+    ground.quota("x", 2)
+    ground.run()
+    for rival in (ahead, behind):
+        rival.hear()
+    ground.come("x")
+    ground.run()
+    ground.quota("x", 1)
+    ahead.hear()
+    ground.run()
+    ground.come("x")
+    ground.run()
+    assert len(ground.held("x")) == 1
+
+
+def test_a_tenant_that_moved_is_not_admitted_where_it_was(ground: Ground) -> None:
+    ahead, behind = ground.rivals
+    ground.quota("x", 1)
+    for rival in (ahead, behind):
+        rival.hear()
+    ground.run()
+    uid = ground.come("x", behind)
+    ground.run()
+    assert ground.held("x") == {uid}
+    ground.end(uid)
+    ground.run()
+    ground.quota("x", 1, cohort="c")
+    ahead.hear()
+    ground.come("x", behind)
+    ground.come("x", ahead)
+    ground.run(ahead)
+    ground.run(behind)
+    assert len(ground.held("x")) == 1
+
+
+def editions_of(ground: Ground, ledger: str) -> str:
+    found: str = ground.api.objects["configmaps", HOME, ledger]["data"].get("quota.editions", "")
+    return found
+
+
+def test_a_tenant_is_listed_before_it_is_admitted_and_that_costs_nothing_later(ground: Ground) -> None:
+    rival = ground.rivals[0]
+    ground.come("x", rival)
+    ground.run()
+    assert [write.method for write in ground.api.writes] == ["POST", "PUT"]
+    assert editions_of(ground, f"{LONE_LEDGER}x") == "x -\n"
+    ground.quota("x", 3)
+    rival.hear()
+    ground.run()
+    assert editions_of(ground, f"{LONE_LEDGER}x") == "x 00000002/1\n", "at once, though nobody waits"
+    asked = len(ground.requests_of(rival))
+    for _ in range(2):
+        ground.come("x", rival)
+        ground.run()
+    assert [write.method for write in ground.api.writes] == ["POST", "PUT", "PUT", "PUT", "PUT"]
+    assert [request.method for request in ground.requests_of(rival)[asked:]] == ["PUT", "PUT"], "nobody is asked"
+
+
+def test_a_quota_stands_once_nobody_can_be_admitted_by_an_older_one(ground: Ground) -> None:
+    rival = ground.rivals[0]
+    stands = rival.editions.stands
+    assert stands("x"), "it has no ledger: whoever makes one asks first"
+    ground.come("x", rival)
+    ground.run()
+    assert stands("x")
+    ground.quota("x", 1, cohort="c")
+    rival.hear()
+    found = [stands("x")]
+    while ground.step(rival):
+        found.append(stands("x"))
+    assert found == sorted(found)
+    assert (found[0], found[-1]) == (False, True)
+    assert editions_of(ground, f"{LONE_LEDGER}x") == ""
+
+
+def test_a_ledger_of_an_older_version_is_gone_by_once_its_tenants_have_joined(ground: Ground) -> None:
+    body = {"metadata": {"name": f"{LONE_LEDGER}x", "labels": LABELS}, "data": {"attempts": "u9 1 1 250 512\n"}}
+    ground.judge.lines["by an older version"] = {"x": {"u9 1"}}
+    ground.api.new("configmaps", HOME, body)
+    ground.quota("x", 2)
+    ground.rivals[0].hear()
+    ground.come("x", ground.rivals[0])
+    ground.run()
+    assert len(ground.held("x")) == 2
+    assert editions_of(ground, f"{LONE_LEDGER}x") == "x 00000001/1\n"
+
+
+@pytest.mark.parametrize("reply", ["lost", "ok"])
+def test_nobody_is_admitted_while_the_quotas_cannot_be_read(ground: Ground, reply: str) -> None:
+    rival = ground.rivals[0]
+    ground.run()
+    ground.come("x", rival)
+    ground.loop.settle()
+    assert str(rival.requests[0].request).startswith("GET")
+    for _ in range(2):
+        ground.step(rival, reply)
+    assert (ground.held("x"), ground.api.writes == []) == (set(), True)
+    ground.run()
+    assert len(ground.held("x")) == 1
+
+
+def test_many_tenants_that_come_at_once_share_the_look_at_all_ledgers(ground: Ground) -> None:
+    rival = ground.rivals[0]
+    ground.run()
+    before = len(ground.requests_of(rival))
+    for number in range(20):
+        ground.come(f"t{number}", rival)
+    ground.run()
+    requests = [str(request) for request in ground.requests_of(rival)[before:]]
+    assert sum(request.endswith("/configmaps") and request.startswith("GET") for request in requests) == 1
+    assert sum(request.startswith("POST") for request in requests) == 20
