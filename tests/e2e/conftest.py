@@ -17,6 +17,7 @@ from tests.support.live import Client
 #: installed one's place, and at last the one that counts the verbs that were used.
 LATER = (
     "test_node_loss",
+    "test_limits",
     "test_operator_down",
     "test_zombies",
     "test_take_over",

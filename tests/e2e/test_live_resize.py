@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from longtask_operator.api.quantity import MEBIBYTE, parse_memory
+from tests.e2e.holding import HOLDS, holds
 from tests.e2e.node_room import full_node
 from tests.e2e.stage import Played, Stage, played
 from tests.support.auditor_history import read_history, versions
@@ -22,31 +22,6 @@ NewStage = Callable[..., Stage]
 EXAMPLES = "longtask/examples:0.1.0"
 QUICK = {"backoff": {"initialSeconds": 1, "factor": 1}}
 KEEPALL = {"image": EXAMPLES, "command": ["python", "-m", "keepall"], "retry": QUICK}
-
-#: Fills some memory, slowly enough that reports tell of it, and keeps it until its pod is told otherwise.
-HOLDS = textwrap.dedent(
-    """
-    import time
-    from longtask_worker import run
-
-    def main(task):
-        kept, until = [], time.monotonic() + task.payload["seconds"]
-        while time.monotonic() < until:
-            task.raise_if_cancelled()
-            if len(kept) < task.payload["megabytes"]:
-                kept.append(b"x" * (1 << 20))
-            time.sleep(0.01)
-        return len(kept)
-
-    run(main)
-    """
-)
-
-
-def holds(megabytes: int, seconds: int) -> Json:
-    """Return the spec of a task that keeps so much in memory for so long."""
-    payload = {"megabytes": megabytes, "seconds": seconds}
-    return {"command": ["python3", "-c", HOLDS], "payload": payload, "retry": QUICK}
 
 
 def sizes(status: Json) -> list[tuple[str, str, str]]:
