@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import Stage, seconds_between, stoppable
-from tests.support.live import RefusedError, await_
+from tests.support.live import RefusedError, await_, condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 NewStage = Callable[..., Stage]
@@ -31,11 +31,17 @@ def test_no_more_than_the_quota_runs_at_once_and_all_finish(new_stage: NewStage)
         assert "queue" not in status
     assert stage.audit() == []
     assert stage.most_at_once() == (2, 2)
-    for name in ("a", "b", "c"):
+    for name in "abcdefgh":
         stage.tasks.create(name, "sleep 3")
+    stage.tasks.create(
+        "late", "sleep 3", deadlineSeconds=4
+    )  # eight before it, two at once, and none took less than 2 s
     estimate = waits_as(stage, "c", "QuotaExhausted")["queue"]["estimatedStart"]
     assert estimate["basis"] == "last 6 attempts of this tenant, 2 at once"
     assert estimate["earliest"] <= stage.tasks.until_finished("c")["startTime"]
+    assert stage.tasks.until_finished("late")["reason"] == "Deadline"
+    queued = [status for status in stage.statuses("late") if status.get("phase") == "Queued"]
+    assert condition(queued[0], "DeadlineAtRisk")["reason"] == "TooLate"  # in the write that says that it waits
 
 
 def test_waiting_costs_one_write_and_leaves_no_trace_of_itself(new_stage: NewStage) -> None:
