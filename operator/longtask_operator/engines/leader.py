@@ -127,7 +127,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     listeners = (editions, admission, evictions, bystanders)
     quotas.listeners += [one.limits_changed for one in listeners]
     quotas.runs.on_change = admission.run_changed
-    spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now)
+    spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now, quotas.is_unreadable)
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)

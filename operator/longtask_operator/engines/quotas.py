@@ -59,6 +59,10 @@ class Quotas:
             known = self._terms[tenant] = terms_of(tenant, limits, room)
         return known
 
+    def is_unreadable(self, tenant: str) -> bool:
+        """Return whether the TenantQuota of *tenant* cannot be read as it is."""
+        return bool(self._limits.get(tenant, self._default).unreadable)
+
     def ledger_of(self, tenant: str) -> str:
         """Return the name of the ledger that the attempts of *tenant* belong to."""
         return ledger_name(tenant, self._limits.get(tenant, self._default).cohort)
@@ -121,14 +125,28 @@ class Quotas:
 
 
 def _readable(view: QuotaView) -> tuple[Limits, tuple[Budget, ...]]:
-    """Return the limits and budgets of a TenantQuota; what was spent of budgets that can be read is not forgotten."""
-    budgets: tuple[Budget, ...] = ()
+    """Return the limits and budgets of a TenantQuota; one that cannot be read is on hold.
+
+    What can be read of it stands: what its tenant has counts in its cohort, and what it spent is not forgotten.
+    """
     try:
-        spec = view.parse_spec()
-        budgets = budgets_of(spec)
-        return limits_of(view.name, spec), budgets
+        return _read(view)
     except (SpecError, ValueError) as error:
         log.error("a TenantQuota cannot be read; its tenant is on hold until it is", quota=view.name, error=str(error))
-        origin = f"TenantQuota {view.name}"
-        why = f"{origin} cannot be read: {error}; nothing starts until it is corrected"
-        return Limits(origin=origin, on_hold=True, unreadable=why), budgets
+        why = f"TenantQuota {view.name} cannot be read: {error}; nothing starts until it is corrected"
+        limits, budgets = _read(replace(view, spec={key: view.spec[key] for key in view.spec if _is_sound(view, key)}))
+        return replace(limits, on_hold=True, unreadable=why), budgets
+
+
+def _read(view: QuotaView) -> tuple[Limits, tuple[Budget, ...]]:
+    spec = view.parse_spec()
+    return limits_of(view.name, spec), budgets_of(spec)
+
+
+def _is_sound(view: QuotaView, field: str) -> bool:
+    """Whether that field of the spec can be read by itself."""
+    try:
+        _read(replace(view, spec={field: view.spec[field]}))
+    except (SpecError, ValueError):
+        return False
+    return True

@@ -37,6 +37,8 @@ class Spendings:
     budgets: dict[str, tuple[Budget, ...]]
     home: Callable[[str], str]
     now: Callable[[], datetime]
+    #: Whether the budgets of a tenant may be among what cannot be read of its TenantQuota.
+    is_unreadable: Callable[[str], bool] = lambda tenant: False
     key: str = "budgets.spent"
     urgent: bool = False
     _known: dict[str, Spending] = field(default_factory=dict)
@@ -50,7 +52,7 @@ class Spendings:
         """
         return "\n".join(
             f"{_TENANT}{tenant}\n{format_spending(self._spending(tenant))}"
-            for tenant in sorted(self.budgets)
+            for tenant in sorted({*self.budgets, *filter(self.is_unreadable, self._known)})
             if self.home(tenant) == name or self._is_newest_in(name, tenant)
         )
 
@@ -86,6 +88,9 @@ class Spendings:
         return here is not None and (at_home is None or at_home < here)
 
     def _spending(self, tenant: str) -> Spending:
+        """Return what *tenant* has spent until now; of budgets that cannot be read what was known last."""
+        if tenant not in self.budgets:
+            return self._known[tenant]
         held = usage_of(self.ledgers.entries_of(tenant).values())
         known = advance(self._known.get(tenant), self.budgets[tenant], held, self.now())
         self._known.setdefault(tenant, known)  # a new budget counts from its first sight

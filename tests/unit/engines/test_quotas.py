@@ -110,6 +110,27 @@ def test_a_quantity_that_cannot_be_read_does_not_forget_the_budgets(setup: Setup
     assert setup.quotas.budgets == {"team-a": known}
 
 
+@pytest.mark.parametrize(
+    "broken", [{"cpu": {"nominal": "lots"}}, {"maxQueued": "many"}, {"unheardOf": 1, "stopPolicy": "Perhaps"}]
+)
+def test_of_a_quota_that_cannot_be_read_the_rest_stands(setup: Setup, broken: dict[str, Any]) -> None:
+    """What its tenant has counts in its cohort on, and what it spent is not forgotten."""
+    budgets = [{"name": "day", "windowSeconds": 86400, "cpuHours": 1}]
+    trap = LogTrap()
+    try:
+        setup.put(1, cohort="c", concurrency={"nominal": 3, "lendingLimit": 1}, budgets=budgets, **broken)
+    finally:
+        trap.close()
+    limits = setup.quotas.limits("team-a")
+    assert limits.unreadable
+    assert limits.on_hold
+    assert (limits.cohort, limits.concurrency, limits.lending.concurrency, limits.cpu) == ("c", 3, 1, None)
+    assert setup.quotas.of_cohort("c") == ["team-a"]
+    assert [budget.name for budget in setup.quotas.budgets["team-a"]] == ["day"]
+    assert setup.quotas.is_unreadable("team-a")
+    assert not setup.quotas.is_unreadable("team-b")
+
+
 def test_a_person_counts_and_a_service_account_does_not(setup: Setup) -> None:
     uid = setup.put_task("eve")
     assert setup.quotas.user(uid) == "eve"

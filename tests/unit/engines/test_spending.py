@@ -25,9 +25,14 @@ class Setup:
 
     def __init__(self, *carried: tuple[str, str]) -> None:
         nothing: Any = None
+        self.budgets, self.unreadable = {"team-a": (DAY,)}, False
         self.ledgers, self.time, self.cohort = Ledgers(nothing, "longtask-system"), START, ""
         self.spendings = Spendings(
-            self.ledgers, {"team-a": (DAY,)}, lambda tenant: ledger_name(tenant, self.cohort), lambda: self.time
+            self.ledgers,
+            self.budgets,
+            lambda tenant: ledger_name(tenant, self.cohort),
+            lambda: self.time,
+            lambda tenant: self.unreadable,
         )
         for name, text in carried:
             self.spendings.take_in(name, text)
@@ -135,3 +140,25 @@ def test_who_has_no_budget_costs_nothing() -> None:
     setup = Setup()
     assert setup.spendings.text(ledger_name("team-b"), {}, {}) == ""
     assert setup.spendings.uses("team-b") == []
+
+
+def test_budgets_that_cannot_be_read_are_not_forgotten_by_anybody() -> None:
+    setup = Setup()
+    setup.write(LONE, LIVE)
+    setup.at(START + HOUR).write(LONE, {})
+    setup.budgets.clear()
+    setup.unreadable = True
+    left = setup.at(START + 2 * HOUR).write(LONE, {})
+    assert setup.spendings.uses("team-a") == []
+    again = Setup((LONE, left))
+    again.budgets.clear()
+    again.unreadable = True
+    left = again.at(START + 3 * HOUR).write(LONE, {})
+    assert Setup((LONE, left)).at(START + 4 * HOUR).hours == 0.25
+
+
+def test_budgets_that_are_no_more_are() -> None:
+    setup = Setup()
+    setup.write(LONE, LIVE)
+    setup.budgets.clear()
+    assert setup.write(LONE, {}) == ""
