@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from longtask_operator.core.ledger_layout import parse_ledger
 from tests.support.sim_api import Broken, Json, is_finished
 from tests.support.sim_operator import KINDS, LogTrap, Pending, SimOperator, VirtualLoop
 from tests.support.sim_world import ENDS, World, is_over, is_terminal
@@ -308,8 +309,8 @@ class Story(RuleBasedStateMachine):
             if status["observedGeneration"] != task["metadata"]["generation"]:
                 raise Broken(f"the last generation was not observed: {task}")
         for config in self.api.of("configmaps"):
-            if config["data"]["attempts"]:
-                raise Broken(f"the ledger still holds {config['data']['attempts']!r}")
+            if any(parse_ledger(config["metadata"]["name"], config["data"]).tenants.values()):
+                raise Broken(f"the ledger still holds {config['data']}")
         for pod in self.api.of("pods"):
             if pod["metadata"].get("finalizers") or not is_terminal(pod):
                 raise Broken(f"left behind: {pod}")

@@ -168,7 +168,8 @@ class World:
         spec = {
             "containers": [{key: one[key] for key in ("name", "resources")} for one in template["spec"]["containers"]]
         }
-        pod = self.api.new("pods", NAMESPACE, {"metadata": meta, "spec": spec, "status": {"phase": "Pending"}})
+        namespace = job["metadata"]["namespace"]
+        pod = self.api.new("pods", namespace, {"metadata": meta, "spec": spec, "status": {"phase": "Pending"}})
         labels = meta["labels"]
         self.containers[pod["metadata"]["uid"]] = Container(
             pod=pod["metadata"]["uid"],
@@ -224,11 +225,11 @@ class World:
 
     # What users do.
 
-    def apply(self, name: str, **spec: Any) -> None:
+    def apply(self, name: str, namespace: str = NAMESPACE, **spec: Any) -> None:
         """Create a LongTask."""
         meta = {"name": name, "generation": 1, "labels": {}, "annotations": {}}
         body = {"metadata": meta, "spec": {"image": "i", **spec}, "status": {"observedGeneration": -1}}
-        task = self.api.new("longtasks", NAMESPACE, body)
+        task = self.api.new("longtasks", namespace, body)
         if key := spec.get("idempotencyKey"):
             self.claims[task["metadata"]["uid"]] = (key, body["spec"]["image"])
 
