@@ -55,7 +55,8 @@ def rights_of(role: Json) -> set[Right]:
 def granted(client: Client) -> set[Right]:
     everywhere = client.request("GET", f"{RBAC}/clusterroles/{ROLE}")
     at_home = client.request("GET", f"{RBAC}/namespaces/{NAMESPACE}/roles/{ROLE}")
-    return rights_of(everywhere) | rights_of(at_home)
+    of_nodes = client.request("GET", f"{RBAC}/namespaces/kube-node-lease/roles/longtask-nodes")
+    return rights_of(everywhere) | rights_of(at_home) | rights_of(of_nodes)
 
 
 def test_nothing_is_granted_that_is_not_used(granted: set[Right], used: set[Right]) -> None:
