@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,15 @@ def test_sigterm_while_the_module_is_imported_is_not_lost(log: Path, tmp_path: P
     assert end(process)[0] == 143
 
 
-def test_ctrl_c_ends_it(log: Path) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Undo what a shell does to whom it starts in the background: they ignore SIGINT, and so do their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_it(log: Path, interruptible: None) -> None:
     process = start_worker("def main(task):\n    print('ready', flush=True)\n    time.sleep(60)\n", environment(log))
     wait_for_line(process, "ready")
     process.send_signal(signal.SIGINT)
