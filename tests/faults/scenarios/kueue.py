@@ -7,7 +7,7 @@ from tests.faults.play import Play
 from tests.faults.registry import QUICK, scenario
 
 
-@scenario(quota={"concurrency": {"nominal": 0}})
+@scenario(quota={"concurrency": {"nominal": 0}}, fresh=True)
 async def kueue(play: Play) -> None:
     """Admitted by Kueue, taken back while it runs, and done in its second attempt; our own quota has no room."""
     await play.submit("a", WORKS, SUCCEEDS, queueName="gpu-queue", retry={"backoff": QUICK})
