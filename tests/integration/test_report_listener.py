@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from longtask_operator.engines.report_listener import LIFE_SECONDS, MAX_CONNECTIONS
+from longtask_operator.engines.report_listener import LIFE_SECONDS, MAX_CONNECTIONS, Listener
 from tests.integration.reports_support import World, a_world
 
 pytestmark = pytest.mark.integration
@@ -137,3 +139,27 @@ async def test_a_burst_of_reports_is_taken_whole(world: World) -> None:
     known = [world.book.latest(pod.uid) for pod in pods]
     assert [latest[0].done for latest in known if latest] == [5] * len(pods)
     await quiet(world)
+
+
+async def test_a_connection_at_the_moment_of_the_end_is_no_fault() -> None:
+    """One that comes between the cancellation and what it does: `loop.sock_accept` complains of that."""
+    loop, said = asyncio.get_running_loop(), list[str]()
+
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        raise AssertionError(request)
+
+    listener = Listener(refuse, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), port=0)
+    task = asyncio.create_task(listener.run())
+    await listener.ready.wait()
+    await asyncio.sleep(0)
+
+    def connect_and_end() -> None:
+        peer.connect(("127.0.0.1", listener.port))
+        loop.call_soon(task.cancel)
+
+    loop.set_exception_handler(lambda _, context: said.append(context["message"]))
+    with socket.socket() as peer:
+        loop.call_soon(connect_and_end)
+        await asyncio.wait([task])
+        await asyncio.sleep(0.05)
+    assert said == []

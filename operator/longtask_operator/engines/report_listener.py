@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiohttp import web
@@ -67,7 +67,7 @@ class Listener:
                 while True:
                     await self._make_room()
                     try:
-                        peer, address = await loop.sock_accept(server)
+                        peer, address = await _accept(server)
                     except OSError as error:  # no file descriptors left, or the peer has gone already
                         log.warning("report connection not accepted", error=str(error))
                         await asyncio.sleep(0.1)
@@ -160,6 +160,27 @@ def pick_dawdler(peers: Mapping[T, Peer], now: float) -> T | None:
         return None
     oldest, since = next((key, since) for key, (since, origin) in peers.items() if origin == address)
     return oldest if now - since >= PATIENCE_SECONDS else None
+
+
+async def _accept(server: socket.socket) -> tuple[socket.socket, Any]:
+    """Return the next connection and its address. Raises OSError.
+
+    `loop.sock_accept` logs an error, and loses the connection, where one comes while it is being cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            peer, address = server.accept()
+        except BlockingIOError:
+            came = asyncio.Event()
+            loop.add_reader(server, came.set)
+            try:
+                await came.wait()
+            finally:
+                loop.remove_reader(server)
+        else:
+            peer.setblocking(False)
+            return peer, address
 
 
 def _listening_socket(port: int) -> socket.socket:
