@@ -102,7 +102,7 @@ class AdmissionLoop:
     def concerns(self, uid: str, tenant: str) -> bool:
         """Return whether a write that gives the task an entry is under way or still to come."""
         kept = any(uid in work.kept for work in (self._writing, *self._work.values()))
-        return kept or uid in self._in_flight or self._room.tenant_of(uid) is not None
+        return kept or uid in self._in_flight or self.stands_in_queue(uid)
 
     def keep(self, tenant: str, entry: LedgerEntry, key: str) -> None:
         """Put the entry of an attempt that lives back into the ledger, whatever the quota says.
@@ -269,7 +269,7 @@ class AdmissionLoop:
                 self._room.tell(tenant)
             if admitted:  # what others of the cohort have now may be another reason to wait
                 self._room.moved(tenant)
-        self.claims.tell(name, lambda uid: self._room.tenant_of(uid) is not None)
+        self.claims.tell(name, self.stands_in_queue)
         for other in self._ledgers.names():  # those whom this ledger has taken in may leave the other one
             if other != name and any(self.home(tenant) == name for tenant in self._ledgers.ledger(other).tenants):
                 self.look_at(other)
@@ -355,7 +355,7 @@ class AdmissionLoop:
         """Put all back and read the ledger until it is known: the write may have been executed, or another was."""
         self._work[name].put_back(work)
         for candidate in self._in_flight.values():
-            if candidate and self._room.tenant_of(candidate.entry.uid) is None:
+            if candidate and not self.stands_in_queue(candidate.entry.uid):
                 self._room.enter(candidate)
         if isinstance(error, Conflict | AlreadyExists):
             self._metrics.ledger_conflicted()
