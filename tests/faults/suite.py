@@ -72,7 +72,6 @@ class Report:
     seed: int
     progress: TextIO = field(default_factory=lambda: sys.stderr)
     verdicts: list[Verdict] = field(default_factory=list)
-    references: dict[str, Reference] = field(default_factory=dict)  #: by scenario
     started: float = field(default_factory=time.monotonic)
 
     def add(self, verdict: Verdict) -> None:
@@ -140,7 +139,6 @@ async def _sweep_one(stage: Stage, scenario: Scenario, choose: Choose, report: R
         report.add(Verdict(scenario=scenario.name, k=0, mode="none", successor="same", violations=[f"{error!r}"]))
         await stage.start_afresh(scenario)
         return
-    report.references[scenario.name] = wanted
     trials = choose(scenario, wanted)
     report.say(
         f"{scenario.name}: {len(wanted.writes)} writes, {len(trials)} trials, {wanted.seconds:.1f} s without a fault"

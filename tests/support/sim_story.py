@@ -203,6 +203,16 @@ class Story(RuleBasedStateMachine):
             if kind == "restart":
                 self.start_operator()
 
+    def fail(self, write: Pending, how: str) -> None:
+        """Let *write* meet a fault: its answer is `lost`, or the operator dies `before` or `after` it."""
+        if how in ("after", "lost"):
+            write.execute(self.api)
+        if how == "lost":
+            write.lose()
+        else:
+            self.fault("restart")
+            self.late.clear()
+
     def start_operator(self) -> None:
         """Another operator takes the lead; the one before must not write any more, but does not know."""
         for operator in self.operators[:-1]:

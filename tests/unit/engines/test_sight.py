@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from longtask_operator.api.report import parse_report
 from longtask_operator.engines import sight as module
-from longtask_operator.engines.context import Clock, Context, new_caches
+from longtask_operator.engines.context import Clock, new_caches
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.sight import Sight
-from tests.builders import JOB_POLICY, POLICY, a_running_pod, at
+from tests.builders import a_running_pod, at
+from tests.support.contexts import context_on
 from tests.support.sim_operator import METRICS
 
 
@@ -21,17 +23,7 @@ class World:
     def __init__(self) -> None:
         self.second, self.broken, self.probes = 0.0, "", 0
         clock = Clock(now=lambda: at(self.second), jitter=lambda: 0.0)
-        nothing: Any = None
-        self.context = Context(
-            kube=nothing,
-            caches=new_caches(),
-            metrics=METRICS,
-            clock=clock,
-            policy=POLICY,
-            job_policy=JOB_POLICY,
-            unlabelled="Own",
-            progress_interval=10,
-        )
+        self.context = replace(context_on(new_caches()), metrics=METRICS, clock=clock)
         self.book = ReportBook()
         self.sight = Sight(self.context, cast(Any, self), self.book)
         self.sight.probe = self._probe

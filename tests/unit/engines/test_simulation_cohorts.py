@@ -70,13 +70,7 @@ def test_whichever_write_of_a_move_fails_what_lives_stands_in_a_ledger(how: str)
                 writes += 1
                 if writes == number:
                     failed = True
-                    if how in ("after", "lost"):
-                        write.execute(state.api)
-                    if how == "lost":
-                        write.lose()
-                    else:
-                        state.fault("restart")
-                        state.late.clear()
+                    state.fail(write, how)
                     continue
                 write.execute(state.api)
                 write.deliver()

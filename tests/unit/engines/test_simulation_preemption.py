@@ -53,17 +53,6 @@ def unsent(state: PreemptStory) -> Pending | None:
     return next((one for one in state.requests() if one.request.method != "GET" and not one.executed), None)
 
 
-def fail(state: PreemptStory, write: Pending, how: str) -> None:
-    """Let *write* meet a fault."""
-    if how in ("after", "lost"):
-        write.execute(state.api)
-    if how == "lost":
-        write.lose()
-    else:
-        state.fault("restart")
-        state.late.clear()
-
-
 def until_urgent_runs(state: PreemptStory, number: int, how: str) -> bool:
     """Let an urgent task come, and the write of that *number* from then on fail; return whether there was one."""
     state.world.apply("c", priority=9)
@@ -76,7 +65,7 @@ def until_urgent_runs(state: PreemptStory, number: int, how: str) -> bool:
             writes += 1
             if writes == number:
                 met = True
-                fail(state, write, how)
+                state.fail(write, how)
                 continue
             write.execute(state.api)
             write.deliver()
