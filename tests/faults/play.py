@@ -276,14 +276,28 @@ class Play:
         """Wait until the task's attempt stands in the ledger of that name, given without its prefix, with so much."""
         task = await self.find(name)
         assert task is not None
-        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{LEDGER_PREFIX}{ledger}"
 
         async def there() -> bool:
-            lines = [line.split() for line in ledger_text(await self.ground.api.find(path)).splitlines()]
-            found = [int(line[4]) for line in lines if line[0] == task["metadata"]["uid"]]
+            found = await self._held(ledger, task)
             return bool(found) and mebibytes in (None, *found)
 
         await self.await_(lambda: f"{name} in ledger {ledger}", there)
+
+    async def ledger_let_go(self, ledger: str, name: str) -> None:
+        """Wait until no attempt of the task stands in the ledger of that name, given without its prefix."""
+        task = await self.find(name)
+        assert task is not None
+
+        async def gone() -> bool:
+            return not await self._held(ledger, task)
+
+        await self.await_(lambda: f"{name} not in ledger {ledger}", gone)
+
+    async def _held(self, ledger: str, task: Json) -> list[int]:
+        """Return the MiB of each of the task's attempts in a ledger."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{LEDGER_PREFIX}{ledger}"
+        lines = [line.split() for line in ledger_text(await self.ground.api.find(path)).splitlines()]
+        return [int(line[4]) for line in lines if line[0] == task["metadata"]["uid"]]
 
     async def await_(self, what: Callable[[], str], check: Callable[[], Awaitable[bool]], pause: float = 0.04) -> None:
         """Wait until *check* holds. Raises Stuck."""

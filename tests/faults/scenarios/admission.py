@@ -126,6 +126,7 @@ async def outgrown(play: Play) -> None:
     await play.submit("a", resources=SMALL)
     await play.over(grown)
     await play.queued("a", "NeverFits")
+    await play.ledger_let_go(f"tenant-{play.namespace}", "a")
     await play.quota(cpu={"nominal": LARGE["cpu"]})
     await play.finished("a")
     await play.quota(cpu={"nominal": SMALL["cpu"]})
