@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
+_LOOK_BACK = 1 << 16
 _WRITES = ("create", "update", "patch", "delete")
 
 
@@ -46,8 +47,16 @@ def per_task(before: dict[str, float], after: dict[str, float], tasks: int) -> d
 
 
 def audit_position(audit_log: Path) -> int:
-    """Return where the audit log ends now."""
-    return audit_log.stat().st_size
+    """Return where the last whole line of the audit log ends now: the API server may be in the midst of one."""
+    with audit_log.open("rb") as log:
+        end = log.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - _LOOK_BACK)
+            log.seek(begin)
+            if found := log.read(end - begin).rfind(b"\n") + 1:
+                return begin + found
+            end = begin
+    return 0
 
 
 def writes_of_operator(audit_log: Path, since: int = 0) -> Counter[str]:

@@ -24,6 +24,15 @@ def test_only_finished_writes_of_the_operator_count_and_not_those_of_its_lease(t
     assert readings.writes_of_operator(log, position) == {"create/jobs": 1}
 
 
+def test_a_position_in_a_line_that_is_being_written_is_the_end_of_the_one_before(tmp_path: Path) -> None:
+    log, half = tmp_path / "audit.log", event("create", "jobs")
+    for before in ("", event("create", "pods"), event("create", "pods") + "x" * 200_000 + "\n"):
+        log.write_text(before + half[:20])
+        position = readings.audit_position(log)
+        log.write_text(before + half)
+        assert readings.writes_of_operator(log, position) == {"create/jobs": 1}
+
+
 def test_the_way_from_a_task_to_its_job_has_five_parts(tmp_path: Path) -> None:
     def request(verb: str, resource: str, name: str, begin: int, end: int) -> str:
         moments = {
