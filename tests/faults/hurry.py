@@ -10,9 +10,9 @@ from functools import partial
 
 from longtask_operator import app
 from longtask_operator.adapters.object_sizes import S3Sizes
-from longtask_operator.core import node_loss, observe, start_limits
+from longtask_operator.core import liveness, node_loss, observe, start_limits
 from longtask_operator.core.live_growth import LiveGrowth
-from longtask_operator.engines import leader, quota_status
+from longtask_operator.engines import leader, node_leases, quota_status
 
 #: Longer than anything that the control plane of a busy machine needs.
 SHORT = timedelta(seconds=2)
@@ -23,6 +23,8 @@ def hurry() -> None:
     start_limits.SETTLING = SHORT
     observe._ABANDON_AFTER = SHORT
     node_loss.OVERDUE = SHORT * 5
+    liveness.MISSING_REPORTS, liveness.COMES_BACK = 0, SHORT
+    node_leases.REST_SECONDS = 0.2  # the node of the sweep renews its Lease every second
     app.LiveGrowth = partial(LiveGrowth, defer_limit=SHORT)  # type: ignore[assignment,attr-defined]
     quota_status.INTERVAL_SECONDS = 0.3
     # A store of the sweep is silent for as long as its scenario says, which no clock knows.

@@ -188,7 +188,7 @@ class Kubelet:
                 body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
                 with contextlib.suppress(ApiFault):
                     await self.api.request("POST", leases, body)
-            await asyncio.sleep(10)
+            await asyncio.sleep(1)
 
 
 @dataclass(slots=True)

@@ -28,6 +28,12 @@ def lender_of(namespace: str) -> str:
     return f"{namespace}-lender"
 
 
+def cause_of_first(status: Json) -> str:
+    """Return why the first attempt ended or is being ended, empty while nothing is known of that."""
+    attempts = status.get("attempts") or [{}]
+    return str(attempts[0].get("cause") or "")
+
+
 class Stuck(AssertionError):  # noqa: N818 - what the trial is then
     """A step did not come to pass in time."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, Act, fails, out_of_memory
-from tests.faults.play import Play
+from tests.faults.play import Play, cause_of_first
 from tests.faults.registry import JOB_RACE, QUICK, scenario
 
 
@@ -111,4 +111,12 @@ async def node_loss(play: Play) -> None:
     await play.submit("a", WORKS, SUCCEEDS, retry={**replace, "backoff": QUICK, "limits": {"application": 0}})
     await play.until("a", "Running")
     await play.lose_node("a")
+    await play.finished("a")
+
+
+@scenario()
+async def silence(play: Play) -> None:
+    """The first attempt never reports, though it promised to; it is ended for that, and the second succeeds."""
+    await play.submit("a", WORKS, SUCCEEDS, heartbeatTimeoutSeconds=1, retry={"backoff": QUICK})
+    await play.until("a", check=lambda status: cause_of_first(status) == "HeartbeatLost")
     await play.finished("a")
