@@ -111,6 +111,21 @@ async def cohort_move(play: Play) -> None:
     await play.finished("a", "b")
 
 
+@scenario(quota=ONE, lender=ONE)
+async def cohort_lends(play: Play) -> None:
+    """In a cohort a tenant ceases to lend while the other's attempt runs, and lends again while another task waits."""
+    lender = play.as_lender()
+    await play.submit("a", WORKS)
+    await play.until("a", "Running")
+    await lender.quota(concurrency={"lendingLimit": 0})
+    await play.submit("b")
+    await play.queued("b", "CohortExhausted")
+    await lender.quota(concurrency={"lendingLimit": None})
+    await play.finished("b")
+    play.tell("a")
+    await play.finished("a")
+
+
 SMALL, LARGE = {"cpu": "250m", "memory": "512Mi"}, {"cpu": "1", "memory": "2Gi"}
 
 
