@@ -55,6 +55,15 @@ def waiting(
     )
 
 
+def begun() -> Situation:
+    """Return the situation of a new run of which is not known yet whether it has to wait, nor for what."""
+    message = "a new run begins"
+    admitted = Wanted(type=T.ADMITTED, status=FALSE, reason=Reason.QUEUED, message=message)
+    succeeded = Wanted(type=T.SUCCEEDED, status=UNKNOWN, reason=Reason.QUEUED, message=message)
+    conditions = (admitted, succeeded, _unfinished(), _ready())
+    return Situation(phase=Phase.QUEUED, reason=Reason.QUEUED, conditions=conditions)
+
+
 def active(phase: Phase, reason: str, message: str) -> Situation:
     """Return the situation of a task whose attempt starts, runs or is being stopped."""
     admitted = Wanted(type=T.ADMITTED, status=TRUE, reason=Reason.ADMITTED, message="a place in the quota is reserved")

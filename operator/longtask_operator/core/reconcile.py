@@ -35,7 +35,7 @@ from longtask_operator.core.handover import check_queue
 from longtask_operator.core.node_loss import describe_loss, forced, lost_since, next_look
 from longtask_operator.core.observe import PodView
 from longtask_operator.core.policy import Policy
-from longtask_operator.core.precedence import HeldBack, first_of
+from longtask_operator.core.precedence import HeldBack, first_of, precedes
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.redrive import begin_run
 from longtask_operator.core.refusals import is_held_back, wait_refused, why_refused
@@ -44,7 +44,7 @@ from longtask_operator.core.retention import expires_at, is_tracked
 from longtask_operator.core.sizing import Size
 from longtask_operator.core.steer import steer
 from longtask_operator.core.stopping import confirm_evicted
-from longtask_operator.core.waits import may_be_told_later, next_entry, why_shown, with_wait
+from longtask_operator.core.waits import may_be_told_later, next_entry, told_as, why_shown, with_wait
 from longtask_operator.core.warnings import warnings_of, with_warnings
 
 #: A wait for admission, or for the end of a pod after a backoff, that is shorter than this is not worth a write.
@@ -59,7 +59,8 @@ def reconcile(seen: Observed, policy: Policy) -> Decision:
         return Decision(then=release_children(seen.jobs, seen.pods, seen.entry, seen.tenant or ""))
     status, notices = begin_run(seen)
     if status.run != (seen.task.status.run or 1):
-        return Decision(status=status, notices=notices, again_at=seen.now)
+        begun = _begun(seen, status, policy)
+        return replace(begun, notices=(*notices, *begun.notices))
     attempt = current_attempt(seen)
     if status.duplicate_of and not is_true(status, ConditionType.FINISHED) and not judge(seen.rivals):
         status = status.model_copy(update={"duplicate_of": None})
@@ -72,6 +73,20 @@ def reconcile(seen: Observed, policy: Policy) -> Decision:
         older = leftovers_of(seen, spared=attempt.number)
         decision = replace(decision, then=(*older, *decision.then))
     return _warned(seen, attempt, replace(decision, notices=(*notices, *decision.notices)))
+
+
+def _begun(seen: Observed, status: LongTaskStatus, policy: Policy) -> Decision:
+    """Return what writes *status* of a new run before anything else, with the wait that the next look will show.
+
+    What has to be heard from others first, from the queue or from who shares its key, is not guessed.
+    """
+    task = seen.task.model_copy(update={"status": status})
+    ahead = replace(seen, task=task, rivals=None, held_back=None, waiting_since=None)
+    found = _next_step(ahead, current_attempt(ahead), status, policy)
+    waits = found.status and found.status.queue and QueueReason(found.status.queue.reason)
+    if found.status is None or not waits or (seen.rivals and not precedes(waits, QueueReason.KEY_CONFLICT)):
+        return Decision(status=status, again_at=seen.now)
+    return Decision(status=told_as(status, found.status), notices=found.notices, again_at=seen.now)
 
 
 def _made_sure(seen: Observed, attempt: CurrentAttempt, decision: Decision) -> Decision:

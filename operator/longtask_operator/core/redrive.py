@@ -7,9 +7,9 @@ out of a manifest and putting it back starts nothing.
 
 from __future__ import annotations
 
+from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.names import ANNOTATION_CREATED_BY
-from longtask_operator.api.phases import Phase
-from longtask_operator.api.reasons import ConditionType, EventReason, QueueReason
+from longtask_operator.api.reasons import ConditionType, EventReason
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.api.times import format_time
 from longtask_operator.core import lifecycle
@@ -36,14 +36,20 @@ def begin_run(seen: Observed) -> tuple[LongTaskStatus, tuple[Notice, ...]]:
     status, redrive = seen.task.status, seen.task.spec.redrive or ""
     if status.run is None:
         return _first_run(seen, status, redrive), ()
+    if is_redriven(seen.task):
+        notice = Notice(reason=EventReason.REDRIVEN, message=f"run {status.run + 1} begins: redrive {redrive!r}")
+        return _next_run(seen, status, redrive), (notice,)
     if not redrive or redrive == (status.last_redrive or ""):
         return _with_tenant(seen, status), ()
-    if not is_true(status, ConditionType.FINISHED):
-        message = f"redrive {redrive!r} is ignored: the run has not finished; set another value when it has"
-        notice = Notice(reason=EventReason.REDRIVE_IGNORED, message=message, warning=True)
-        return status.model_copy(update={"last_redrive": redrive}), (notice,)
-    notice = Notice(reason=EventReason.REDRIVEN, message=f"run {status.run + 1} begins: redrive {redrive!r}")
-    return _next_run(seen, status, redrive), (notice,)
+    message = f"redrive {redrive!r} is ignored: the run has not finished; set another value when it has"
+    notice = Notice(reason=EventReason.REDRIVE_IGNORED, message=message, warning=True)
+    return status.model_copy(update={"last_redrive": redrive}), (notice,)
+
+
+def is_redriven(task: LongTask) -> bool:
+    """Return whether *task* has finished and a new run of it is asked for."""
+    redrive = task.spec.redrive or ""
+    return redrive not in ("", task.status.last_redrive) and is_true(task.status, ConditionType.FINISHED)
 
 
 def _first_run(seen: Observed, status: LongTaskStatus, redrive: str) -> LongTaskStatus:
@@ -72,6 +78,5 @@ def _next_run(seen: Observed, status: LongTaskStatus, redrive: str) -> LongTaskS
         "run_start_time": format_time(seen.now),
         "checkpoint": after_redrive(seen.task),
     }
-    status = status.model_copy(update=_FRESH_RUN | started | {"conditions": None, "phase": str(Phase.QUEUED)})
-    situation = lifecycle.waiting(QueueReason.BEHIND_OTHERS, "a new run begins")
-    return lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+    status = status.model_copy(update=_FRESH_RUN | started | {"conditions": None})
+    return lifecycle.with_situation(status, lifecycle.begun(), generation=seen.task.metadata.generation, now=seen.now)

@@ -74,4 +74,9 @@ def may_be_told_later(before: LongTaskStatus, after: LongTaskStatus) -> bool:
     reasons = {before.queue.reason if before.queue else "", after.queue.reason if after.queue else ""}
     if not reasons & _OF_THE_QUOTA or is_true(after, ConditionType.STALLED):
         return False
-    return after.model_copy(update={name: getattr(before, name) for name in _TELLING}) == before
+    return told_as(after, before) == before
+
+
+def told_as(status: LongTaskStatus, other: LongTaskStatus) -> LongTaskStatus:
+    """Return *status*, of which is said what *other* says of where a task stands."""
+    return status.model_copy(update={name: getattr(other, name) for name in _TELLING})

@@ -9,14 +9,17 @@ from datetime import datetime
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.phases import TERMINAL
+from longtask_operator.api.reasons import ConditionType
 from longtask_operator.api.status import Progress
 from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.checkpoints import Offer, Resumed, is_acceptable, is_news, resumed_by
+from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import Observed, find_attempt
 from longtask_operator.core.live_growth import ResizeTrouble
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.progress import build_progress, is_worth_mirroring
+from longtask_operator.core.redrive import is_redriven
 from longtask_operator.core.refusal import Refusal
 from longtask_operator.core.signs import Signs, recalled, with_signs
 from longtask_operator.core.terms import Terms
@@ -186,5 +189,6 @@ def _newest(pods: tuple[PodView, ...]) -> PodView | None:
 
 def _may_wait(task: LongTask, pods: tuple[PodView, ...]) -> bool:
     """Whether the task may be found to wait now: not while what is shown to run does, nor once it has finished."""
-    lives = task.status.queue is None and any(not pod.is_over for pod in pods)
-    return not lives and task.status.phase not in TERMINAL
+    if task.status.phase in TERMINAL:
+        return is_redriven(task)
+    return not (is_true(task.status, ConditionType.ADMITTED) and any(not pod.is_over for pod in pods))

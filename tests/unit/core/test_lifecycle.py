@@ -37,6 +37,13 @@ ROWS = {
         "Admitted=False BehindOthers, Succeeded=Unknown Queued, Finished=False Unfinished, Ready=True Accepted",
         "Current",
     ),
+    "redriven": Row(
+        lifecycle.begun(),
+        Phase.QUEUED,
+        "Queued",
+        "Admitted=False Queued, Succeeded=Unknown Queued, Finished=False Unfinished, Ready=True Accepted",
+        "Current",
+    ),
     "starting": Row(
         lifecycle.active(Phase.STARTING, Reason.STARTING, "m"),
         Phase.STARTING,

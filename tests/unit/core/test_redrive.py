@@ -58,6 +58,7 @@ class TestNextRun:
         status, (notice,) = begin_run(seen(task))
         assert (status.run, status.last_redrive, status.run_start_time) == (2, "2", wire(10))
         assert (status.phase, status.completion_time, status.start_time) == ("Queued", None, None)
+        assert (status.reason, status.queue) == ("Queued", None), "what it waits for is not known yet"
         assert (status.result, status.progress, status.attempt_counts) == (None, None, None)
         assert (notice.reason, notice.warning) == ("Redriven", False)
 

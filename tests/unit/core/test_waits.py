@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.core.attempt_size import SizeSource, Suggestion
 from longtask_operator.core.causes import AttemptEnd, Cause
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.decision import Decision
@@ -25,7 +26,7 @@ from longtask_operator.core.reconcile import reconcile
 from longtask_operator.core.refusal import Refusal
 from longtask_operator.core.room import Room
 from longtask_operator.core.terms import Terms, terms_of
-from tests.builders import POLICY, a_longtask, a_running_pod, at, seen, wire
+from tests.builders import FINISHED, POLICY, a_longtask, a_running_pod, an_entry, at, seen, wire
 
 R = QueueReason
 EXAMPLES = 20_000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1_000
@@ -35,6 +36,7 @@ BEGUN: dict[str, Any] = {
     "run": 1, "attempt": 1, "tenant": "team-a", "runStartTime": wire(0), "nextAttemptTime": wire(5),
     "attempts": [ENDED],
 }  # fmt: skip
+QUEUED: dict[str, Any] = {"run": 1, "attempt": 0, "tenant": "team-a", "runStartTime": wire(0)}
 CLAIM = KeyClaim(
     key="k", created=wire(0), fingerprint=b"", run=1, run_start=wire(0), begun=False, finished_at="", is_apart=False,
     deleting=False,
@@ -63,9 +65,9 @@ def terms(*holding: QueueReason) -> Terms:
     return terms_of("team-a", limits, Room({"team-a": (limits, NO_AMOUNTS)}))
 
 
-def decide(reasons: set[QueueReason], status: dict[str, Any] | LongTaskStatus | None = None) -> Decision:
+def decide(reasons: set[QueueReason], status: dict[str, Any] | LongTaskStatus | None = None, **spec: Any) -> Decision:
     """Return the decision where all of *reasons* hold."""
-    spec = {"suspend": R.SUSPENDED in reasons, "resources": {"cpu": "3"} if R.INVALID in reasons else {}}
+    spec |= {"suspend": R.SUSPENDED in reasons, "resources": {"cpu": "3"} if R.INVALID in reasons else {}}
     if status is None:
         status = BEGUN | ({"nextAttemptTime": wire(20)} if R.BACKOFF in reasons else {})
     differing = ("image",) if R.KEY_CONFLICT in reasons else ()
@@ -119,6 +121,38 @@ def test_a_word_of_the_quota_ends_by_itself_and_so_does_the_wait(reason: QueueRe
     assert corrected.status
     assert corrected.status.reason == reason
     assert corrected.status.next_attempt_time == own.status.next_attempt_time
+
+
+@given(st.sets(st.sampled_from([*LIMITS, *OUTSIDE - {R.BACKOFF}])))
+@settings(max_examples=EXAMPLES // 4, deadline=None)
+def test_a_new_run_shows_the_first_at_once_or_nothing(reasons: set[QueueReason]) -> None:
+    """What the queue says, and who shares its key, is heard once it has begun; what needs neither is written once."""
+    first = min(reasons, key=list(R).index, default=None)
+    begun = decide(reasons, FINISHED, redrive="2")
+    assert (begun.first, begun.then, begun.candidate, begun.can_wait) == ((), (), None, False)
+    assert begun.status
+    assert (begun.status.run, begun.status.attempt) == (2, 1)
+    is_heard = not reasons & OUTSIDE or bool(reasons & {R.KEY_CONFLICT, R.DUPLICATE})  # from the queue, of the key
+    event(str(first))
+    if is_heard and first not in (R.SUSPENDED, R.INVALID):
+        assert (begun.status.reason, begun.status.queue) == ("Queued", None)
+        return
+    assert (begun.status.reason, begun.status.queue and begun.status.queue.reason) == (first, first)
+    again = decide(reasons, begun.status, redrive="2")
+    assert again.status == begun.status
+    assert again.notices == ()
+
+
+@pytest.mark.parametrize("of_quota", LIMITS)
+def test_who_is_given_up_or_asks_for_sizes_says_first_what_the_quota_says(of_quota: QueueReason) -> None:
+    asked = Suggestion(memory=None, source=SizeSource.INPUT_HINT, message="not yet", asked=at(7))
+    for there in ({"entry": an_entry(), "evicted": "it gives way"}, {"suggestion": asked}):
+        status = reconcile(seen(a_longtask(None, QUEUED), terms=terms(of_quota), **there), POLICY).status
+        assert status
+        assert status.reason == of_quota
+        status = reconcile(seen(a_longtask(None, QUEUED), terms=terms(), **there), POLICY).status
+        assert status
+        assert status.reason == "BehindOthers"
 
 
 class TestAtTheEndOfAnAttempt:
