@@ -33,7 +33,7 @@ from tests.support.sim_api import Broken, Json, Request, SimApi
 from tests.support.sim_operator import METRICS, LogTrap, Pending, SimKube, VirtualLoop
 
 HOME, DEFAULT = "longtask-system", 1
-TENANTS, COHORTS = ("x", "y"), ("", "c", "d")
+TENANTS, COHORTS = ("x", "y"), ("", "c", "d", "?")  # the last one cannot be read
 COHORT_LEDGER, LONE_LEDGER = "longtask-ledger-cohort-", "longtask-ledger-tenant-"
 Lines = dict[str, set[str]]  #: by tenant: `uid attempt`
 

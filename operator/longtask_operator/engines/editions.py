@@ -58,6 +58,7 @@ class Editions:
         self._planned.pop(name, None)
         before, listing = self._standing.get(name, {}), parse_listing(text)
         self._standing[name] = listing
+        self._stay(before.keys() | listing.keys())
         for tenant in before.keys() - listing.keys():  # its new home may have waited for that
             self.look_at(self.quotas.ledger_of(tenant))
         if listing and to_ask(listing, self._known(name)):
@@ -65,8 +66,8 @@ class Editions:
 
     def limits_changed(self, tenant: str) -> None:
         """Let the ledgers of *tenant* go by its quota as it is now: first its home, then those it has left."""
-        listing = [name for name, listed in self._standing.items() if tenant in listed]
-        for name in (self.quotas.ledger_of(tenant), *listing):
+        self._stay([tenant])
+        for name in (self.quotas.ledger_of(tenant), *self._listing(tenant)):
             self.look_at(name)
 
     def stands(self, tenant: str) -> bool:
@@ -112,6 +113,20 @@ class Editions:
             for one in sorted(others) or [name]:
                 self.look_at(one)
         return agreed.admits
+
+    def _listing(self, tenant: str) -> dict[str, Listed]:
+        return {name: listing[tenant] for name, listing in self._standing.items() if tenant in listing}
+
+    def _stay(self, tenants: Iterable[str]) -> None:
+        """Leave those of *tenants* where they are whose quotas do not say where they belong: every leader finds that.
+
+        That is the ledger that lists them; of two, in the middle of a move, the one that they may be admitted to.
+        """
+        for tenant in self.quotas.adrift.intersection(tenants):
+            listing = self._listing(tenant)
+            settled = sorted(name for name in listing if not listing[name].joining) or sorted(listing)
+            if settled and self.quotas.ledger_of(tenant) not in settled:
+                self.quotas.stay(tenant, cohort_of(settled[0]))
 
     def _known(self, name: str) -> Mapping[str, str]:
         cohort, alone = cohort_of(name), lone_tenant_of(name)

@@ -36,6 +36,7 @@ class Quotas:
         self._limits: dict[str, Limits] = {}
         self._terms: dict[str, Terms] = {}  #: as last asked for, while no TenantQuota changes
         self._users: dict[str, str] = {}
+        self.adrift: set[str] = set()  #: tenants of whose TenantQuotas `cohort` cannot be read
         self.runs = Runs(context.caches.tasks, context.caches.pods, self.now)
         self.budgets: dict[str, tuple[Budget, ...]] = {}  #: of tenants that have any
         self.uses: Callable[[str], list[BudgetUse]] = lambda tenant: []  #: how far a tenant's budgets are used
@@ -65,11 +66,18 @@ class Quotas:
 
     def ledger_of(self, tenant: str) -> str:
         """Return the name of the ledger that the attempts of *tenant* belong to."""
-        return ledger_name(tenant, self._limits.get(tenant, self._default).cohort)
+        return ledger_name(tenant, self._cohort(tenant))
 
     def has_cohort(self, tenant: str) -> bool:
         """Return whether *tenant* shares what it has with others."""
-        return bool(self._limits.get(tenant, self._default).cohort)
+        return bool(self._cohort(tenant))
+
+    def stay(self, tenant: str, cohort: str) -> None:
+        """Let *tenant* belong to *cohort*, or to none, while its TenantQuota does not say where it belongs."""
+        if tenant in self.adrift and self._cohort(tenant) != cohort:
+            self._terms.clear()
+            self._limits[tenant] = replace(self._limits[tenant], cohort=cohort)
+            self.changed(tenant)
 
     def edition(self, tenant: str) -> str:
         """Return which edition of its TenantQuota the limits of *tenant* come from."""
@@ -101,13 +109,21 @@ class Quotas:
         for listener in self.listeners:
             listener(tenant)
 
+    def _cohort(self, tenant: str) -> str:
+        return self._limits.get(tenant, self._default).cohort
+
     def _quota_changed(self, before: QuotaView | None, after: QuotaView | None) -> None:
         view = after or before
         if view is None or (before and after and before.generation == after.generation and before.uid == after.uid):
             return
         self._terms.clear()
+        self.adrift.discard(view.name)
         if after:
-            self._limits[after.name], budgets = _readable(after)
+            limits, budgets = _readable(after)
+            if "cohort" in after.spec and not _is_sound(after, "cohort"):
+                self.adrift.add(after.name)
+                limits = replace(limits, cohort=self._cohort(after.name))
+            self._limits[after.name] = limits
         else:
             self._limits.pop(view.name, None)
             budgets = ()

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.sim_rivals import HOME, LONE_LEDGER, Ground, RivalStory, grounds
+from tests.support.sim_rivals import COHORT_LEDGER, HOME, LONE_LEDGER, Ground, RivalStory, grounds
 from tests.support.sim_story import story_settings
 
+UNREADABLE = "?"
 LABELS = {"app.kubernetes.io/component": "ledger", "app.kubernetes.io/managed-by": "longtask"}
 TestRivalStory = RivalStory.TestCase
 TestRivalStory.settings = story_settings(60)
@@ -56,8 +57,8 @@ def test_a_tenant_that_moved_is_not_admitted_where_it_was(ground: Ground) -> Non
 
 
 def editions_of(ground: Ground, ledger: str) -> str:
-    found: str = ground.api.objects["configmaps", HOME, ledger]["data"].get("quota.editions", "")
-    return found
+    data: dict[str, str] = ground.api.objects.get(("configmaps", HOME, ledger), {}).get("data", {})
+    return data.get("quota.editions", "")
 
 
 def test_a_tenant_is_listed_before_it_is_admitted_and_that_costs_nothing_later(ground: Ground) -> None:
@@ -93,6 +94,64 @@ def test_a_quota_stands_once_nobody_can_be_admitted_by_an_older_one(ground: Grou
     assert found == sorted(found)
     assert (found[0], found[-1]) == (False, True)
     assert editions_of(ground, f"{LONE_LEDGER}x") == ""
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_tenant_stays_in_its_cohort_while_its_quota_does_not_say_where_it_belongs(
+    ground: Ground, restarted: bool
+) -> None:
+    """What it has borrowed counts there on; it starts nothing."""
+    rival, other = ground.rivals
+    other.stop(ground.api)
+    ground.rivals.remove(other)
+    ground.quota("x", 1, cohort="c")
+    ground.quota("y", 1, cohort="c")
+    while rival.hear():
+        pass
+    borrowed = {ground.come("x"), ground.come("x")}
+    ground.run()
+    assert ground.held("x") == borrowed
+    ground.quota("x", 1, cohort=UNREADABLE)
+    if restarted:
+        rival = ground.restart(rival)
+    rival.hear()
+    ground.run()
+    waits = {ground.come("x"), ground.come("y")}
+    ground.run()
+    assert set(ground.judge.lines[f"{COHORT_LEDGER}c"]["x"]) == {f"{uid} 1" for uid in borrowed}
+    assert not ground.held("y"), "the quotas of the cohort are used up"
+    ground.end(min(borrowed))
+    ground.run()
+    assert ground.held("y") < waits
+    assert ground.held("y")
+    assert ground.held("x") == {max(borrowed)}, "it is on hold"
+    ground.quota("x", 1)
+    rival.hear()
+    ground.run()
+    assert f"{LONE_LEDGER}x" in ground.judge.lines
+    assert not ground.judge.lines[f"{COHORT_LEDGER}c"].get("x")
+
+
+def test_in_the_middle_of_a_move_it_is_where_it_may_be_admitted(ground: Ground) -> None:
+    """So whoever leads next finds the same."""
+    rival = ground.rivals[0]
+    ground.quota("x", 1, cohort="c")
+    rival.hear()
+    uid = ground.come("x", rival)
+    ground.run()
+    ground.quota("x", 1, cohort="d")
+    rival.hear()
+    while "x" not in editions_of(ground, f"{COHORT_LEDGER}d"):
+        assert ground.step(rival)
+    assert "joining" in editions_of(ground, f"{COHORT_LEDGER}d")
+    ground.quota("x", 1, cohort=UNREADABLE)
+    rival.hear()
+    ground.restart(ground.rivals[1])
+    ground.run()
+    homes = [one.quotas.ledger_of("x") for one in ground.rivals]
+    assert homes == [f"{COHORT_LEDGER}c"] * 2
+    assert ground.held("x") == {uid}
+    assert "x" not in editions_of(ground, f"{COHORT_LEDGER}d")
 
 
 def test_a_ledger_of_an_older_version_is_gone_by_once_its_tenants_have_joined(ground: Ground) -> None:

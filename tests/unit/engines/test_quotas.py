@@ -131,6 +131,27 @@ def test_of_a_quota_that_cannot_be_read_the_rest_stands(setup: Setup, broken: di
     assert not setup.quotas.is_unreadable("team-b")
 
 
+@pytest.mark.parametrize("cohort", [7, "No Name", ["c"]])
+def test_who_does_not_say_where_it_belongs_stays_where_it_was(setup: Setup, cohort: Any) -> None:
+    setup.put(1, cohort="c", concurrency={"nominal": 3})
+    trap = LogTrap()
+    try:
+        setup.put(2, 2, cohort=cohort, concurrency={"nominal": 2})
+        limits = setup.quotas.limits("team-a")
+        assert (limits.on_hold, limits.cohort, limits.concurrency) == (True, "c", 2)
+        setup.quotas.stay("team-a", "d")
+        assert setup.quotas.of_cohort("d") == ["team-a"]
+        assert setup.quotas.terms("team-a").limits.cohort == "d"
+        setup.put(3, name="team-b", cohort=cohort)
+        assert setup.quotas.limits("team-b").cohort == ""
+    finally:
+        trap.close()
+    assert setup.told == ["team-a", "team-a", "team-a", "team-b"]
+    setup.put(4, 3, cohort="e")
+    setup.quotas.stay("team-a", "d")
+    assert setup.quotas.of_cohort("e") == ["team-a"], "it says so itself"
+
+
 def test_a_person_counts_and_a_service_account_does_not(setup: Setup) -> None:
     uid = setup.put_task("eve")
     assert setup.quotas.user(uid) == "eve"
