@@ -63,8 +63,8 @@ class _World:
     refused: set[tuple[str, int]] = field(default_factory=set)  #: status.attempt while RefusedByCluster was said
 
     def ledger_of(self, uid: str) -> int | None:
-        """Return the attempt that stands in a ledger for this task."""
-        return next((entries[uid] for entries in self.ledgers.values() if uid in entries), None)
+        """Return the newest attempt that stands in a ledger for this task; a ledger that was left may have an older."""
+        return max((entries[uid] for entries in self.ledgers.values() if uid in entries), default=None)
 
     def held_by(self, uid: str) -> Amounts:
         """Return the most that a ledger holds for this task."""

@@ -170,6 +170,12 @@ def test_an_attempt_may_move_to_the_ledger_of_a_cohort() -> None:
     assert audit([*out_before_in, ledger(name=cohort)]) == {"EarlyRelease"}
 
 
+def test_the_last_attempt_may_stand_a_moment_longer_in_the_ledger_that_was_left() -> None:
+    cohort = "longtask-ledger-cohort-research"
+    moves = instead("admitted 2", ledger((UID, 1)), ledger((UID, 2), name=cohort))()
+    assert audit([*moves, ledger(name=cohort)]) == set()
+
+
 FOR_ANOTHER = "gives way to a task of this tenant with a higher priority"
 
 
