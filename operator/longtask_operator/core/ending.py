@@ -32,7 +32,7 @@ def end_attempt(seen: Observed, attempt: Attempt, status: LongTaskStatus, end: A
         attempt = attempt.model_copy(update={"peak_memory": in_mebibytes(seen.peak_memory)})
     status = record.with_end(status, attempt, end, now=seen.now, ignored=action == "Ignore")
     status = with_usage(status, find_attempt(status, attempt.number) or attempt, seen.cpu_seconds_used)
-    status = status.model_copy(update={"progress": _last_progress(seen, status, end)})
+    status = status.model_copy(update={"progress": _last_progress(seen, status, attempt.number, end)})
     status = accept(status, seen.task, attempt, (seen.offered, last_word(end.outcome, attempt)), seen.now)
     generation = seen.task.metadata.generation
     if end.cause is Cause.COMPLETED:
@@ -97,7 +97,10 @@ def _what_follows(seen: Observed, status: LongTaskStatus, end: AttemptEnd, actio
     return decide_retry(end.cause, counts, retry, now=seen.now, jitter=seen.jitter, ignored=ignored)
 
 
-def _last_progress(seen: Observed, status: LongTaskStatus, end: AttemptEnd) -> Progress | None:
-    """Return the progress to keep: the worker's last word, from a termination message, its report or the mirror."""
-    known = seen.progress or status.progress
+def _last_progress(seen: Observed, status: LongTaskStatus, number: int, end: AttemptEnd) -> Progress | None:
+    """Return the progress to keep: the worker's last word, from a termination message, its report or the mirror.
+
+    The mirror is of an older attempt where this one ended before it was ever shown.
+    """
+    known = seen.progress or (status.progress if find_attempt(seen.task.status, number) else None)
     return final_progress(known, *end.counted) if end.counted else known

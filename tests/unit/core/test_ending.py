@@ -173,10 +173,16 @@ class TestLastProgress:
         assert (status.progress.done, status.progress.total) == (7, 9)
 
     def test_the_mirror_stays_where_no_report_is_known(self) -> None:
-        task = a_longtask(status={"run": 1, "progress": {"done": 3}})
+        task = a_longtask(status={"run": 1, "progress": {"done": 3}, "attempts": [ATTEMPT.model_dump(by_alias=True)]})
         _, status = end(Cause.APPLICATION, task)
         assert status.progress is not None
         assert status.progress.done == 3
+
+    @pytest.mark.parametrize("cause", [Cause.COMPLETED, Cause.APPLICATION])
+    def test_the_mirror_of_an_older_attempt_goes_where_this_one_was_never_shown(self, cause: Cause) -> None:
+        task = a_longtask(status={"run": 1, "progress": {"done": 3}, "attempts": [ATTEMPT.model_dump(by_alias=True)]})
+        _, status = end(cause, task, attempt=ATTEMPT.model_copy(update={"number": 2}))
+        assert status.progress is None
 
     def test_what_the_worker_left_behind_is_its_last_word(self) -> None:
         _, status = end(Cause.COMPLETED, progress=Progress(done=7, total=9, unit="rows"), counted=(9, 9))
