@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from longtask_operator.api.data import CheckpointSpec
 from longtask_operator.api.longtask import LongTask
 from longtask_operator.api.report import SavedCheckpoint
 from longtask_operator.api.status import Attempt, Checkpoint, LongTaskStatus, OlderCheckpoint
-from longtask_operator.api.times import format_time
+from longtask_operator.api.times import format_time, parse_optional_time
 from longtask_operator.core.observe import PodView
 from longtask_operator.core.outcome import Outcome
 
@@ -155,11 +155,21 @@ def _following(status: LongTaskStatus, task: LongTask, offer: Offer, now: dateti
         sha256=offer.saved.sha256,
         size_bytes=offer.saved.size_bytes,
         attempt=offer.attempt,
-        time=format_time(now),
+        time=format_time(_accepted_at(task, offer, now)),
         percent=status.progress.percent if status.progress else None,
         sequence=offer.sequence,
         older=older[: keep_of(spec) - 1] or None,
     )
+
+
+def _accepted_at(task: LongTask, offer: Offer, now: datetime) -> datetime:
+    """Return *now*, but in any case a second after the recorded stop of the attempt: times have whole seconds.
+
+    So the next leader, too, sees that the worker has answered the stop, and does not wait for another one.
+    """
+    own = next((one for one in task.status.attempts or () if one.number == offer.attempt), None)
+    stopped = parse_optional_time(own.stop_time) if own else None
+    return max(now, stopped + timedelta(seconds=1)) if stopped else now
 
 
 def _is_below(prefix: str, uri: str) -> bool:

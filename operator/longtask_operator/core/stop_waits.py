@@ -79,6 +79,6 @@ def _answered_now(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatu
 
 
 def _answered(status: LongTaskStatus, attempt: Attempt) -> bool:
-    """Whether a checkpoint was accepted after the stop. Times have whole seconds: the same second counts as before."""
+    """Whether a checkpoint was accepted after the stop was recorded: it is dated a second later at least."""
     saved, asked = status.checkpoint, parse_optional_time(attempt.stop_time)
     return bool(saved and asked and saved.attempt == attempt.number and parse_time(saved.time) > asked)

@@ -115,6 +115,13 @@ class TestAcceptance:
             "sequence": 7,
         }
 
+    @pytest.mark.parametrize(("seconds", "dated"), [(10.2, 11), (9, 11), (10.9, 11), (13, 13)])
+    def test_what_answers_a_recorded_stop_is_dated_after_it(self, seconds: float, dated: float) -> None:
+        task = a_task({"attempts": [an_attempt(stopTime=wire(10)).model_dump(by_alias=True)]})
+        checkpoint = accepted(an_offer(1), task=task, seconds=seconds).status.checkpoint
+        assert checkpoint is not None
+        assert checkpoint.time == wire(dated)
+
     def test_a_newer_one_follows_and_the_one_before_is_kept_to_fall_back_to(self) -> None:
         task = accepted(an_offer(1), an_offer(2), an_offer(3))
         assert newest(task) == manifest(3)
