@@ -109,6 +109,7 @@ class Replica:
             "LONGTASK_OPERATOR_REPORT_HOST": "127.0.0.1",
             "LONGTASK_OPERATOR_TERMINATION_GRACE_SECONDS": "1",
             "LONGTASK_OPERATOR_KUEUE": "true",
+            "LONGTASK_OPERATOR_PROGRESS_INTERVAL_SECONDS": "1",  # reports of one task are looked at no more often
             **LEASE,
             **self.variables,
             **{f"LONGTASK_OPERATOR_{name.upper()}": value for name, value in self.settings.items()},

@@ -268,15 +268,31 @@ class Play:
 
         It gets what the status says of the newest attempt, and the memory that the pod asks for.
         """
-        worker, numbers = Worker(self.ground.api, await self.pod(name)), itertools.count(1)
 
         async def holds() -> bool:
-            await worker.report({"sequence": next(numbers), "memoryBytes": mebibytes * 2**20})
             status, pod = (await self.find(name) or {}).get("status") or {}, await self.pod(name)
             asked = pod["spec"]["containers"][0]["resources"]["limits"]["memory"]
             return bool(check((status.get("attempts") or [{}])[-1], asked))
 
-        await self.await_(lambda: f"{name} resized, or not", holds, pause=0.2)
+        await self._reports(name, {"memoryBytes": mebibytes * 2**20}, "resized, or not", holds)
+
+    async def reports_until(self, name: str, cause: str, **said: Any) -> None:
+        """Let the task's running worker report the same again and again until its first attempt has that cause."""
+
+        async def holds() -> bool:
+            status = (await self.find(name) or {}).get("status") or {}
+            return cause_of_first(status) == cause
+
+        await self._reports(name, said, cause, holds)
+
+    async def _reports(self, name: str, said: Json, what: str, holds: Callable[[], Awaitable[bool]]) -> None:
+        worker, numbers = Worker(self.ground.api, await self.pod(name)), itertools.count(1)
+
+        async def reported() -> bool:
+            await worker.report({"sequence": next(numbers), **said})
+            return await holds()
+
+        await self.await_(lambda: f"{name} {what}", reported, pause=0.2)
 
     async def ledger_holds(self, ledger: str, name: str, mebibytes: int | None = None) -> None:
         """Wait until the task's attempt stands in the ledger of that name, given without its prefix, with so much."""

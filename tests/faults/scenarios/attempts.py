@@ -120,3 +120,12 @@ async def silence(play: Play) -> None:
     await play.submit("a", WORKS, SUCCEEDS, heartbeatTimeoutSeconds=1, retry={"backoff": QUICK})
     await play.until("a", check=lambda status: cause_of_first(status) == "HeartbeatLost")
     await play.finished("a")
+
+
+@scenario()
+async def no_progress(play: Play) -> None:
+    """The first attempt reports on and on and gets no further; it is ended for that, and the second succeeds."""
+    await play.submit("a", WORKS, SUCCEEDS, noProgressTimeoutSeconds=1, retry={"backoff": QUICK})
+    await play.until("a", "Running")
+    await play.reports_until("a", "NoProgress", done=1, total=10)
+    await play.finished("a")
