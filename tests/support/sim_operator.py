@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -293,6 +294,7 @@ class SimOperator:
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
         admission.rivals = keys.rivals
         evictions = Evictions(context, self.ledgers, quotas, admission.claims, queue.add)
+        self.ledgers.appeared = partial(quotas.runs.tell_if_finished, queue.add)
         bystanders = Bystanders(context.caches.tasks, admission, quotas, queue.add)
         editions = Editions(context, self.ledgers, quotas, admission.look_at, admission.is_needed)
         admission.admits = editions.admits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -127,6 +128,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     listeners = (editions, admission, evictions, bystanders)
     quotas.listeners += [one.limits_changed for one in listeners]
     quotas.runs.on_change = admission.run_changed
+    ledgers.appeared = partial(quotas.runs.tell_if_finished, queue.add)
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now, quotas.is_unreadable)
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses

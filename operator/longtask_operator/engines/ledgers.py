@@ -6,7 +6,7 @@ server holds is the truth, and a decision is made anew from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -69,6 +69,7 @@ class Ledgers:
         self._outdated: set[str] = set()  #: names of ledgers that others are known to have written
         self._strays: set[str] = set()  #: names of ConfigMaps that were said to be no ledgers
         self.riders: list[Rider] = []
+        self.appeared: Callable[[str], None] = lambda uid: None  #: told a task that has an entry in one more ledger
 
     async def load(self) -> None:
         """Read all ledgers. Raises ApiError."""
@@ -231,8 +232,10 @@ class Ledgers:
         for uid, entry in new.items():
             if old.get(uid) != entry:
                 standing = self._standing.setdefault(uid, {})
-                standing.pop(name, None)
+                is_new = standing.pop(name, None) is None
                 standing[name] = (tenant, entry)
+                if is_new:
+                    self.appeared(uid)
 
 
 def _missing(old: Entries, new: Entries) -> Iterable[str]:

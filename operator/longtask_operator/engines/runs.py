@@ -43,6 +43,16 @@ class Runs:
         """Return namespace/name of a task that has not finished, or an empty string."""
         return self._unfinished.get(uid, "")
 
+    def tell_if_finished(self, tell: Callable[[str], None], uid: str) -> None:
+        """Tell namespace/name of a task that has finished: an entry that came back to a ledger is for it to release.
+
+        An operator that leads as well may take one over from a ledger that a tenant has left, and hear of the end late.
+        """
+        if uid not in self._unfinished:
+            for record in self._tasks:
+                if record.uid == uid:
+                    tell(record.key)
+
     def of(self, entry: LedgerEntry) -> Run | None:
         """Return what is known of the attempt of *entry*; None where its task is gone or finished."""
         namespace, _, name = self.key(entry.uid).partition("/")
