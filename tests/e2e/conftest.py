@@ -13,9 +13,10 @@ import pytest
 from tests.e2e.stage import Detached, Stage, run_detached
 from tests.support.live import Client
 
-#: All others first, on the installed operator; then one that stops the node, those that put local operators in the
-#: installed one's place, and at last the one that counts the verbs that were used.
+#: All others first, on the installed operator; then what its log says of that, one that stops the node, those that put
+#: local operators in the installed one's place, and at last the one that counts the verbs that were used.
 LATER = (
+    "test_operator_log",
     "test_node_loss",
     "test_limits",
     "test_operator_down",

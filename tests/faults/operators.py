@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.operator_process import ROOT, free_port
+from tests.support.operator_process import ROOT, complaints, free_port
 
 #: Short, because a successor of another name must wait for it, but not so short that a busy machine ends operators.
 LEASE = {
@@ -23,8 +23,6 @@ LEASE = {
     "LONGTASK_OPERATOR_LEASE_RETRY_SECONDS": "0.5",
 }
 _FENCED = "the lease is lost"
-#: What no operator may ever say: something happened that its code does not know.
-_UNEXPECTED = ("Traceback (most recent call last)", "failed unexpectedly", "an engine ended")
 
 
 @dataclass(slots=True)
@@ -161,7 +159,7 @@ class Replica:
 
     def complaints(self, since: int) -> list[str]:
         """Return what its log says from byte *since* on that no operator may say."""
-        return [line[:600] for line in self._lines(since) if any(text in line for text in _UNEXPECTED)]
+        return complaints(self._lines(since))
 
     def _lines(self, since: int) -> list[str]:
         if not self.log.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import time
@@ -23,8 +24,13 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 async def world(control_plane: Any) -> AsyncIterator[World]:
+    """A report server; it must not leave a fault to the event loop, where nobody but the log hears of it."""
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
     async with a_world(control_plane.kubeconfig) as world:
         yield world
+    gc.collect()  # a task that failed tells so when it goes
+    assert faults == []
 
 
 async def connect(world: World, *, tls: bool = True, source: str = "127.0.0.1") -> Streams:

@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,12 +28,20 @@ NAMESPACE = "longtask-system"
 SERVICE_ACCOUNT = "longtask-operator"
 OPERATOR_USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 
+#: What no operator may ever say: something happened that its code does not know.
+_UNEXPECTED = ("Traceback (most recent call last)", "failed unexpectedly", "an engine ended")
+
 #: A lease as short as the settings allow, so that tests of a take-over need not wait.
 QUICK_LEASE = {
     "LONGTASK_OPERATOR_LEASE_DURATION_SECONDS": "5",
     "LONGTASK_OPERATOR_LEASE_RENEW_DEADLINE_SECONDS": "3",
     "LONGTASK_OPERATOR_LEASE_RETRY_SECONDS": "0.5",
 }
+
+
+def complaints(log: Iterable[str]) -> list[str]:
+    """Return the beginnings of those lines of an operator's log that it may never say."""
+    return [line[:600] for line in log if any(text in line for text in _UNEXPECTED)]
 
 
 class HasKubectl(Protocol):

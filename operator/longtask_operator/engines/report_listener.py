@@ -103,9 +103,7 @@ class Listener:
                     await gone.wait()
             finally:
                 http.forget(protocol)
-                if transport:
-                    transport.abort()
-                peer.close()
+                _end(transport, peer)
 
     async def _close(self) -> None:
         """Let open connections end by themselves for a moment, then end them."""
@@ -160,6 +158,19 @@ def pick_dawdler(peers: Mapping[T, Peer], now: float) -> T | None:
         return None
     oldest, since = next((key, since) for key, (since, origin) in peers.items() if origin == address)
     return oldest if now - since >= PATIENCE_SECONDS else None
+
+
+def _end(transport: asyncio.Transport | None, peer: socket.socket) -> None:
+    """End a connection at once, whatever state it is in.
+
+    Python 3.11.2, which Debian 12 has, cannot abort a TLS connection that was closed twice: that is gone already, or
+    ends after `_GOODBYE_SECONDS` by itself.
+    """
+    if transport is None:
+        peer.close()  # the handshake failed; else the transport closes it
+        return
+    with contextlib.suppress(AttributeError):
+        transport.abort()
 
 
 async def _accept(server: socket.socket) -> tuple[socket.socket, Any]:
