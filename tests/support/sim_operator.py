@@ -294,7 +294,6 @@ class SimOperator:
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
         admission.rivals = keys.rivals
         evictions = Evictions(context, self.ledgers, quotas, admission.claims, queue.add)
-        self.ledgers.appeared = partial(quotas.runs.tell_if_finished, queue.add)
         bystanders = Bystanders(context.caches.tasks, admission, quotas, queue.add)
         editions = Editions(context, self.ledgers, quotas, admission.look_at, admission.is_needed)
         admission.admits = editions.admits
@@ -308,6 +307,8 @@ class SimOperator:
         confirm = (evictions.confirm, sight.still_hears, NodeLeases(kube, self._loop.now))
         applier = Applier(context, admission, lambda: "CA", book.heard, resizer, refused, *confirm)
         departures = Departures(context, self.ledgers, applier, admission)
+        tellers = (quotas.runs.tell_if_finished, departures.tell_if_departed)
+        self.ledgers.appeared += [partial(tell, queue.add) for tell in tellers]
         parts = Parts(
             gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20, self._loop.time), keys, sight),
             applier=applier,

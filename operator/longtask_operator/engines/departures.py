@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 
 from longtask_operator.adapters.errors import KindMissing, NotFound
 from longtask_operator.adapters.kube import resource_path
@@ -22,6 +23,8 @@ from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
 
 _SETTLE_SECONDS = 2.0
+#: So many that went are remembered at least, and twice as many at most.
+_REMEMBERED = 1_000
 
 
 class Departures:
@@ -30,12 +33,26 @@ class Departures:
     def __init__(self, context: Context, ledgers: Ledgers, applier: Applier, admission: AdmissionLoop) -> None:
         self._context, self._ledgers, self._applier, self._admission = context, ledgers, applier, admission
         self._departed: dict[str, dict[str, str]] = defaultdict(dict)  #: key -> uids seen to go, with their tenants
+        self._went: dict[str, str] = {}  #: uid -> key of those seen to go lately
         self._confirmed: set[str] = set()
         self._childless: dict[str, float] = {}  #: uid -> since when no Job and no pod of it is known, in loop time
 
     def noticed(self, record: TaskRecord, tenant: str) -> None:
         """Remember that *record* of *tenant* went from the cache."""
         self._departed[record.key][record.uid] = tenant
+        self._went[record.uid] = record.key
+        if len(self._went) > 2 * _REMEMBERED:
+            for uid in list(self._went)[:_REMEMBERED]:
+                del self._went[uid]
+
+    def tell_if_departed(self, tell: Callable[[str], None], uid: str) -> None:
+        """Tell namespace/name of a task that is gone and whose entry came back to a ledger; `let_go` will release it.
+
+        An operator that leads as well may take it over from a ledger that a tenant has left, and hear of the end late.
+        """
+        if key := self._went.get(uid):
+            self._departed[key].setdefault(uid, "")
+            tell(key)
 
     async def let_go(self, key: str, record: TaskRecord | None) -> float | None:
         """Let go of what tasks of this name other than *record* left behind; return when to come back, in seconds.

@@ -128,7 +128,6 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     listeners = (editions, admission, evictions, bystanders)
     quotas.listeners += [one.limits_changed for one in listeners]
     quotas.runs.on_change = admission.run_changed
-    ledgers.appeared = partial(quotas.runs.tell_if_finished, queue.add)
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now, quotas.is_unreadable)
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses
@@ -139,6 +138,8 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     confirm = (evictions.confirm, sight.still_hears, nodes)
     applier = Applier(context, admission, bundle, book.heard, resizer, refused, *confirm)
     departures = Departures(context, ledgers, applier, admission)
+    tellers = (quotas.runs.tell_if_finished, departures.tell_if_departed)
+    ledgers.appeared += [partial(tell, queue.add) for tell in tellers]
     parts = Parts(
         gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys, sight),
         applier=applier,

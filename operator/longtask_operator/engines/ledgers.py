@@ -69,7 +69,7 @@ class Ledgers:
         self._outdated: set[str] = set()  #: names of ledgers that others are known to have written
         self._strays: set[str] = set()  #: names of ConfigMaps that were said to be no ledgers
         self.riders: list[Rider] = []
-        self.appeared: Callable[[str], None] = lambda uid: None  #: told a task that has an entry in one more ledger
+        self.appeared: list[Callable[[str], None]] = []  #: told a task that has an entry in one more ledger
 
     async def load(self) -> None:
         """Read all ledgers. Raises ApiError."""
@@ -234,8 +234,8 @@ class Ledgers:
                 standing = self._standing.setdefault(uid, {})
                 is_new = standing.pop(name, None) is None
                 standing[name] = (tenant, entry)
-                if is_new:
-                    self.appeared(uid)
+                for tell in self.appeared if is_new else ():
+                    tell(uid)
 
 
 def _missing(old: Entries, new: Entries) -> Iterable[str]:

@@ -335,7 +335,8 @@ def test_a_task_that_is_seen_before_its_new_namespace_gets_the_tenant_of_its_lab
     tell(story)
 
 
-def test_an_entry_that_another_operator_brings_back_after_the_end_is_released_again() -> None:
+@pytest.mark.parametrize("deleted", [False, True], ids=["finished", "deleted"])
+def test_an_entry_that_another_operator_brings_back_after_the_end_is_released_again(deleted: bool) -> None:
     """One that leads as well took it over from a ledger that the tenant has left, before it heard of the end."""
 
     def story(state: Story) -> None:
@@ -344,12 +345,15 @@ def test_an_entry_that_another_operator_brings_back_after_the_end_is_released_ag
         admitted = state.api.of("configmaps")[0]["data"]
         state.advance(20, "success")
         assert state.tasks()[0]["status"]["phase"] == "Succeeded"
+        if deleted:
+            state.api.delete(state.tasks()[0], "longtasks")
+            state.advance(20, "success")
         ledger = state.api.of("configmaps")[0]
         assert ledger["data"]["attempts"] == ""
         state.api.put("configmaps", {**ledger, "data": admitted})
         state.world.apply("b")  # whoever writes meets what the other one wrote
         state.advance(20, "success")
-        assert [task["status"]["phase"] for task in state.tasks()] == ["Succeeded", "Succeeded"]
+        assert [task["status"]["phase"] for task in state.tasks()] == ["Succeeded"] * (1 if deleted else 2)
         assert state.api.of("configmaps")[0]["data"]["attempts"] == ""
 
     tell(story)
