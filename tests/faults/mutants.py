@@ -13,7 +13,7 @@ from typing import Any
 
 from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.status import LongTaskStatus, Progress, Result
-from longtask_operator.core import reconcile, waits
+from longtask_operator.core import reconcile, steer, waits
 from longtask_operator.core.decision import DeleteTask
 from longtask_operator.core.jobs import build_job
 from longtask_operator.core.ledger import LedgerEntry
@@ -21,7 +21,8 @@ from longtask_operator.core.ledger_layout import Content, format_ledger
 from longtask_operator.core.observe import PodView
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.room import Room
-from longtask_operator.engines import apply
+from longtask_operator.core.stop_waits import told_to_end
+from longtask_operator.engines import apply, live_pods
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.apply import Applier
 from longtask_operator.engines.claims import Claims
@@ -171,6 +172,21 @@ def claims_unwritten() -> None:
     Evictions.confirm = confirm  # type: ignore[method-assign]
 
 
+def tells_too_soon() -> None:
+    """Tell a worker of a cancel before the stop stands in the status."""
+    vars(live_pods)["told_to_end"] = lambda *args: bool(args[2].cancel) or told_to_end(*args)
+
+
+def never_tells() -> None:
+    """Never tell a worker of a cancel."""
+    vars(live_pods)["told_to_end"] = lambda *args: False
+
+
+def stop_forgotten() -> None:
+    """Take the exit of a worker that was told to end for its own."""
+    vars(steer)["stop_of"] = lambda attempt: None
+
+
 def deletes_finished() -> None:
     """Delete a task that nobody wanted deleted, as soon as it is finished."""
     settled = reconcile._settled
@@ -293,6 +309,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
         blind_ledger_write,
         resize_unreserved,
         claims_unwritten,
+        tells_too_soon,
+        never_tells,
+        stop_forgotten,
         deletes_finished,
     )
 } | {

@@ -108,6 +108,7 @@ class Replica:
             "LONGTASK_OPERATOR_TERMINATION_GRACE_SECONDS": "1",
             "LONGTASK_OPERATOR_KUEUE": "true",
             "LONGTASK_OPERATOR_PROGRESS_INTERVAL_SECONDS": "1",  # reports of one task are looked at no more often
+            "LONGTASK_OPERATOR_CANCEL_WAIT_SECONDS": "30",  # a successor of another name needs more than 10 to come
             **LEASE,
             **self.variables,
             **{f"LONGTASK_OPERATOR_{name.upper()}": value for name, value in self.settings.items()},

@@ -62,6 +62,7 @@ _LENDING = {"concurrency": {"nominal": 1, "borrowingLimit": 5}}
 _ALONE = Scenario(name="alone-in-a-cohort", story=alone_in_a_cohort, quota=_LENDING)
 
 
+_CANCELLED = Expected(phase="Cancelled", causes=("Cancelled",))
 _WHILE = Scenario(name="works-a-while", story=works_a_while)
 _AFTERWARDS = Scenario(name="changed-afterwards", story=changed_afterwards)
 
@@ -83,6 +84,9 @@ PLANTED = (
     _planted("deleted-is-over", "EndedAlive", _SLOWLY),
     _planted("resize-unreserved", "SizeUnreserved", "resize"),
     _planted("claims-unwritten", "StoppedUnclaimed", "preempt"),
+    _planted("tells-too-soon", "Expected", "cancel-told", a=_CANCELLED),
+    _planted("never-tells", "Expected", "cancel-told", a=_CANCELLED),
+    _planted("stop-forgotten", "Expected", "cancel-told", a=_CANCELLED),
     _planted("early-release", "EarlyRelease", _WHILE),
     _planted("finish-moves", "TerminalChanged", _AFTERWARDS),
     _planted("number-falls", "AttemptFell", "retry"),

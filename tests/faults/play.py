@@ -119,13 +119,19 @@ class Play:
         self.ground.proxy.interlude = Interlude("configmaps", meets, act, over)
         return over
 
+    def before_the_stop(self, cause: str, act: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
+        """Do *act* before the first status that says *cause* reaches the API server; see `over`."""
+        over, said = asyncio.get_running_loop().create_future(), json.dumps(cause).encode()
+        self.ground.proxy.interlude = Interlude("longtasks/status", lambda body: said in body, act, over, before=True)
+        return over
+
     async def over(self, act: asyncio.Future[None]) -> None:
-        """Wait until what `once_admitted` was given is done. Raises what it raised."""
+        """Wait until what `once_admitted` or `before_the_stop` was given is done. Raises what it raised."""
 
         async def done() -> bool:
             return act.done()
 
-        await self.await_(lambda: "admitted", done)
+        await self.await_(lambda: "the write at which something is to be done", done)
         act.result()
 
     async def finished(self, *names: str) -> None:
@@ -247,8 +253,28 @@ class Play:
     async def refuse_no_more(self) -> None:
         await self.ground.api.delete(f"{self._refusals}/refuses")
 
-    async def save(self, name: str, number: int) -> None:
-        """Let the task's running worker save its *number*-th checkpoint and report it until it counts."""
+    async def told_to_end(self, name: str) -> bool:
+        """Let the task's running worker report what it last said; return whether the answer is that it is to end.
+
+        Raises Stuck if it is and the status does not say why: the end would be counted as the worker's own.
+        """
+        answer = await Worker(self.ground.api, await self.pod(name)).report({"sequence": 0})
+        cause = cause_of_first((await self.find(name) or {}).get("status") or {})
+        if answer.get("cancel") and not cause:
+            raise Stuck("the worker was told to end, and the status does not say why")
+        return bool(answer.get("cancel"))
+
+    async def until_told(self, name: str, check: Callable[[Json, bool], Any]) -> None:
+        """Let the task's running worker report until *check* holds for the status and whether it is told to end."""
+
+        async def holds() -> bool:
+            told = await self.told_to_end(name)
+            return bool(check((await self.find(name) or {}).get("status") or {}, told))
+
+        await self.await_(lambda: f"{name} reports, and hears what it should", holds, pause=0.2)
+
+    async def save(self, name: str, number: int) -> Json:
+        """Let the task's running worker save its *number*-th checkpoint and report it until it counts; return it."""
         pod = await self.pod(name)
         worker = Worker(self.ground.api, pod)
         uri = f"{worker.variable('LONGTASK_CHECKPOINT_URI')}{number}/manifest.json"
@@ -262,6 +288,7 @@ class Play:
             return bool(stands.get("uri") == uri)
 
         await self.await_(lambda: f"checkpoint {number} of {name} accepted", counts, pause=0.3)
+        return saved
 
     async def reports_memory(self, name: str, mebibytes: int, check: Callable[[Json, str], Any]) -> None:
         """Let the task's running worker report so much memory in use until *check* holds.

@@ -73,7 +73,7 @@ class Fault:
 
 @dataclass(slots=True, eq=False)
 class Interlude:
-    """What happens once, between a write's being done and its writer's hearing of that.
+    """What happens once: before a write is done, or between its being done and its writer's hearing of that.
 
     It is the first write to *resource* for whose body *meets* holds; *over* is done when *act* is.
     """
@@ -82,11 +82,14 @@ class Interlude:
     meets: Callable[[bytes], bool]
     act: Callable[[], Awaitable[None]]
     over: asyncio.Future[None]
+    before: bool = False
     begun: bool = False
 
     async def play(self, write: Write, body: bytes, code: int) -> None:
-        """Act, if it is time for it."""
-        if self.begun or code >= 300 or write.resource != self.resource or not self.meets(body):
+        """Act, if it is time for it; *code* is the API server's answer, 0 before the write is done."""
+        if self.begun or self.before != (code == 0) or code >= 300:
+            return
+        if write.resource != self.resource or not self.meets(body):
             return
         self.begun = True
         try:
@@ -143,6 +146,7 @@ class FaultProxy:
                 self.ledgers_read.set()
                 self.last_write = time.monotonic()  # what a new leader has to write comes now
             return answer
+        await self._play(write, body, 0)
         fault = self.fault
         if fault is None or fault.met or write.number != fault.number:
             answer = await self._forward(request, body, write)

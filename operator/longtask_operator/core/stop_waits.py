@@ -2,7 +2,8 @@
 
 A cancelled worker is told by the answer to its report and may end by itself. One that is stopped only to go
 on later is asked for a checkpoint. Both need a worker that reports, and have a bound that counts from the
-recorded `stopTime`: a restart of the operator neither forgets the wait nor begins it anew.
+recorded `stopTime`: a restart of the operator neither forgets the wait nor begins it anew. No worker is told
+of what does not stand in the status: whoever ends by itself is charged for it where nothing says why.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from longtask_operator.api.longtask import LongTaskSpec
 from longtask_operator.api.reasons import Cause
 from longtask_operator.api.status import Attempt, LongTaskStatus
 from longtask_operator.api.times import parse_optional_time, parse_time
-from longtask_operator.core.current import CurrentAttempt, Observed
+from longtask_operator.core.current import CurrentAttempt, Observed, find_attempt
 
 #: Stopped only to go on later: asked for a checkpoint first.
 CHECKPOINT_FIRST = frozenset({Cause.SUSPENDED, Cause.PREEMPTED})
@@ -47,6 +48,16 @@ def wants_checkpoint(status: LongTaskStatus, spec: LongTaskSpec, waits: StopWait
     """Return whether the newest attempt is only waited for to save a checkpoint."""
     limit = _limit(status, spec, waits)
     return bool(limit and now < limit and status.attempts and status.attempts[-1].cause in CHECKPOINT_FIRST)
+
+
+def told_to_end(status: LongTaskStatus, number: int, spec: LongTaskSpec, waits: StopWaits, now: datetime) -> bool:
+    """Return whether the worker of attempt *number* hears that it is to end, and is not waited for to save first."""
+    recorded = find_attempt(status, number)
+    if recorded is None or not recorded.cause:
+        return False
+    if recorded.completion_time is not None:
+        return bool(spec.cancel)
+    return not wants_checkpoint(status, spec, waits, now)
 
 
 def _limit(status: LongTaskStatus, spec: LongTaskSpec, waits: StopWaits) -> datetime | None:

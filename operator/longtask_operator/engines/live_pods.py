@@ -9,7 +9,7 @@ from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
 from longtask_operator.core.observe import PodView
 from longtask_operator.core.record import deadline_of
 from longtask_operator.core.resizing import memory_in_force
-from longtask_operator.core.stop_waits import wants_checkpoint
+from longtask_operator.core.stop_waits import told_to_end, wants_checkpoint
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.report_server import LivePod, LiveTask
@@ -52,18 +52,16 @@ class CachedPods:
         except SpecError:
             return None
         entry = self._ledgers.entry(record.uid)
-        attempts = task.status.attempts or []
-        stopping = bool(attempts and attempts[-1].cause and attempts[-1].completion_time is None)
+        number = max(task.status.attempt or 0, entry.attempt if entry else 0)
         waits, now = self._context.policy.stop_waits, self._context.clock.now()
-        asked = not task.spec.cancel and wants_checkpoint(task.status, task.spec, waits, now)
         return LiveTask(
             uid=record.uid,
-            attempt=max(task.status.attempt or 0, entry.attempt if entry else 0),
-            cancel_requested=bool(task.spec.cancel) or (stopping and not asked),
+            attempt=number,
+            cancel_requested=told_to_end(task.status, number, task.spec, waits, now),
             deadline=deadline_of(task.status, task.spec),
-            memory_limit_bytes=memory_in_force(attempts, entry),
+            memory_limit_bytes=memory_in_force(task.status.attempts or [], entry),
             memory_alarm_bytes=self._context.policy.live_growth.alarm(entry.size.memory) if entry else None,
-            checkpoint_requested=asked,
+            checkpoint_requested=wants_checkpoint(task.status, task.spec, waits, now),
             checkpoint=task.status.checkpoint,
         )
 

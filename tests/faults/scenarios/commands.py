@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from tests.faults.kubelet import SUCCEEDS, WORKS, fails
+import json
+
+from tests.faults.api import Json
+from tests.faults.kubelet import SUCCEEDS, WORKS, Act, fails
 from tests.faults.play import Play
-from tests.faults.registry import ONE, SLOW, scenario
+from tests.faults.registry import JOB_RACE, ONE, PLACE, SLOW, scenario
 
 
 @scenario()
@@ -14,6 +17,37 @@ async def cancel(play: Play) -> None:
     await play.until("a", "Running")
     await play.change("a", cancel=True)
     await play.until("a", "Cancelled")
+
+
+@scenario(may_differ=JOB_RACE)
+async def cancel_told(play: Play) -> None:
+    """Cancelled: the worker hears of it from the answer to its report, saves, and ends by itself before any SIGTERM.
+
+    It reports also while the stop is being written. Its last checkpoint stands in its termination message alone.
+    """
+    await play.submit("a", WORKS, checkpoint=PLACE, retry={"limits": {"application": 0}})
+    await play.until("a", "Running")
+    await play.until_told("a", lambda status, told: status.get("progress") and not told)
+
+    async def reports() -> None:
+        await play.told_to_end("a")
+
+    reported = play.before_the_stop("Cancelled", reports)
+    await play.change("a", cancel=True)
+    await play.over(reported)
+    await play.until_told("a", lambda status, told: told)
+    saved = await play.save("a", 1)
+    last = saved | {"uri": saved["uri"].replace("/1/manifest", "/2/manifest")}
+    said = json.dumps({"longtask": 1, "message": "cancelled", "checkpoint": last})
+    play.tell("a", Act(exit=130, message=said))
+
+    def ended_by_itself(status: Json) -> bool:
+        (attempt,), checkpoint = status["attempts"], status["checkpoint"]
+        counts, ended = status.get("attemptCounts"), (attempt["cause"], attempt.get("exitCode"))
+        return (ended, counts, checkpoint["uri"]) == (("Cancelled", 130), {"cancelled": 1}, last["uri"])
+
+    await play.until("a", "Cancelled")
+    await play.until("a", check=ended_by_itself)
 
 
 @scenario()
