@@ -63,6 +63,7 @@ class Limits:
     on_hold: bool = False  #: nothing starts
     draining: bool = False  #: what runs gives way
     unreadable: str = ""  #: why its TenantQuota cannot be read and what to do, in a sentence
+    unread: frozenset[str] = frozenset()  #: the fields of its spec that cannot be read
     spent: str = ""  #: which budget lets nothing start, in a sentence
     cohort: str = ""  #: whose members share one ledger; empty for a lone tenant
     weight: int = 1

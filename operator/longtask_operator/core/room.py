@@ -3,7 +3,9 @@
 For each resource (Kueue's meaning of the words): a member's nominal quota is what it lends, up to its lendingLimit,
 and what it keeps. What is kept is always its own. What all lend is taken by whoever comes first, up to each one's
 nominal plus borrowingLimit. So nobody exceeds that, and all together never exceed the sum of nominal. A resource that
-a member does not limit has no part in this: the member lends none of it and takes none from others.
+a member does not limit has no part in this: the member lends none of it and takes none from others. Of one whose
+quota cannot be read the member lends none, and all that it has counts as taken: it may be borrowed. Nobody asks for it
+back: it may be its own.
 """
 
 from __future__ import annotations
@@ -58,16 +60,20 @@ class Account:
         lending = (0, 0, 0) if alone else vector_of(limits.lending, UNBOUNDED)
         self.cap = [min(UNBOUNDED, self.nominal[r] + borrowing[r]) for r in _EACH]
         self.lends = [0 if self.nominal[r] == UNBOUNDED else min(self.nominal[r], lending[r]) for r in _EACH]
-        self.kept = [self.nominal[r] - self.lends[r] for r in _EACH]
+        self.kept = [0 if RESOURCES[r] in limits.unread else self.nominal[r] - self.lends[r] for r in _EACH]
         self.used = list(vector_of(usage))
 
     def limits(self, r: int) -> bool:
         """Whether the member limits resource *r*."""
         return self.nominal[r] != UNBOUNDED
 
+    def counts(self, r: int) -> bool:
+        """Whether what the member has of resource *r* concerns others."""
+        return self.kept[r] != UNBOUNDED
+
     def of_the_lent(self, r: int, used: int) -> int:
         """Return how much of what all lend the member takes when it uses that much."""
-        return max(0, used - self.kept[r]) if self.limits(r) else 0
+        return max(0, used - self.kept[r])
 
     def of_the_lent_as_its_own(self, r: int) -> int:
         """Return how much of what all lend the member takes without exceeding its nominal quota."""
@@ -180,12 +186,12 @@ class Room:
 
     def totals(self) -> tuple[Vector, Vector]:
         """Return what those who limit a resource have of it together, and the sum of their nominal quota."""
-        limiting = [[account for account in self._accounts.values() if account.limits(r)] for r in _EACH]
-        used = [self._strays[r] + sum(account.used[r] for account in limiting[r]) for r in _EACH]
-        nominal = [sum(account.nominal[r] for account in limiting[r]) for r in _EACH]
+        accounts = self._accounts.values()
+        used = [self._strays[r] + sum(one.used[r] for one in accounts if one.counts(r)) for r in _EACH]
+        nominal = [sum(one.nominal[r] for one in accounts if one.limits(r)) for r in _EACH]
         return (used[0], used[1], used[2]), (nominal[0], nominal[1], nominal[2])
 
     def users_of(self, r: int) -> list[tuple[str, int]]:
         """Return who has how much of resource *r*, of those who limit it, the most first."""
-        found = [(tenant, account.used[r]) for tenant, account in self._accounts.items() if account.limits(r)]
+        found = [(tenant, account.used[r]) for tenant, account in self._accounts.items() if account.counts(r)]
         return sorted((pair for pair in found if pair[1]), key=lambda pair: (-pair[1], pair[0]))

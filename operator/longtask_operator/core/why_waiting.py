@@ -57,6 +57,8 @@ def why_it_may_not_grow(
     growth = growth_of(has.held, wants.held)
     if not any(more > 0 for more in growth):
         return ""
+    if member.limits.unreadable:
+        return member.limits.unreadable
     if message := exceeds_max_size(wants.size, member.limits):
         return message
     for r in room.lacking(tenant, growth)[:1]:

@@ -120,7 +120,7 @@ class Quotas:
         self.adrift.discard(view.name)
         if after:
             limits, budgets = _readable(after)
-            if "cohort" in after.spec and not _is_sound(after, "cohort"):
+            if "cohort" in limits.unread:
                 self.adrift.add(after.name)
                 limits = replace(limits, cohort=self._cohort(after.name))
             self._limits[after.name] = limits
@@ -150,8 +150,9 @@ def _readable(view: QuotaView) -> tuple[Limits, tuple[Budget, ...]]:
     except (SpecError, ValueError) as error:
         log.error("a TenantQuota cannot be read; its tenant is on hold until it is", quota=view.name, error=str(error))
         why = f"TenantQuota {view.name} cannot be read: {error}; nothing starts until it is corrected"
-        limits, budgets = _read(replace(view, spec={key: view.spec[key] for key in view.spec if _is_sound(view, key)}))
-        return replace(limits, on_hold=True, unreadable=why), budgets
+        unread = frozenset(key for key in view.spec if not _is_sound(view, key))
+        limits, budgets = _read(replace(view, spec={key: view.spec[key] for key in view.spec.keys() - unread}))
+        return replace(limits, on_hold=True, unreadable=why, unread=unread), budgets
 
 
 def _read(view: QuotaView) -> tuple[Limits, tuple[Budget, ...]]:

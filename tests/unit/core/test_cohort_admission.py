@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
@@ -16,9 +17,10 @@ from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import changed, still_to_come, taken_over
 from longtask_operator.core.queueing import AGING_SECONDS, Candidate, TenantQueue, place_of
-from longtask_operator.core.quota import Caps, Limits
+from longtask_operator.core.quota import RECLAIM, Caps, Limits
 from longtask_operator.core.reservation import RESERVE_AFTER
 from longtask_operator.core.sizing import Size
+from longtask_operator.core.why_waiting import why_it_may_not_grow
 from tests.builders import SMALLEST, START
 from tests.support.cohort import LARGE, TENANTS, Cohort, CohortStory, limits
 from tests.support.stories import how_many
@@ -66,6 +68,54 @@ def test_what_is_lent_comes_back_when_it_ends() -> None:
     assert held_back.message == ("cohort research uses 3 of 3 concurrent tasks (a 3) and has none to lend to tenant b")
     cohort.held["a"].pop(next(iter(cohort.held["a"])))
     assert cohort.cycle() == ["b"]
+
+
+def unread(**further: Any) -> Limits:
+    """Return the limits of a quota whose `concurrency` cannot be read."""
+    why = "TenantQuota x cannot be read: why; nothing starts until it is corrected"
+    return limits(None, on_hold=True, unreadable=why, unread=frozenset({"concurrency"}), **further)
+
+
+def test_what_a_member_with_an_unreadable_amount_uses_is_taken_from_what_others_lend() -> None:
+    cohort = Cohort(a=limits(3), b=unread())
+    cohort.holds("b", 2)
+    cohort.waits("b")
+    cohort.waits("a", 5)
+    assert cohort.cycle() == ["a"]
+    message = cohort.why("a", "u0005").message
+    assert message == "cohort research uses 3 of 3 concurrent tasks (b 2, a 1) and has none to lend to tenant a"
+    assert cohort.why("b", "u0003").reason is QueueReason.TENANT_STOPPED
+    cohort.ends("x0001", "x0002")
+    assert cohort.cycle() == ["a", "a"]
+
+
+def test_what_a_member_keeps_is_its_own_whatever_one_with_an_unreadable_amount_uses() -> None:
+    cohort = Cohort(a=limits(3, lend=1), b=unread())
+    cohort.holds("b", 5)
+    cohort.waits("a", 5)
+    assert cohort.cycle() == ["a", "a"]
+
+
+def test_nobody_gives_way_because_its_amount_cannot_be_read() -> None:
+    """What it has may be its own. Nor is room kept for whom only its end could help."""
+    cohort = Cohort(a=limits(1, preemption=RECLAIM), b=unread(), c=limits(1))
+    cohort.holds("b", 2)
+    cohort.waits("a")
+    cohort.now += RESERVE_AFTER
+    assert cohort.cycle() == []
+    assert not cohort.claims
+    assert cohort.holder is None
+
+
+@pytest.mark.parametrize("cohort", ["", "research"])
+def test_nothing_grows_while_an_amount_cannot_be_read(cohort: str) -> None:
+    own = Cohort(a=replace(unread(), cohort=cohort), b=limits(9))
+    own.holds("a")
+    snapshot, has = own.snapshot(), own.held["a"]["x0001"]
+    room, wants = snapshot.room, own.entry("x0001", LARGE)
+    why = why_it_may_not_grow("a", has, wants, snapshot, room, room)
+    assert why == own.limits["a"].unreadable
+    assert why_it_may_not_grow("a", wants, has, snapshot, room, room) == ""
 
 
 def test_what_a_member_may_hold_itself_differs_from_what_the_cohort_has() -> None:

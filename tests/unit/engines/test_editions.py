@@ -132,6 +132,42 @@ def test_a_tenant_stays_in_its_cohort_while_its_quota_does_not_say_where_it_belo
     assert not ground.judge.lines[f"{COHORT_LEDGER}c"].get("x")
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_a_tenant_has_counts_in_its_cohort_while_its_amount_cannot_be_read(
+    ground: Ground, restarted: bool
+) -> None:
+    """All of it, for it may be borrowed; the others have their own quotas and no more."""
+    rival, other = ground.rivals
+    other.stop(ground.api)
+    ground.rivals.remove(other)
+    ground.quota("x", 1, cohort="c")
+    ground.quota("y", 1, cohort="c")
+    while rival.hear():
+        pass
+    borrowed = sorted([ground.come("x"), ground.come("x")])
+    ground.run()
+    assert ground.held("x") == set(borrowed)
+    ground.quota("x", None, cohort="c")
+    if restarted:
+        rival = ground.restart(rival)
+    rival.hear()
+    ground.run()
+    ground.come("x")
+    waits = ground.come("y")
+    ground.run()
+    assert not ground.held("y")
+    for uid in borrowed:
+        assert not ground.held("y"), "what the other has left may be borrowed"
+        ground.end(uid)
+        ground.run()
+    assert ground.held("y") == {waits}
+    assert not ground.held("x"), "it is on hold"
+    ground.quota("x", 1, cohort="c")
+    rival.hear()
+    ground.run()
+    assert len(ground.held("x")) == 1
+
+
 def test_in_the_middle_of_a_move_it_is_where_it_may_be_admitted(ground: Ground) -> None:
     """So whoever leads next finds the same."""
     rival = ground.rivals[0]

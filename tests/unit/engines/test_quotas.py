@@ -129,6 +129,7 @@ def test_of_a_quota_that_cannot_be_read_the_rest_stands(setup: Setup, broken: di
     assert [budget.name for budget in setup.quotas.budgets["team-a"]] == ["day"]
     assert setup.quotas.is_unreadable("team-a")
     assert not setup.quotas.is_unreadable("team-b")
+    assert limits.unread == broken.keys() - {"unheardOf"}
 
 
 @pytest.mark.parametrize("cohort", [7, "No Name", ["c"]])
