@@ -16,10 +16,10 @@ from tests.support.auditor_history import Change
 from tests.support.auditor_protobuf import Json
 
 TENANT, QUEUE = "longtask.dev/tenant", "kueue.x-k8s.io/queue-name"
-_UNLIMITED = 10**9
+UNLIMITED = 10**9
 Attempt = tuple[str, int]
 Amounts = tuple[int, int, int]  #: attempts, milliCPU, MiB
-_UNITS = ("attempts", "milliCPU", "MiB")
+UNITS = ("attempts", "milliCPU", "MiB")
 
 
 @dataclass(slots=True)
@@ -53,8 +53,8 @@ class QuotaAuditor:
             self._cohorts.pop(change.name, None)
             return
         spec = change.body.get("spec") or {}
-        self._quotas[change.name] = _amounts(spec, "nominal")
-        self._cohorts[change.name] = (spec.get("cohort") or "", _amounts(spec, "borrowingLimit"))
+        self._quotas[change.name] = amounts_in(spec, "nominal")
+        self._cohorts[change.name] = (spec.get("cohort") or "", amounts_in(spec, "borrowingLimit"))
 
     def _ledger(self, change: Change) -> None:
         if not change.name.startswith(LEDGER_PREFIX):
@@ -109,7 +109,7 @@ class QuotaAuditor:
         self.most[tenant] = max(self.most[tenant], held[0])
         under = self._admitted_under.get(attempt, (0, 0, 0))
         limit = [max(now, then) for now, then in zip(self._limit(tenant), under, strict=True)]
-        for unit, amount, most in zip(_UNITS, held, limit, strict=True):
+        for unit, amount, most in zip(UNITS, held, limit, strict=True):
             if amount > most:
                 self._found(change, tenant, f"{amount} {unit} live at once, the quota is {most}")
         self._check_cohort(change, tenant)
@@ -120,20 +120,20 @@ class QuotaAuditor:
         members = [name for name, (of, _) in self._cohorts.items() if cohort and of == cohort]
         if not members:
             return
-        held, sum_of = _sum(map(self._held, members)), _sum(self._quotas[name] for name in members)
+        held, together = sum_of(map(self._held, members)), sum_of(self._quotas[name] for name in members)
         self.most[f"cohort {cohort}"] = max(self.most[f"cohort {cohort}"], held[0])
-        for unit, amount, most in zip(_UNITS, held, sum_of, strict=True):
+        for unit, amount, most in zip(UNITS, held, together, strict=True):
             if amount > most:
                 self._found(change, f"cohort {cohort}", f"{amount} {unit} live at once, its quotas add up to {most}")
 
     def _limit(self, tenant: str) -> Amounts:
-        nominal = self._quotas.get(tenant) or (self.limits.get(tenant, _UNLIMITED), _UNLIMITED, _UNLIMITED)
+        nominal = self._quotas.get(tenant) or (self.limits.get(tenant, UNLIMITED), UNLIMITED, UNLIMITED)
         cohort, borrowing = self._cohorts.get(tenant, ("", nominal))
-        return _sum([nominal, borrowing]) if cohort else nominal
+        return sum_of([nominal, borrowing]) if cohort else nominal
 
     def _held(self, tenant: str) -> Amounts:
         """Return what the attempts of *tenant* that live hold together."""
-        return _sum((1, *self._asks[attempt]) for attempt in self._alive(tenant))
+        return sum_of((1, *self._asks[attempt]) for attempt in self._alive(tenant))
 
     def _alive(self, tenant: str) -> set[Attempt]:
         pods = {attempt for attempt, alive in self._pods.values() if alive and self._tenants[attempt[0]] == tenant}
@@ -144,13 +144,13 @@ class QuotaAuditor:
         self.violations.append(Violation(rule="QuotaExceeded", revision=change.revision, about=about, message=message))
 
 
-def _amounts(spec: Json, name: str) -> Amounts:
+def amounts_in(spec: Json, name: str) -> Amounts:
     """Return the amounts called *name* in a TenantQuota's *spec*."""
     attempts, cpu, memory = ((spec.get(key) or {}).get(name) for key in ("concurrency", "cpu", "memory"))
     return (
-        _UNLIMITED if attempts is None else int(attempts),
-        _UNLIMITED if cpu is None else milli(cpu),
-        _UNLIMITED if memory is None else mebi(memory),
+        UNLIMITED if attempts is None else int(attempts),
+        UNLIMITED if cpu is None else milli(cpu),
+        UNLIMITED if memory is None else mebi(memory),
     )
 
 
@@ -161,7 +161,7 @@ def _asked(pod: Json | None) -> tuple[int, int]:
     return sum(milli(each.get("cpu", "0")) for each in limits), sum(mebi(each.get("memory", "0")) for each in limits)
 
 
-def _sum(every: Iterable[Amounts]) -> Amounts:
+def sum_of(every: Iterable[Amounts]) -> Amounts:
     attempts = cpu = memory = 0
     for one in every:
         attempts, cpu, memory = attempts + one[0], cpu + one[1], memory + one[2]
