@@ -118,6 +118,11 @@ class Replica:
         self.starts += 1
 
     @property
+    def port(self) -> int:
+        """The proxy's port that it speaks through."""
+        return int(self.kubeconfig.stem.rpartition("-")[2])
+
+    @property
     def runs(self) -> bool:
         return bool(self.pid) and not self.server.end_of(self.pid).done()
 

@@ -31,6 +31,10 @@ def _name_in(body: bytes) -> str:
     return str(json.loads(body)["metadata"].get("name", "")) if body else ""
 
 
+def _port_of(request: web.Request) -> int:
+    return int(request.transport.get_extra_info("sockname")[1]) if request.transport else 0
+
+
 class Mode(StrEnum):
     """What happens at the write: died before it, after it, told of a failure that was none, or it came late."""
 
@@ -111,6 +115,7 @@ class FaultProxy:
     interlude: Interlude | None = None  #: what is to happen, since `arm`
     last_write: float = 0.0  #: monotonic
     ledgers_read: asyncio.Event = field(default_factory=asyncio.Event)  #: whoever does leads
+    held_back: dict[int, str] = field(default_factory=dict)  #: port -> the kind, in plural, that it hears nothing of
     _session: aiohttp.ClientSession | None = None
     _runners: list[web.AppRunner] = field(default_factory=list)
 
@@ -137,10 +142,16 @@ class FaultProxy:
         """Count from 1 again, only writes for which *counts* holds; with *fault*, let its write meet it."""
         self.writes, self.fault, self.counts, self.interlude = [], fault, counts, None
 
+    async def _when_heard(self, request: web.Request) -> None:
+        """Wait while what *request* lists or watches is held back; a single object is always told."""
+        while request.path.rpartition("/")[2] == self.held_back.get(_port_of(request)):  # noqa: ASYNC110 - set outside
+            await asyncio.sleep(0.05)
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         write = self._count(request, body)
         if write is None:
+            await self._when_heard(request)
             answer = await self._forward(request, body)
             if request.method == "GET" and request.path.endswith("/configmaps"):
                 self.ledgers_read.set()
@@ -203,6 +214,7 @@ class FaultProxy:
         response = web.StreamResponse(status=answer.status, headers=headers)
         await response.prepare(request)
         async for chunk in answer.content.iter_any():
+            await self._when_heard(request)
             await response.write(chunk)
         return response
 
@@ -229,14 +241,13 @@ class FaultProxy:
         if parts[0] in _UNCOUNTED:
             return None
         self.last_write = time.monotonic()
-        port = request.transport.get_extra_info("sockname")[1] if request.transport else 0
         write = Write(
             number=len(self.writes) + 1,
             verb=_VERBS[request.method],
             resource="/".join((parts[0], *parts[2:])),
             namespace=match["namespace"] or "",
             name=parts[1] if len(parts) > 1 else _name_in(body),
-            operator=port,
+            operator=_port_of(request),
             at=self.last_write,
         )
         if not self.counts(write):

@@ -8,7 +8,9 @@ leader is stopped at a moment of the seed's choice, as a node does it that is ou
 leads; then it goes on where it was. The auditors read etcd: no tenant ever has more attempts alive than its quota
 says, no task two pods, and every task ends as it must.
 
-A round is a set of tenants with their tasks. Some rounds are played at once before the same operators.
+A round is a set of tenants with their tasks. Some rounds are played at once before the same operators. In some of
+them the tenants lend each other what they have, and their quotas change (`edits.py`); of operators with a Lease each
+one then hears of no change, and finds out by itself.
 """
 
 from __future__ import annotations
@@ -18,29 +20,32 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.faults.api import Json
 from tests.faults.beside import beside
+from tests.faults.edits import SIZES, first_quota, keep_editing
 from tests.faults.ground import Ground
 from tests.faults.kubelet import Act
 from tests.faults.operators import Replica
 from tests.faults.play import FINISHED, GROUP
 from tests.faults.proxy import Write
-from tests.support.auditor import LEDGER_PREFIX, Auditor, Expected, ledger_text
+from tests.support.auditor import Auditor, Expected, ledger_text
+from tests.support.auditor_editions import COHORT, LONE, EditionAuditor
 from tests.support.auditor_history import Change, current_revision, read_history
 from tests.support.auditor_quota import QuotaAuditor
 from tests.support.operator_process import NAMESPACE, SERVICE_ACCOUNT
 
-TENANT_LEDGER = f"{LEDGER_PREFIX}tenant-"
 WAYS = ("leases", "frozen")
 TASKS = 15
 #: Of the tenants of a round.
 QUOTAS = (1, 1, 2)
 #: Rounds before the same operators: one of them alone is no work for them.
 AT_ONCE = 5
+#: Of these, so many have tenants that lend, and quotas that change.
+LENDING = 2
 #: Nobody waits for a Lease that each has for itself, and none is to end itself because it was stopped for moments.
 CALM = {"lease_duration_seconds": "60", "lease_renew_deadline_seconds": "40"}
 BATCH_SECONDS = 150.0
@@ -55,12 +60,16 @@ class Round:
     way: str
     seed: int
     operators: int
+    lends: bool = False  #: whether its tenants lend each other what they have, and their quotas change
     mutant: str = ""
     tasks: int = TASKS
     seconds: float = 0.0
     conflicts: int = 0  #: writes that the API server refused with 409: the rivals did meet
     ledger_writers: int = 0  #: operators that wrote the ledgers of its tenants
     fenced: int = 0  #: operators that ended themselves because they could not renew their Lease
+    edits: int = 0  #: changes of its quotas
+    borrowed: int = 0  #: admissions beyond a tenant's own
+    moves: int = 0  #: times that another ledger than before went by a tenant's quota
     most: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
@@ -68,6 +77,26 @@ class Round:
     def quotas(self) -> dict[str, int]:
         """Its tenants, each with the attempts that it may have at once."""
         return {f"rivals-{self.number}-{index}": nominal for index, nominal in enumerate(QUOTAS)}
+
+    @property
+    def cohorts(self) -> list[str]:
+        return [f"rivals-{self.number}-{which}" for which in ("from", "to")] if self.lends else []
+
+    @property
+    def specs(self) -> dict[str, Json]:
+        """The first TenantQuota of each tenant."""
+        if self.lends:
+            return {name: first_quota(nominal, self.cohorts[0]) for name, nominal in self.quotas.items()}
+        return {name: {"concurrency": {"nominal": nominal}} for name, nominal in self.quotas.items()}
+
+    @property
+    def ledgers(self) -> set[str]:
+        return {f"{LONE}{name}" for name in self.quotas} | {f"{COHORT}{name}" for name in self.cohorts}
+
+    @property
+    def spaces(self) -> set[str]:
+        """The names of its tenants and of their ledgers."""
+        return {*self.quotas, *self.ledgers}
 
     def as_line(self, **more: Any) -> Json:
         return {**more, **asdict(self), "seconds": round(self.seconds, 2)}
@@ -83,6 +112,11 @@ class Batch:
     rng: random.Random
     mutant: str = ""  #: a bug that is planted into all of them
     expected: dict[str, Expected] = field(default_factory=dict)  #: how each task must end
+
+    @property
+    def spaces(self) -> set[str]:
+        """The names of all its tenants and their ledgers."""
+        return {name for found in self.rounds for name in found.spaces}
 
 
 @dataclass(slots=True)
@@ -100,15 +134,19 @@ class Arena:
 
 
 @contextlib.asynccontextmanager
-async def arena(ground: Ground, count: int, way: str, mutant: str = "") -> AsyncIterator[Arena]:
-    """Yield *count* operators that are about to lead, all of them or, with one Lease, one of them."""
+async def arena(ground: Ground, count: int, way: str, mutant: str = "", *, sound: int = 0) -> AsyncIterator[Arena]:
+    """Yield *count* operators that are about to lead, all of them or, with one Lease, one of them.
+
+    *mutant* is planted into all but the first *sound* ones.
+    """
     kubeconfigs = [await ground.operator_kubeconfig() for _ in range(count)]
     replicas = []
     for number, kubeconfig in enumerate(kubeconfigs):
         identity = f"rival-{way}-{number}"
         settings = {"lease_name": f"longtask-rival-{number}", **CALM} if way == "leases" else {}
         log = ground.folder / f"{identity}-{time.monotonic_ns()}.log"
-        replicas.append(Replica(ground.forks, kubeconfig, log, identity, settings, mutant=mutant))
+        planted = mutant if number >= sound else ""
+        replicas.append(Replica(ground.forks, kubeconfig, log, identity, settings, mutant=planted))
     try:
         async with beside(*(replica.keep_running() for replica in replicas)):
             yield Arena(ground, replicas)
@@ -151,28 +189,28 @@ def batches(rounds: int, seed: int, *, first: int = 1, mutant: str = "") -> Iter
         rng, way = random.Random(f"{seed} {number}"), WAYS[index % len(WAYS)]
         operators = 2 if way == "leases" else rng.choice([2, 3])
         numbers = range(number, min(number + AT_ONCE, first + rounds))
-        found = [Round(number=n, way=way, seed=seed, operators=operators, mutant=mutant) for n in numbers]
+        made: Json = {"way": way, "seed": seed, "operators": operators, "mutant": mutant}
+        found = [Round(number=n, lends=n - number < LENDING, **made) for n in numbers]
         yield Batch(way, operators, found, rng, mutant)
 
 
 async def play_batch(ground: Ground, batch: Batch) -> list[Round]:
     """Play the rounds of *batch* and judge each of them."""
-    for found in batch.rounds:
-        for name, nominal in found.quotas.items():  # before there is an operator: each of them reads them first
-            await ground.namespace(name, {"concurrency": {"nominal": nominal}})
     since = await asyncio.to_thread(current_revision, ground.etcd)
+    for found in batch.rounds:
+        for name, spec in found.specs.items():  # before there is an operator: each of them reads them first
+            await ground.namespace(name, spec)
     ground.proxy.arm()
     started = time.monotonic()
     async with arena(ground, batch.operators, batch.way, batch.mutant) as rivals:
-        unfinished = await _play(rivals, batch)
+        left = await _play(rivals, batch)
         complaints = [line for replica in rivals.replicas for line in replica.complaints(0)]
         fenced = sum(replica.fenced for replica in rivals.replicas)
     history = await asyncio.to_thread(read_history, ground.etcd, since=since)
     for found in batch.rounds:
         found.fenced, found.seconds = fenced, time.monotonic() - started
-        found.violations += complaints + [
-            f"Unfinished: {what}" for what in unfinished if what.split("/")[0] in found.quotas
-        ]
+        found.violations += complaints
+        found.violations += [f"Unfinished: {what}" for what in left if what.split("/")[0] in found.spaces]
         _judge(found, history, batch.expected)
         _count(found, ground.proxy.writes)
     spaces = [name for found in batch.rounds for name in found.quotas]
@@ -182,20 +220,43 @@ async def play_batch(ground: Ground, batch: Batch) -> list[Round]:
 
 async def _play(rivals: Arena, batch: Batch) -> list[str]:
     """Let the operators do all the tasks; return what they left undone."""
-    ground, spaces = rivals.ground, [name for found in batch.rounds for name in found.quotas]
+    ground = rivals.ground
     if batch.way == "leases":
         await rivals.leading(*rivals.replicas)
     always, once = ([_stutter(rivals, batch.rng)], []) if batch.way == "leases" else ([], [_freeze(rivals, batch)])
     async with beside(*always):
         try:
             async with asyncio.timeout(BATCH_SECONDS) as limit:
-                await asyncio.gather(*(_submit(ground, batch, found) for found in batch.rounds), *once)
-                while await _unfinished(ground, spaces):  # noqa: ASYNC110 - other processes do it
+                await asyncio.gather(
+                    *(_submit(ground, batch, found) for found in batch.rounds), _change(rivals, batch, once)
+                )
+                while await unfinished(ground, batch.spaces):  # noqa: ASYNC110 - other processes do it
                     await asyncio.sleep(0.3)
         except TimeoutError:
             if not limit.expired():
                 raise
-        return await _unfinished(ground, spaces)
+        return await unfinished(ground, batch.spaces)
+
+
+async def _change(rivals: Arena, batch: Batch, meanwhile: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Change the quotas of those who lend, until *meanwhile* is over; with a Lease for each, one never hears of it."""
+    ground, busy = rivals.ground, asyncio.gather(*meanwhile)
+    lenders = [found for found in batch.rounds if found.lends]
+    while not _has_begun(ground.proxy.writes, batch):  # noqa: ASYNC110 - another process does it
+        await asyncio.sleep(0.05)
+    if batch.way == "leases":
+        deaf = rivals.replicas[-1].port
+        while not any(write.operator == deaf for write in ground.proxy.writes):  # noqa: ASYNC110 - another process does it
+            await asyncio.sleep(0.05)
+        ground.proxy.held_back[deaf] = "tenantquotas"
+
+    async def edit(found: Round) -> None:
+        async def goes_on() -> bool:
+            return not busy.done() or len(await unfinished(ground, found.quotas)) > TASKS // 3
+
+        found.edits = await keep_editing(ground, found.specs, found.cohorts, batch.rng, goes_on)
+
+    await asyncio.gather(busy, *(edit(found) for found in lenders))
 
 
 async def _submit(ground: Ground, batch: Batch, found: Round) -> None:
@@ -208,6 +269,7 @@ async def _submit(ground: Ground, batch: Batch, found: Round) -> None:
         ground.kubelet.acts[(namespace, name)] = (Act(exit=1, after=0.1), works) if fails else (works,)
         # Whoever sees a later task of a higher priority first begins with another one.
         spec = {"image": "registry.example/task:1", "priority": batch.rng.randrange(10), "retry": {"backoff": QUICK}}
+        spec |= {"resources": {"cpu": "250m", "memory": batch.rng.choice(SIZES)}} if found.lends else {}
         meta = {"name": name, "namespace": namespace}
         body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "LongTask", "metadata": meta, "spec": spec}
         bodies.append((namespace, body))
@@ -221,7 +283,7 @@ async def _stutter(rivals: Arena, rng: random.Random) -> None:
     """Stop one operator after the other for a moment, until cancelled."""
     while True:
         replica = rng.choice(rivals.replicas)
-        with _stopped(replica):
+        with stopped(replica):
             await asyncio.sleep(rng.uniform(0.05, 0.6))
         await asyncio.sleep(rng.uniform(0.2, 0.8))
 
@@ -233,7 +295,7 @@ async def _freeze(rivals: Arena, batch: Batch) -> None:
     while not _has_begun(rivals.ground.proxy.writes, batch):  # noqa: ASYNC110 - another process does it
         await asyncio.sleep(0.05)
     await asyncio.sleep(batch.rng.uniform(0.0, 1.5))
-    with _stopped(leader):
+    with stopped(leader):
         async with asyncio.timeout(60):
             while not any(replica.says("leading") for replica in others):  # noqa: ASYNC110 - another process does it
                 await asyncio.sleep(0.02)
@@ -241,7 +303,7 @@ async def _freeze(rivals: Arena, batch: Batch) -> None:
 
 
 @contextlib.contextmanager
-def _stopped(replica: Replica) -> Iterator[None]:
+def stopped(replica: Replica) -> Iterator[None]:
     if not replica.runs:
         yield
         return
@@ -261,8 +323,8 @@ async def _leader(rivals: Arena) -> Replica:
             await asyncio.sleep(0.02)
 
 
-async def _unfinished(ground: Ground, spaces: Sequence[str]) -> list[str]:
-    """Return what is still to come, each with its tenant before a slash: tasks that run, ledger lines, finalizers."""
+async def unfinished(ground: Ground, spaces: Collection[str]) -> list[str]:
+    """Return what is still to come, each with its tenant or ledger before a slash: tasks, ledger lines, finalizers."""
     found = []
     for task in await ground.api.items(f"{GROUP}/longtasks"):
         space, phase = task["metadata"]["namespace"], (task.get("status") or {}).get("phase")
@@ -274,18 +336,19 @@ async def _unfinished(ground: Ground, spaces: Sequence[str]) -> list[str]:
             found.append(f"{space}/{pod['metadata']['name']} is held")
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
     for ledger in await ground.api.items(path, labelSelector="app.kubernetes.io/component=ledger"):
-        space = ledger["metadata"]["name"].removeprefix(TENANT_LEDGER)
-        if space in spaces:  # planted bugs leave lines of others
-            found += [f"{space}/ledger {line}" for line in ledger_text(ledger).splitlines()]
+        name = ledger["metadata"]["name"]
+        if name in spaces:  # planted bugs leave lines of others
+            found += [f"{name}/{line}" for line in ledger_text(ledger).splitlines()]
     return found
 
 
 def _judge(found: Round, history: Sequence[Change], expected: dict[str, Expected]) -> None:
-    ours = [c for c in history if c.namespace in found.quotas or _ledger_of(c.name) in found.quotas]
+    ours = [c for c in history if {c.namespace, c.name} & found.spaces]
     wanted = {key: end for key, end in expected.items() if key.split("/")[0] in found.quotas}
-    quotas = QuotaAuditor(found.quotas).replay(ours)
-    found.most = dict(quotas.most)
-    for violation in [*Auditor().replay(ours).finish(wanted), *quotas.violations]:
+    quotas = QuotaAuditor(found.quotas).replay(() if found.lends else ours)  # it takes no quota for lowered in between
+    editions = EditionAuditor().replay(ours)
+    found.most, found.borrowed, found.moves = dict(quotas.most), editions.borrowed, editions.moves
+    for violation in [*Auditor().replay(ours).finish(wanted), *quotas.violations, *editions.violations]:
         found.violations.append(f"{violation.rule}: {violation.about} at {violation.revision}: {violation.message}")
 
 
@@ -305,9 +368,4 @@ def _has_begun(writes: Sequence[Write], batch: Batch) -> bool:
 
 
 def _is_ledger(write: Write, found: Round) -> bool:
-    return write.resource == "configmaps" and _ledger_of(write.name) in found.quotas
-
-
-def _ledger_of(name: str) -> str:
-    """Return the tenant whose own ledger has that name; empty where it is none."""
-    return name.removeprefix(TENANT_LEDGER) if name.startswith(TENANT_LEDGER) else ""
+    return write.resource == "configmaps" and write.name in found.ledgers
