@@ -26,6 +26,7 @@ from longtask_operator.engines import apply, live_pods
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.apply import Applier
 from longtask_operator.engines.claims import Claims
+from longtask_operator.engines.editions import Editions
 from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.ledgers import Ledgers
 
@@ -144,6 +145,24 @@ def blind_ledger_write() -> None:
         return await replace_it(self, path, body)
 
     Kube.replace = blindly  # type: ignore[method-assign]
+
+
+def editions_unasked() -> None:
+    """Take the quotas that are known here for what the API server says, whatever edition a ledger goes by."""
+
+    async def nothing(self: Editions, tenants: Any) -> None:
+        return
+
+    Editions._ask = nothing  # type: ignore[method-assign]
+
+
+def limits_unchecked() -> None:
+    """Admit by the limits that are known here, and leave the editions in the ledgers as they are."""
+
+    async def admits(self: Editions, name: str) -> bool:
+        return True
+
+    Editions.admits = admits  # type: ignore[method-assign]
 
 
 def resize_unreserved() -> None:
@@ -307,6 +326,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
         no_reservation,
         forgotten_finalizer,
         blind_ledger_write,
+        editions_unasked,
+        limits_unchecked,
         resize_unreserved,
         claims_unwritten,
         tells_too_soon,

@@ -18,12 +18,13 @@ import pytest
 from devcluster.errors import DevclusterError
 from tests.faults.beside import LoopThread
 from tests.faults.ground import Ground, stand_all
+from tests.faults.late import LATE, NO_BUG, Late, find_late
 from tests.faults.mutants import MUTANTS
 from tests.faults.planted import PLANTED, Planted, find_all
 from tests.faults.rivals import AT_ONCE, WAYS, Round, batches, play_rounds
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.suite import MODES, Report, between_two, plan, sweep
-from tests.support import auditor, auditor_quota
+from tests.support import auditor, auditor_editions, auditor_quota
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2700)]
 #: Of all trials, so many parts of one are run here; each write at least once.
@@ -110,7 +111,7 @@ def test_the_auditors_find_nothing_where_no_bug_is_planted(arena: Arena) -> None
 
 
 def test_each_rule_has_a_planted_bug() -> None:
-    source = "".join(map(inspect.getsource, (auditor, auditor_quota)))
+    source = "".join(map(inspect.getsource, (auditor, auditor_quota, auditor_editions)))
     named = {
         node.value
         for call in ast.walk(ast.parse(source))
@@ -119,8 +120,23 @@ def test_each_rule_has_a_planted_bug() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier()
     }
     rules = {name for name in named if name[0].isupper() and name not in ("LongTask", "Job", "Pod", "Lost")}
-    assert rules == {planted.rule.partition(":")[0] for planted in PLANTED}
-    assert {planted.mutant for planted in PLANTED} == set(MUTANTS) - {BLIND}
+    assert rules == {planted.rule.partition(":")[0] for planted in (*PLANTED, *LATE)}
+    assert {planted.mutant for planted in (*PLANTED, *LATE)} == set(MUTANTS) - {BLIND}
+
+
+@pytest.fixture(scope="module")
+def said_of_the_late(arena: Arena) -> dict[Late, list[str]]:
+    """Let an operator hear of a changed quota from the ledger alone, with each of its bugs and with none."""
+    return arena.run(find_late(arena.value, [*NO_BUG, *LATE]))
+
+
+def test_who_hears_of_no_change_of_a_quota_finds_out_from_the_ledger(said_of_the_late: dict[Late, list[str]]) -> None:
+    assert [said_of_the_late[story] for story in NO_BUG] == [[], []]
+
+
+@pytest.mark.parametrize("late", LATE, ids=lambda late: f"{late.mutant}-{late.rule}")
+def test_who_does_not_is_found_out(late: Late, said_of_the_late: dict[Late, list[str]]) -> None:
+    assert [line for line in said_of_the_late[late] if line.startswith(late.rule)], said_of_the_late[late]
 
 
 @pytest.fixture(scope="module")
