@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Versioned(Protocol):
@@ -30,6 +30,13 @@ V = TypeVar("V", bound=Versioned)
 FOR_EVER = sys.maxsize
 #: Called with the view before and after a change; None where there is none.
 Listener = Callable[[V | None, V | None], None]
+
+
+def forget_older(remembered: dict[str, Any], most: int) -> None:
+    """Drop the older half of what is remembered once it is more than *most*."""
+    if len(remembered) > most:
+        for key in list(remembered)[: most // 2]:
+            del remembered[key]
 
 
 class Store(Generic[V]):
@@ -120,9 +127,7 @@ class Store(Generic[V]):
 
     def _remember_removed(self, uid: str, version: int) -> None:
         self._removed[uid] = version
-        if len(self._removed) > 10_000:
-            for old in list(self._removed)[:5_000]:
-                del self._removed[old]
+        forget_older(self._removed, 10_000)
 
     def _tell(self, before: V | None, after: V | None) -> None:
         for listener in self.listeners:

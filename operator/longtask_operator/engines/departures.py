@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from longtask_operator.adapters.errors import KindMissing, NotFound
 from longtask_operator.adapters.kube import resource_path
+from longtask_operator.adapters.store import forget_older
 from longtask_operator.adapters.tasks import TaskRecord, observe_task
 from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
 from longtask_operator.core.decision import ConfirmUnbegun, ReleaseEntry
@@ -23,8 +24,8 @@ from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
 
 _SETTLE_SECONDS = 2.0
-#: So many that went are remembered at least, and twice as many at most.
-_REMEMBERED = 1_000
+#: So many that went are remembered at most, and the newer half at least.
+_REMEMBERED = 2_000
 
 
 class Departures:
@@ -41,9 +42,7 @@ class Departures:
         """Remember that *record* of *tenant* went from the cache."""
         self._departed[record.key][record.uid] = tenant
         self._went[record.uid] = record.key
-        if len(self._went) > 2 * _REMEMBERED:
-            for uid in list(self._went)[:_REMEMBERED]:
-                del self._went[uid]
+        forget_older(self._went, _REMEMBERED)
 
     def tell_if_departed(self, tell: Callable[[str], None], uid: str) -> None:
         """Tell namespace/name of a task that is gone and whose entry came back to a ledger; `let_go` will release it.
