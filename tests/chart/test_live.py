@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, EVERYTHING, NAMESPACE, binary, objects
+from tests.chart.rendering import CHART, EVERYTHING, KUBE_VERSION, NAMESPACE, binary, objects
 from tests.support.rules import ControlPlane
 
 pytestmark = pytest.mark.integration
@@ -99,6 +99,27 @@ def test_install_upgrade_uninstall_and_again(release: Release, team: str, tmp_pa
     assert release.cluster.kubectl("get", "longtask", "kept", "-n", team, "-o", "name").stdout.strip()
     release.install()
     release.cluster.kubectl("delete", "longtask", "kept", "-n", team)
+
+
+def test_kubectl_applies_what_helm_renders(control_plane: ControlPlane) -> None:
+    """Each object says its namespace: one of them is not the release's, and `-n` would be refused for it."""
+    home = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump(home))
+    rendering = ("template", "longtask", str(CHART), "--no-hooks", "--kube-version", KUBE_VERSION)
+    text = Release(HELM_3, control_plane).helm(*rendering).stdout
+    # Other tests of the same cluster may have left the CRDs behind.
+    server_side = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+    ours = [item for item in yaml.safe_load_all(text) if item and item["kind"] != "CustomResourceDefinition"]
+    try:
+        for _ in range(2):
+            applied = control_plane.kubectl(*server_side, input=text).stdout.splitlines()
+            assert len(applied) == len(ours) + 2
+        rights = ("auth", "can-i", "get", "leases.coordination.k8s.io/node-1", "-n", "kube-node-lease")
+        assert control_plane.kubectl(*rights, "--as", OPERATOR).stdout.strip() == "yes"
+        refused = control_plane.kubectl(*server_side, "-n", NAMESPACE, input=text, check=False)
+        assert "does not match" in refused.stderr
+    finally:
+        control_plane.kubectl("delete", "-f", "-", "--ignore-not-found", input=yaml.safe_dump_all(ours))
 
 
 @pytest.fixture(scope="module")
