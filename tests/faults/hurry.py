@@ -10,7 +10,7 @@ from functools import partial
 
 from longtask_operator import app
 from longtask_operator.adapters.object_sizes import S3Sizes
-from longtask_operator.core import liveness, node_loss, observe, start_limits
+from longtask_operator.core import liveness, node_loss, observe, start_limits, warnings
 from longtask_operator.core.live_growth import LiveGrowth
 from longtask_operator.engines import leader, node_leases, quota_status
 
@@ -24,6 +24,8 @@ def hurry() -> None:
     observe._ABANDON_AFTER = SHORT
     node_loss.OVERDUE = SHORT * 5
     liveness.MISSING_REPORTS, liveness.COMES_BACK = 0, SHORT
+    # Not for silence: workers of other stories say nothing for longer than that, or not, as it comes.
+    warnings.STILL_AT_LEAST = warnings.FIRST_STEP = SHORT
     node_leases.REST_SECONDS = 0.2  # the node of the sweep renews its Lease every second
     app.LiveGrowth = partial(LiveGrowth, defer_limit=SHORT)  # type: ignore[assignment,attr-defined]
     quota_status.INTERVAL_SECONDS = 0.3

@@ -9,11 +9,12 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.status import LongTaskStatus, Progress, Result
-from longtask_operator.core import reconcile, steer, waits
+from longtask_operator.core import liveness, reconcile, steer, waits
 from longtask_operator.core.decision import DeleteTask
 from longtask_operator.core.jobs import build_job
 from longtask_operator.core.ledger import LedgerEntry
@@ -206,6 +207,11 @@ def stop_forgotten() -> None:
     vars(steer)["stop_of"] = lambda attempt: None
 
 
+def warning_ends() -> None:
+    """End an attempt for what is only to be warned of."""
+    vars(liveness)["_still_limit"] = lambda spec, watched: timedelta(seconds=1)
+
+
 def deletes_finished() -> None:
     """Delete a task that nobody wanted deleted, as soon as it is finished."""
     settled = reconcile._settled
@@ -333,6 +339,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
         tells_too_soon,
         never_tells,
         stop_forgotten,
+        warning_ends,
         deletes_finished,
     )
 } | {

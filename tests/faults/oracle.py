@@ -15,7 +15,9 @@ from tests.support.auditor_history import Change
 Json = dict[str, Any]
 FINALIZER = "longtask.dev/accounting"
 #: Of a status: measured, or made from what is masked anyway. The peak is lost with the operator that heard of it last.
-_MASKED_KEYS = {"uid", "podUid", "podName", "since", "usage", "estimatedStart", "estimatedFinish", "peakMemory"}
+_MASKED_KEYS = {"uid", "podUid", "podName", "since", "usage", "estimatedStart", "estimatedFinish", "peakMemory"} | {
+    "longestStepSeconds"
+}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 #: Where the number of an attempt stands in names, sentences and a pod's line.
 _NUMBER = re.compile(r"(<uid \d+>-|attempt |^\S+ )\d+(?= |$)")
@@ -84,10 +86,15 @@ def differences(wanted: Any, found: Any, path: str = "") -> list[str]:
 
 
 def creations(history: Iterable[Change]) -> Counter[str]:
-    """Count how many objects of each kind were created, and how many went."""
+    """Count how many objects of each kind were created and went, and how often `Stuck` began, by its reason."""
     counts: Counter[str] = Counter()
     present: set[tuple[str, str, str]] = set()
+    warned: dict[str, str] = {}
     for change in history:
+        if change.kind == "LongTask":
+            began, reason = _stuck(change.body or {})
+            counts.update([f"Stuck {reason} began"] if began not in ("", warned.get(change.name)) else [])
+            warned[change.name] = began
         key = (change.kind, change.namespace, change.name)
         if change.kind not in _CREATED:
             continue
@@ -98,6 +105,13 @@ def creations(history: Iterable[Change]) -> Counter[str]:
             present.add(key)
             counts[f"{change.kind} created"] += 1
     return counts
+
+
+def _stuck(task: Json) -> tuple[str, str]:
+    """Return since when a LongTask says that it is stuck, and the reason; empty where it does not."""
+    conditions = (task.get("status") or {}).get("conditions") or []
+    found = next((one for one in conditions if one["type"] == "Stuck" and one["status"] == "True"), None)
+    return (f"{found['reason']} {found['lastTransitionTime']}", found["reason"]) if found else ("", "")
 
 
 def is_ended(job: Json) -> bool:

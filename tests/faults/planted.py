@@ -87,6 +87,7 @@ PLANTED = (
     _planted("tells-too-soon", "Expected", "cancel-told", a=_CANCELLED),
     _planted("never-tells", "Expected", "cancel-told", a=_CANCELLED),
     _planted("stop-forgotten", "Expected", "cancel-told", a=_CANCELLED),
+    _planted("warning-ends", "Expected", "stuck", a=Expected(phase="Succeeded", causes=("Completed",))),
     _planted("early-release", "EarlyRelease", _WHILE),
     _planted("finish-moves", "TerminalChanged", _AFTERWARDS),
     _planted("number-falls", "AttemptFell", "retry"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,6 +32,12 @@ def cause_of_first(status: Json) -> str:
     """Return why the first attempt ended or is being ended, empty while nothing is known of that."""
     attempts = status.get("attempts") or [{}]
     return str(attempts[0].get("cause") or "")
+
+
+def stuck_since(status: Json) -> str:
+    """Return since when the task is said to make no progress, empty where it is not."""
+    warned = [one for one in status.get("conditions") or [] if (one["type"], one["reason"]) == ("Stuck", "NoProgress")]
+    return str(warned[0]["lastTransitionTime"]) if warned else ""
 
 
 class Stuck(AssertionError):  # noqa: N818 - what the trial is then
@@ -296,30 +302,45 @@ class Play:
         It gets what the status says of the newest attempt, and the memory that the pod asks for.
         """
 
-        async def holds() -> bool:
+        async def holds(answer: Json) -> bool:
             status, pod = (await self.find(name) or {}).get("status") or {}, await self.pod(name)
             asked = pod["spec"]["containers"][0]["resources"]["limits"]["memory"]
             return bool(check((status.get("attempts") or [{}])[-1], asked))
 
-        await self._reports(name, {"memoryBytes": mebibytes * 2**20}, "resized, or not", holds)
+        await self._reports(name, {"memoryBytes": mebibytes * 2**20}, lambda: "resized, or not", holds)
 
-    async def reports_until(self, name: str, cause: str, **said: Any) -> None:
-        """Let the task's running worker report the same again and again until its first attempt has that cause."""
+    async def reports(self, name: str, check: Callable[[Json], Any], **said: Any) -> None:
+        """Let the task's running worker report the same again and again until *check* holds for the status."""
+        status: Json = {}
 
-        async def holds() -> bool:
+        async def holds(answer: Json) -> bool:
+            nonlocal status
             status = (await self.find(name) or {}).get("status") or {}
-            return cause_of_first(status) == cause
+            return bool(check(status))
 
-        await self._reports(name, said, cause, holds)
+        await self._reports(name, said, lambda: f"reports of {said}; {json.dumps(status)[-1200:]}", holds)
 
-    async def _reports(self, name: str, said: Json, what: str, holds: Callable[[], Awaitable[bool]]) -> None:
-        worker, numbers = Worker(self.ground.api, await self.pod(name)), itertools.count(1)
+    async def reports_on(self, name: str, **said: Any) -> None:
+        """Let the task's running worker report the same until that was taken twice more."""
+        taken = 0
+
+        async def twice(answer: Json) -> bool:
+            nonlocal taken
+            taken += bool(answer)
+            return taken == 2
+
+        await self._reports(name, said, lambda: "two more reports taken", twice)
+
+    async def _reports(
+        self, name: str, said: Json, what: Callable[[], str], holds: Callable[[Json], Awaitable[bool]]
+    ) -> None:
+        """Let the worker report until *holds*, which is told each answer, empty where a report was not taken."""
+        worker = Worker(self.ground.api, await self.pod(name))
 
         async def reported() -> bool:
-            await worker.report({"sequence": next(numbers), **said})
-            return await holds()
+            return await holds(await worker.report({"sequence": time.time_ns() // 1_000_000, **said}))
 
-        await self.await_(lambda: f"{name} {what}", reported, pause=0.2)
+        await self.await_(lambda: f"{name}: {what()}", reported, pause=0.2)
 
     async def ledger_holds(self, ledger: str, name: str, mebibytes: int | None = None) -> None:
         """Wait until the task's attempt stands in the ledger of that name, given without its prefix, with so much."""

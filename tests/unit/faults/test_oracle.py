@@ -43,3 +43,12 @@ def test_an_object_made_again_counts_twice() -> None:
         return Change(revision=0, kind="Job", namespace="n", name="j", body=body)
 
     assert creations([job({}), job({}), job(None), job({})]) == {"Job created": 2, "Job deleted": 1}
+
+
+def test_a_warning_is_counted_as_often_as_it_begins() -> None:
+    def task(*since: str) -> Change:
+        stuck = [{"type": "Stuck", "status": "True", "reason": "Silent", "lastTransitionTime": time} for time in since]
+        return Change(revision=0, kind="LongTask", namespace="n", name="t", body={"status": {"conditions": stuck}})
+
+    said = [task(), task("1"), task("1"), task(), task("2"), task("3")]
+    assert creations(said) == {"LongTask created": 1, "Stuck Silent began": 3}
