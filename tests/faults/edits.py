@@ -21,6 +21,8 @@ from tests.support.operator_process import NAMESPACE
 #: How long quotas change at most, and how long a ledger that is to go by a change is waited for: that of a tenant of
 #: which nothing waits is not written.
 SECONDS, PATIENCE = 25.0, 3.0
+#: Changes of a round at least, though its tasks come to their end.
+LEAST = 5
 #: Of a task: what several of fit into a quota, and what takes all of the smallest.
 SIZES = ("512Mi", "1Gi", "2Gi")
 _MEMORY = ("1Gi", "2Gi", "4Gi")
@@ -43,10 +45,10 @@ async def keep_editing(
     Some changes follow each other at once, others when the ledger goes by the one before. All is as in *first* then.
     """
     clock, names = asyncio.get_running_loop().time, list(first)
-    edits, until = 1, clock() + SECONDS
     await _write(ground, names[-1], {**first[names[-1]], "cohort": cohorts[-1]}, patience=SECONDS)  # all wait: it moves
-    while await goes_on() and clock() < until:
-        spec, patience = _anything(rng, [None, *cohorts]), rng.choice([0.2, PATIENCE])
+    edits, until = 1, clock() + SECONDS
+    while (edits < LEAST or await goes_on()) and clock() < until:
+        spec, patience = _anything(rng, [None, *cohorts]), rng.choice([0.2, 0.2, PATIENCE])
         await _write(ground, rng.choice(names), spec, patience=patience)
         edits += 1
         await asyncio.sleep(rng.uniform(0.0, 0.8))

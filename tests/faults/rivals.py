@@ -252,7 +252,7 @@ async def _change(rivals: Arena, batch: Batch, meanwhile: Sequence[Coroutine[Any
 
     async def edit(found: Round) -> None:
         async def goes_on() -> bool:
-            return not busy.done() or len(await unfinished(ground, found.quotas)) > TASKS // 3
+            return not busy.done() or len(await unfinished(ground, found.quotas)) > TASKS // 5
 
         found.edits = await keep_editing(ground, found.specs, found.cohorts, batch.rng, goes_on)
 
