@@ -29,7 +29,7 @@ from tests.faults.beside import beside
 from tests.faults.edits import SIZES, first_quota, keep_editing
 from tests.faults.ground import Ground
 from tests.faults.kubelet import Act
-from tests.faults.operators import Replica
+from tests.faults.operators import Replica, quiet
 from tests.faults.play import FINISHED, GROUP
 from tests.faults.proxy import Write
 from tests.support.auditor import Auditor, Expected, ledger_text
@@ -48,7 +48,7 @@ AT_ONCE = 5
 LENDING = 2
 #: Nobody waits for a Lease that each has for itself, and none is to end itself because it was stopped for moments.
 CALM = {"lease_duration_seconds": "60", "lease_renew_deadline_seconds": "40"}
-BATCH_SECONDS = 150.0
+BATCH_SECONDS, REST_SECONDS = 150.0, 15.0
 QUICK = {"initialSeconds": 1, "factor": 1, "maxSeconds": 1, "jitterPercent": 0}
 
 
@@ -235,7 +235,19 @@ async def _play(rivals: Arena, batch: Batch) -> list[str]:
         except TimeoutError:
             if not limit.expired():
                 raise
-        return await unfinished(ground, batch.spaces)
+    return await _left(ground, batch.spaces)
+
+
+async def _left(ground: Ground, spaces: Collection[str]) -> list[str]:
+    """Return what is unfinished for good, once nobody is stopped any more.
+
+    Who had not heard of an end brings the attempt's entry back to the ledger; that has to be released again.
+    """
+    await quiet(lambda: ground.proxy.last_write, 1.0, REST_SECONDS)
+    until = time.monotonic() + REST_SECONDS
+    while (left := await unfinished(ground, spaces)) and time.monotonic() < until:  # noqa: ASYNC110 - others end it
+        await asyncio.sleep(0.3)
+    return left
 
 
 async def _change(rivals: Arena, batch: Batch, meanwhile: Sequence[Coroutine[Any, Any, None]]) -> None:
