@@ -5,9 +5,11 @@ The schema is relaxed for all stories, as that of another version may be; there 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -54,57 +56,69 @@ def takes(client: Client, spec: dict[str, Any]) -> bool:
     return True
 
 
-def cohort_of_two(ground: Stage, name: str, **amounts: Any) -> tuple[Tenant, Tenant]:
-    """Return a tenant that has borrowed all that the other lends, and that other, of which nothing runs."""
-    borrower, lender = (Tenant.open(ground, f"{name}-{one}", cohort=name, **amounts) for one in "ab")
-    borrower.submit("one", "two", cpu="250m", memory="512Mi")
-    borrower.until(Admitted=2)
-    return borrower, lender
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A quota that says *sound* and then *broken*, and how far its cohort of two is used when one has two attempts."""
+
+    sound: Mapping[str, Any]
+    broken: Mapping[str, Any]
+    used: str
+
+    @property
+    def field(self) -> str:
+        return next(iter(self.broken))
 
 
-def is_unready(tenant: Tenant, field: str) -> None:
-    """Assert that the quota of *tenant* says that *field* cannot be read."""
-    ready = condition(tenant.quota(), "Ready")
-    assert (ready["status"], ready["reason"]) == ("False", "Invalid")
-    assert ready["message"].startswith(f"TenantQuota {tenant.name} cannot be read: ")
-    assert field in ready["message"]
-
-
-def start_anew(ground: Stage) -> None:
-    """Let another operator lead, which has never known a quota that could be read."""
-    ground.operators[-1].end()
-    ground.start(identity=f"next-{len(ground.operators)}")
-
-
-@pytest.mark.parametrize("anew", [False, True], ids=["known-before", "started-anew"])
-@pytest.mark.parametrize(
-    ("sound", "broken", "exhausted"),
-    [
-        ({"concurrency": {"nominal": 1}}, {"concurrency": {"nominal": "many"}}, "2 of 1 concurrent tasks"),
-        ({"cpu": {"nominal": "250m"}}, {"cpu": {"nominal": "lots"}}, "500m of 250m CPU"),
-        ({"memory": {"nominal": "512Mi"}}, {"memory": {"nominal": []}}, "1Gi of 512Mi memory"),
-        ({"concurrency": {"nominal": 1}}, {"cohort": 7}, "2 of 2 concurrent tasks"),
-    ],
-    ids=["concurrency", "cpu", "memory", "cohort"],
+CASES = (
+    Case({"concurrency": {"nominal": 1}}, {"concurrency": {"nominal": "many"}}, "2 of 1 concurrent tasks"),
+    Case({"cpu": {"nominal": "250m"}}, {"cpu": {"nominal": "lots"}}, "500m of 250m CPU"),
+    Case({"memory": {"nominal": "512Mi"}}, {"memory": {"nominal": []}}, "1Gi of 512Mi memory"),
+    Case({"concurrency": {"nominal": 1}}, {"cohort": 7}, "2 of 2 concurrent tasks"),
 )
-def test_what_was_borrowed_counts_in_its_cohort(
-    ground: Stage, sound: dict[str, Any], broken: dict[str, Any], exhausted: str, anew: bool
-) -> None:
-    field = next(iter(broken))
-    name = f"unread-{field}-{'anew' if anew else 'known'}"
-    borrower, lender = cohort_of_two(ground, name, **sound)
-    borrower.change_quota(**broken)
-    if anew:
-        start_anew(ground)
-    is_unready(borrower, field)
-    lender.submit("mine", cpu="250m", memory="512Mi")
-    message = lender.until_waits("mine", "CohortExhausted")["message"]
-    assert message.startswith(f"cohort {name} uses {exhausted} ({borrower.name} "), message
-    borrower.submit("three", cpu="250m", memory="512Mi")
-    assert "cannot be read" in borrower.until_waits("three", "TenantStopped")["message"]
-    borrower.end("one", "two")
-    lender.until_admitted("mine")
-    borrower.until(Succeeded=2, TenantStopped=1)
-    borrower.change_quota(cohort=name, **sound)
-    borrower.until_admitted("three")
-    await_("ready", lambda: condition(borrower.quota(), "Ready").get("status") == "True", 30)
+
+
+class Pair:
+    """A tenant that has borrowed all that the other lends, and that other, of which nothing runs."""
+
+    def __init__(self, ground: Stage, case: Case, name: str) -> None:
+        self.case, self.cohort = case, f"unread-{case.field}-{name}"
+        self.borrower, self.lender = (
+            Tenant.open(ground, f"{self.cohort}-{one}", cohort=self.cohort, **case.sound) for one in "ab"
+        )
+        self.borrower.submit("one", "two", cpu="250m", memory="512Mi")
+        self.borrower.until(Admitted=2)
+
+    def spoil(self) -> None:
+        """Let the borrower's quota say what cannot be read."""
+        self.borrower.change_quota(**self.case.broken)
+
+    def counts(self) -> None:
+        """See that what is borrowed counts, until it has ended and the quota is corrected."""
+        borrower, lender, cohort = self.borrower, self.lender, self.cohort
+        ready = condition(borrower.quota(), "Ready")
+        assert (ready["status"], ready["reason"]) == ("False", "Invalid")
+        assert ready["message"].startswith(f"TenantQuota {borrower.name} cannot be read: ")
+        lender.submit("mine", cpu="250m", memory="512Mi")
+        message = lender.until_waits("mine", "CohortExhausted")["message"]
+        assert message.startswith(f"cohort {cohort} uses {self.case.used} ({borrower.name} "), message
+        borrower.submit("three", cpu="250m", memory="512Mi")
+        assert "cannot be read" in borrower.until_waits("three", "TenantStopped")["message"]
+        borrower.end("one", "two")
+        lender.until_admitted("mine")
+        borrower.until(Succeeded=2, TenantStopped=1)
+        borrower.change_quota(cohort=cohort, **self.case.sound)
+        borrower.until_admitted("three")
+        await_("ready", lambda: condition(borrower.quota(), "Ready").get("status") == "True", 30)
+
+
+def test_what_was_borrowed_counts_in_its_cohort(ground: Stage) -> None:
+    """Also for an operator that has never known a quota that could be read."""
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        known = list(pool.map(lambda case: Pair(ground, case, "known"), CASES))
+        list(pool.map(Pair.spoil, known))
+        list(pool.map(Pair.counts, known))
+        others = list(pool.map(lambda case: Pair(ground, case, "anew"), CASES))
+        list(pool.map(Pair.spoil, others))
+        ground.operators[-1].end()
+        ground.start(identity="next")
+        list(pool.map(Pair.counts, others))
