@@ -12,6 +12,7 @@ takes is the API server's own: a strict admission needs these three writes in th
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -88,11 +89,7 @@ async def _bare(kube: Kube, name: str, count: int, per_second: float) -> list[fl
         await kube.create(load.jobs_path("steady"), load.job(f"{name}-{number:05d}"))
         took.append((time.monotonic() - began) * 1000)
 
-    began = time.monotonic()
-    async with asyncio.TaskGroup() as creations:
-        for number in range(count):
-            await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
-            creations.create_task(create(number))
+    await load.paced([functools.partial(create, number) for number in range(count)], per_second)
     return took
 
 

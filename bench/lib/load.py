@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from longtask_operator.adapters.errors import AlreadyExists, Gone
@@ -161,17 +162,22 @@ async def create_spread(kube: Kube, bodies: Iterable[tuple[str, Json]]) -> None:
 async def create_paced(kube: Kube, path: str, bodies: Sequence[Json], per_second: float) -> dict[str, float]:
     """Create *bodies* one after the other at an even pace, none waiting for another; return when each was sent."""
     sent: dict[str, float] = {}
-    began = time.monotonic()
 
     async def create(body: Json) -> None:
         sent[body["metadata"]["name"]] = time.monotonic()
         await kube.create(path, body)
 
-    async with asyncio.TaskGroup() as creations:
-        for number, body in enumerate(bodies):
-            await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
-            creations.create_task(create(body))
+    await paced([functools.partial(create, body) for body in bodies], per_second)
     return sent
+
+
+async def paced(acts: Sequence[Callable[[], Coroutine[Any, Any, None]]], per_second: float) -> None:
+    """Begin *acts* one after the other at an even pace, none waiting for another; return when all are done."""
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for number, act in enumerate(acts):
+            await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
+            group.create_task(act())
 
 
 @contextlib.asynccontextmanager
