@@ -185,13 +185,13 @@ class Room:
         return (first, second, third)
 
     def totals(self) -> tuple[Vector, Vector]:
-        """Return what those who limit a resource have of it together, and the sum of their nominal quota."""
+        """Return what counts of each resource together, and the sum of the nominal quota of those who limit it."""
         accounts = self._accounts.values()
         used = [self._strays[r] + sum(one.used[r] for one in accounts if one.counts(r)) for r in _EACH]
         nominal = [sum(one.nominal[r] for one in accounts if one.limits(r)) for r in _EACH]
         return (used[0], used[1], used[2]), (nominal[0], nominal[1], nominal[2])
 
     def users_of(self, r: int) -> list[tuple[str, int]]:
-        """Return who has how much of resource *r*, of those who limit it, the most first."""
+        """Return who has how much of resource *r*, of those with whom it counts, the most first."""
         found = [(tenant, account.used[r]) for tenant, account in self._accounts.items() if account.counts(r)]
         return sorted((pair for pair in found if pair[1]), key=lambda pair: (-pair[1], pair[0]))
