@@ -239,6 +239,8 @@ class Decision:
     candidate: Candidate | None = None
     #: When to look again if nothing happens before.
     again_at: datetime | None = None
+    #: From when on a report may show that the attempt stands still: look when one comes, not at the next write.
+    still_at: datetime | None = None
     notices: tuple[Notice, ...] = ()
 
 

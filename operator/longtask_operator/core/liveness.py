@@ -87,9 +87,16 @@ def judge_life(seen: Observed, attempt: CurrentAttempt) -> Verdict | None:
 
 
 def judged_next(seen: Observed, attempt: CurrentAttempt) -> datetime | None:
-    """Return when silence would end the attempt; the rest is judged with each report."""
+    """Return when silence would end the attempt; a standstill is judged when a report shows it (`still_at`)."""
     watched, silence = watch(seen, attempt), _silence_limit(seen.task.spec, seen.report_interval)
     return _silent_until(watched, silence) if watched and silence else None
+
+
+def still_at(seen: Observed, attempt: CurrentAttempt) -> datetime | None:
+    """Return from when on a report without progress would end the attempt; without a report nothing does then."""
+    watched = watch(seen, attempt)
+    limit = _still_limit(seen.task.spec, watched) if watched else None
+    return watched.still_since + limit if watched and limit else None
 
 
 def stands_still(watched: Watched, limit: timedelta | None) -> bool:

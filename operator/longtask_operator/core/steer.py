@@ -15,7 +15,7 @@ from longtask_operator.core.current import CurrentAttempt, Observed
 from longtask_operator.core.decision import Action, ConfirmGone, CreateJob, Decision, earliest
 from longtask_operator.core.duplicates import judge
 from longtask_operator.core.handover import began, held_by_kueue, said_by, stop_of, taken_back, to_confirm
-from longtask_operator.core.liveness import judged_next
+from longtask_operator.core.liveness import judged_next, still_at
 from longtask_operator.core.node_loss import describe_loss, next_look
 from longtask_operator.core.observe import JobView
 from longtask_operator.core.open_attempt import describe, has_started, kept, with_attempt_and_size
@@ -117,6 +117,7 @@ def _mirror(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, pol
         can_wait=not loss and _has_just_begun(seen, attempt),
         then=resize.then,
         again_at=again_at,
+        still_at=still_at(seen, attempt),
     )
 
 

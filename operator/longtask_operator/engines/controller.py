@@ -1,7 +1,7 @@
 """Takes keys of tasks from the queue: gather, reconcile, apply. Many workers, one task at a time each.
 
 The controller remembers only what may be forgotten: since when a task waits, when its
-progress was last mirrored, why the cluster refused its Job.
+progress was last mirrored, why the cluster refused its Job, from when on a report may show a standstill.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ class _Memory:
     waiting_since: datetime | None = None
     written: LastWrites = NEVER
     refusal: Refusal | None = None
+    still_at: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return self.waiting_since is None and self.written == NEVER and self.refusal is None
+        return self == _Memory()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +172,7 @@ class Controller:
                 self.parts.events.post(record, notice.reason, notice.message, warning=notice.warning)
         if memory.refusal and is_over(seen, decision.status):
             memory.refusal = None
+        memory.still_at = decision.still_at
         self._await_admission(record, seen, decision, memory)
         self._come_back(record.key, seen, decision)
 
@@ -261,8 +263,10 @@ class Controller:
             self._faults.report(key, error, self.queue.retry(key, longest=_LONGEST_OUTAGE_WAIT))
 
     def report_came(self, key: str) -> None:
-        """Come back to a task of which a report came: at once, or when its progress may be written again."""
-        self.queue.add_after(key, self._mirror_wait(key))
+        """Come back to a task of which a report came: when its progress may be written, or at once to judge it."""
+        memory = self._memory(key)
+        shows_standstill = memory and memory.still_at and self.context.clock.now() >= memory.still_at
+        self.queue.add_after(key, 0.0 if shows_standstill else self._mirror_wait(key))
 
     def checkpoint_came(self, key: str) -> None:
         """Come back to a task whose worker saved a checkpoint as soon as that may be written."""
@@ -270,19 +274,18 @@ class Controller:
 
     def _checkpoint_wait(self, key: str) -> float:
         """Return the seconds until another checkpoint of a task may be written."""
-        written = self._written(key)
-        return written.checkpoint_wait(self.context.clock.now()) if written else 0.0
+        memory = self._memory(key)
+        return memory.written.checkpoint_wait(self.context.clock.now()) if memory else 0.0
 
     def _mirror_wait(self, key: str) -> float:
         """Return the seconds until the progress of a task may be written again."""
-        written = self._written(key)
-        return written.progress_wait(self.context.clock.now(), self.context.progress_interval) if written else 0.0
+        now, memory = self.context.clock.now(), self._memory(key)
+        return memory.written.progress_wait(now, self.context.progress_interval) if memory else 0.0
 
-    def _written(self, key: str) -> LastWrites | None:
+    def _memory(self, key: str) -> _Memory | None:
         namespace, _, name = key.partition("/")
         record = self.context.caches.tasks.get(namespace, name)
-        memory = self._memories.get(record.uid) if record else None
-        return memory.written if memory else None
+        return self._memories.get(record.uid) if record else None
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a task that is gone."""

@@ -144,6 +144,30 @@ class TestNoProgress:
         assert cause_of(reconcile(running(PROGRESS, 102, signs(101)), POLICY)) is None
         assert cause_of(reconcile(running(PROGRESS, 102, signs(102)), POLICY)) == "NoProgress"
 
+    def test_it_is_said_from_when_on_a_report_would_show_it(self) -> None:
+        assert reconcile(running(PROGRESS, 60, signs(60, progress=30)), POLICY).still_at == at(130)
+        assert reconcile(running(PROGRESS, 60, signs(60, progress=30, step=200)), POLICY).still_at == at(630)
+        assert reconcile(running(PROGRESS, 60, signs(60)), POLICY).still_at == at(102)
+
+    def test_before_the_first_report_it_is_not_later_than_after_it(self) -> None:
+        early = reconcile(running(PROGRESS, 2), POLICY).still_at
+        first = reconcile(running(PROGRESS, 2, signs(2)), POLICY).still_at
+        assert early is not None
+        assert first is not None
+        assert early <= first
+
+    def test_nobody_looks_for_it_without_a_report(self) -> None:
+        found = signs(60, progress=30)
+        watched, free = (reconcile(running(spec, 60, found), POLICY) for spec in (PROGRESS, {}))
+        assert watched.again_at == free.again_at
+
+    @pytest.mark.parametrize("spec", [{}, {"noProgressTimeoutSeconds": 0}, HEARTBEAT])
+    def test_without_a_timeout_no_report_can(self, spec: dict[str, Any]) -> None:
+        assert reconcile(running(spec, 60, signs(60, progress=30)), POLICY).still_at is None
+
+    def test_once_it_is_to_end_no_report_can(self) -> None:
+        assert reconcile(running(PROGRESS, 130, signs(130, progress=30)), POLICY).still_at is None
+
     def test_silence_is_another_matter(self) -> None:
         assert cause_of(reconcile(running(PROGRESS, 10**6, signs(60, progress=30)), POLICY)) is None
         assert cause_of(reconcile(running(PROGRESS, 10**6), POLICY)) is None
@@ -196,6 +220,23 @@ def test_a_worker_that_reports_and_goes_on_is_never_ended(
     found = signs(last, progress=went_on, step=step)
     decision = reconcile(running(spec, now, found, hearing_since=at(hearing)), POLICY)
     assert cause_of(decision) is None
+
+
+@settings(deadline=None)
+@given(TIMES, TIMES, st.none() | TIMES, st.integers(1, 300), st.integers(0, 100), st.integers(0, 2000))
+def test_a_report_ends_an_attempt_that_stands_still_from_the_moment_that_was_said(
+    last: int, hearing: int, went_on: int | None, limit: int, step: int, later: int
+) -> None:
+    """No report without progress before it does, and each one from then on does."""
+    spec = {"noProgressTimeoutSeconds": limit}
+    found = signs(last, progress=went_on and min(went_on, last), step=step, first=1)
+    decision = reconcile(running(spec, last, found, hearing_since=at(hearing)), POLICY)
+    if cause_of(decision):
+        return
+    assert decision.still_at is not None
+    found = replace(found, last_report=max(at(last), at(later)))
+    next_one = reconcile(running(spec, max(last, later), found, hearing_since=at(hearing)), POLICY)
+    assert (cause_of(next_one) == "NoProgress") is (found.last_report >= decision.still_at)
 
 
 @settings(deadline=None)
