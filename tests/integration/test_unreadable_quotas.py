@@ -64,16 +64,21 @@ class Case:
     broken: Mapping[str, Any]
     used: str
 
+    said: str  #: what its condition begins with, besides the name of the quota
+
     @property
     def field(self) -> str:
         return next(iter(self.broken))
 
 
+ONE: Mapping[str, Any] = {"concurrency": {"nominal": 1}}
 CASES = (
-    Case({"concurrency": {"nominal": 1}}, {"concurrency": {"nominal": "many"}}, "2 of 1 concurrent tasks"),
-    Case({"cpu": {"nominal": "250m"}}, {"cpu": {"nominal": "lots"}}, "500m of 250m CPU"),
-    Case({"memory": {"nominal": "512Mi"}}, {"memory": {"nominal": []}}, "1Gi of 512Mi memory"),
-    Case({"concurrency": {"nominal": 1}}, {"cohort": 7}, "2 of 2 concurrent tasks"),
+    Case(ONE, {"concurrency": {"nominal": "many"}}, "2 of 1 concurrent tasks", "spec.concurrency.nominal: 'many' is"),
+    Case({"cpu": {"nominal": "250m"}}, {"cpu": {"nominal": "lots"}}, "500m of 250m CPU", "spec.cpu.nominal: 'lots' is"),
+    Case(
+        {"memory": {"nominal": "512Mi"}}, {"memory": {"nominal": []}}, "1Gi of 512Mi memory", "spec.memory.nominal: []"
+    ),
+    Case(ONE, {"cohort": 7}, "2 of 2 concurrent tasks", "spec.cohort: 7 is not"),
 )
 
 
@@ -97,7 +102,7 @@ class Pair:
         borrower, lender, cohort = self.borrower, self.lender, self.cohort
         ready = condition(borrower.quota(), "Ready")
         assert (ready["status"], ready["reason"]) == ("False", "Invalid")
-        assert ready["message"].startswith(f"TenantQuota {borrower.name} cannot be read: ")
+        assert ready["message"].startswith(f"TenantQuota {borrower.name} cannot be read: {self.case.said}")
         lender.submit("mine", cpu="250m", memory="512Mi")
         message = lender.until_waits("mine", "CohortExhausted")["message"]
         assert message.startswith(f"cohort {cohort} uses {self.case.used} ({borrower.name} "), message

@@ -15,6 +15,7 @@ from longtask_operator.api.model import (
     LABEL_KEY,
     LABEL_VALUE,
     NAMED_MAP,
+    OWN_WORDS,
     PRESERVE,
     YEAR_SECONDS,
     Duration,
@@ -354,4 +355,4 @@ def parse_longtask(body: dict[str, Any]) -> LongTask:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ".".join(str(part) for part in first["loc"])
-        raise SpecError(path=path, message=first["msg"]) from None
+        raise SpecError(path=path, message=first["msg"].removeprefix(OWN_WORDS)) from None

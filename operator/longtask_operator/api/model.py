@@ -8,12 +8,16 @@ schema later would show up in stored objects.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
+from longtask_operator.api.quantity import no_quantity
+
+#: What pydantic puts before a message of ours.
+OWN_WORDS = "Value error, "
 YEAR_SECONDS = 31_536_000
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -27,7 +31,21 @@ Duration = Annotated[int, Field(ge=1, le=YEAR_SECONDS, json_schema_extra={"forma
 #: A duration that 0 switches off.
 Timeout = Annotated[int, Field(ge=0, le=YEAR_SECONDS, json_schema_extra={"format": "int64"})]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-Quantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 20})]
+
+
+def _int_or_string(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate a quantity: of neither of two types, it is one mistake and not two."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError(no_quantity(value)) from None
+
+
+Quantity = Annotated[
+    int | str,
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 20}),
+    WrapValidator(_int_or_string),
+]
 
 NAMED_MAP: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 ATOMIC: JsonDict = {"x-kubernetes-list-type": "atomic"}

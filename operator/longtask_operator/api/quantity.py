@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any
+
+from longtask_operator.api.text import shown
 
 #: An exponent of two digits reaches beyond every machine; a longer one would take seconds to compute.
 _QUANTITY = re.compile(
@@ -31,6 +34,11 @@ MEBIBYTE = 1024**2
 GIBIBYTE = 1024**3
 
 
+def no_quantity(value: Any) -> str:
+    """Say that *value* is not a quantity, and what to write."""
+    return f"{shown(value)} is not a quantity; write for example 500m or 2Gi"
+
+
 def parse_quantity(text: str | int) -> Decimal:
     """Return the exact value of *text*, in cores or bytes.
 
@@ -39,7 +47,7 @@ def parse_quantity(text: str | int) -> Decimal:
     """
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
-        raise ValueError(f"{text!r} is not a quantity; write for example 500m or 2Gi")
+        raise ValueError(no_quantity(text))
     number, suffix = Decimal(match["number"]), match["suffix"] or ""
     if suffix in _BINARY:
         return number * _BINARY[suffix]

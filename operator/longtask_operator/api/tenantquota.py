@@ -6,13 +6,15 @@ stopPolicy. An absent resource is not limited, and has no part in what a cohort 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from longtask_operator.api.errors import SpecError
-from longtask_operator.api.model import DNS_LABEL, NAMED_MAP, YEAR_SECONDS, Model, Quantity, Time
+from longtask_operator.api.model import DNS_LABEL, NAMED_MAP, OWN_WORDS, YEAR_SECONDS, Model, Quantity, Time
 from longtask_operator.api.status import Condition
+from longtask_operator.api.text import shown
 
 MAX_COUNT = 10_000
 
@@ -189,11 +191,21 @@ def parse_tenantquota(body: dict[str, Any]) -> TenantQuota:
     """Return the TenantQuota of an API object.
 
     Raises:
-        SpecError: if the object does not have the shape of the schema.
+        SpecError: if the object does not have the shape of the schema; it names the value.
     """
     try:
         return TenantQuota.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_context=False)[0]
         path = ".".join(str(part) for part in first["loc"])
-        raise SpecError(path=path, message=first["msg"]) from None
+        raise SpecError(path=path, message=_said(first)) from None
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """Say what is wrong with a value, and which it is: nothing in a quota is secret."""
+    kind, message = error["type"], str(error["msg"])
+    if kind == "missing":
+        return "is needed"
+    if kind == "value_error":  # the words of ours
+        return message.removeprefix(OWN_WORDS)
+    return f"{shown(error['input'])} is not valid: it {message.removeprefix('Input ').removeprefix('String ')}"

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from pydantic.alias_generators import to_camel
+
+from longtask_operator.api.errors import SpecError
 from longtask_operator.api.quantity import format_cpu, format_memory, parse_cpu, parse_memory
-from longtask_operator.api.tenantquota import ResourceQuota, TenantQuotaSpec
+from longtask_operator.api.tenantquota import TenantQuotaSpec
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.sizing import Size
 
@@ -79,18 +82,17 @@ def limits_of(name: str, spec: TenantQuotaSpec) -> Limits:
     """Return the limits that the TenantQuota *name* sets.
 
     Raises:
-        ValueError: if a quantity cannot be read.
+        SpecError: if a quantity cannot be read.
     """
-    size = spec.max_size
     return Limits(
         origin=f"TenantQuota {name}",
         concurrency=spec.concurrency.nominal if spec.concurrency else None,
-        cpu=_nominal(spec.cpu, parse_cpu),
-        memory=_nominal(spec.memory, parse_memory),
+        cpu=_amount(parse_cpu, spec, "cpu", "nominal"),
+        memory=_amount(parse_memory, spec, "memory", "nominal"),
         per_user=spec.per_user.max_concurrency if spec.per_user else None,
         max_queued=spec.max_queued,
-        max_cpu=parse_cpu(size.cpu) if size and size.cpu is not None else None,
-        max_memory=parse_memory(size.memory) if size and size.memory is not None else None,
+        max_cpu=_amount(parse_cpu, spec, "max_size", "cpu"),
+        max_memory=_amount(parse_memory, spec, "max_size", "memory"),
         max_priority=spec.max_priority,
         on_hold=spec.stop_policy not in (None, "None"),
         draining=spec.stop_policy == "HoldAndDrain",
@@ -159,16 +161,20 @@ def describe_shortage(tenant: str, size: Size, usage: Amounts, limits: Limits) -
     return ""
 
 
-def _nominal(quota: ResourceQuota | None, parse: Callable[[str | int], int]) -> int | None:
-    return parse(quota.nominal) if quota else None
+def _amount(parse: Callable[[str | int], int], spec: TenantQuotaSpec, group: str, field: str) -> int | None:
+    """Return the quantity in that *field* of a *group* of the spec, None where it is absent. Raises SpecError."""
+    value = getattr(getattr(spec, group), field, None)
+    try:
+        return None if value is None else parse(value)
+    except ValueError as error:
+        raise SpecError(f"spec.{to_camel(group)}.{to_camel(field)}", str(error)) from None
 
 
 def _caps(spec: TenantQuotaSpec, field: str) -> Caps:
-    cpu, memory = getattr(spec.cpu, field, None), getattr(spec.memory, field, None)
     return Caps(
         concurrency=getattr(spec.concurrency, field, None),
-        cpu=parse_cpu(cpu) if cpu is not None else None,
-        memory=parse_memory(memory) if memory is not None else None,
+        cpu=_amount(parse_cpu, spec, "cpu", field),
+        memory=_amount(parse_memory, spec, "memory", field),
     )
 
 

@@ -45,12 +45,19 @@ def test_fields_of_a_newer_schema_are_ignored() -> None:
         ({"env": [{"name": "1X"}]}, "spec.env.0.name"),
         ({"runAsUser": 0}, "spec.runAsUser"),
         ({"payload": [1]}, "spec.payload"),
+        ({"resources": {"memory": []}}, "spec.resources.memory"),
     ],
 )
 def test_a_stored_object_of_a_wrong_shape_is_a_spec_error(spec: dict[str, Any], path: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_longtask(a_longtask_body(spec))
     assert caught.value.path == path
+
+
+def test_a_quantity_that_is_none_is_one_mistake() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_longtask(a_longtask_body({"resources": {"memory": []}}))
+    assert caught.value.message == "[] is not a quantity; write for example 500m or 2Gi"
 
 
 def test_a_status_is_written_as_it_was_read() -> None:

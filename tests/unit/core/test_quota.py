@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longtask_operator.api.errors import SpecError
 from longtask_operator.api.quantity import GIBIBYTE
 from longtask_operator.api.tenantquota import TenantQuotaSpec
 from longtask_operator.core.ledger import LedgerEntry
@@ -27,6 +28,23 @@ SMALL, LARGE = Size(cpu=250, memory=GIBIBYTE // 2), Size(cpu=4000, memory=8 * GI
 
 def limits(**spec: Any) -> Limits:
     return limits_of("team-a", TenantQuotaSpec.model_validate(spec))
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"cpu": {"nominal": "lots"}}, "spec.cpu.nominal"),
+        ({"memory": {"nominal": "lots"}}, "spec.memory.nominal"),
+        ({"cpu": {"nominal": 1, "borrowingLimit": "lots"}}, "spec.cpu.borrowingLimit"),
+        ({"memory": {"nominal": 1, "lendingLimit": "lots"}}, "spec.memory.lendingLimit"),
+        ({"maxSize": {"cpu": "lots"}}, "spec.maxSize.cpu"),
+        ({"maxSize": {"memory": "lots"}}, "spec.maxSize.memory"),
+    ],
+)
+def test_a_quantity_that_cannot_be_read_is_named_with_its_field(spec: dict[str, Any], path: str) -> None:
+    with pytest.raises(SpecError) as found:
+        limits(**spec)
+    assert str(found.value) == f"{path}: 'lots' is not a quantity; write for example 500m or 2Gi"
 
 
 def test_every_field_of_a_quota_becomes_a_limit() -> None:

@@ -84,8 +84,18 @@ def test_the_terms_tell_a_spent_budget_as_it_is_now(setup: Setup) -> None:
     assert "2.0 of 1 CPU-hours" in setup.quotas.terms("team-a").limits.spent
 
 
-@pytest.mark.parametrize("spec", [{"cpu": {"nominal": "lots"}}, {"concurrency": {"nominal": -1}}])
-def test_a_quota_that_cannot_be_read_holds_its_tenant(setup: Setup, spec: dict[str, Any]) -> None:
+NO_QUANTITY = "is not a quantity; write for example 500m or 2Gi"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"cpu": {"nominal": "lots"}}, f"spec.cpu.nominal: 'lots' {NO_QUANTITY}"),
+        ({"memory": {"nominal": "1Gi", "lendingLimit": "-1"}}, f"spec.memory.lendingLimit: '-1' {NO_QUANTITY}"),
+        ({"concurrency": {"nominal": -1}}, "spec.concurrency.nominal: -1 is not valid: it should be greater than or"),
+    ],
+)
+def test_a_quota_that_cannot_be_read_holds_its_tenant(setup: Setup, spec: dict[str, Any], said: str) -> None:
     trap = LogTrap()
     try:
         setup.put(1, **spec)
@@ -93,7 +103,7 @@ def test_a_quota_that_cannot_be_read_holds_its_tenant(setup: Setup, spec: dict[s
         trap.close()
     limits = setup.quotas.limits("team-a")
     assert limits.on_hold
-    assert limits.unreadable.startswith("TenantQuota team-a cannot be read: ")
+    assert limits.unreadable.startswith(f"TenantQuota team-a cannot be read: {said}")
     assert limits.unreadable.endswith("; nothing starts until it is corrected")
 
 
