@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS
 from tests.faults.play import Play
 from tests.faults.registry import ONE, PLACE, QUICK, scenario
+from tests.faults.reports import save
 
 
 @scenario(quota=ONE)
@@ -75,10 +76,10 @@ async def drain_saves(play: Play) -> None:
     """A tenant is drained: the worker saves first, and the next attempt starts from there."""
     await play.submit("a", WORKS, SUCCEEDS, checkpoint=PLACE, retry={"backoff": QUICK})
     await play.until("a", "Running")
-    await play.save("a", 1)
+    await save(play, "a", 1)
     await play.quota(stopPolicy="HoldAndDrain")
     await play.until("a", check=lambda status: status["attempts"][0].get("stopTime"))
-    await play.save("a", 2)
+    await save(play, "a", 2)
     await play.queued("a", "TenantStopped", placed=True)
     await play.quota(stopPolicy="None")
     await play.finished("a")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, Act, fails, out_of_memory
-from tests.faults.play import Play, cause_of_first, stuck_since
+from tests.faults.play import Play
 from tests.faults.registry import JOB_RACE, QUICK, scenario
+from tests.faults.reports import cause_of_first, reports, reports_on, stuck_since
 
 
 @scenario(fresh=True)
@@ -127,7 +128,7 @@ async def no_progress(play: Play) -> None:
     """The first attempt reports on and on and gets no further; it is ended for that, and the second succeeds."""
     await play.submit("a", WORKS, SUCCEEDS, noProgressTimeoutSeconds=1, retry={"backoff": QUICK})
     await play.until("a", "Running")
-    await play.reports("a", lambda status: cause_of_first(status) == "NoProgress", done=1, total=10)
+    await reports(play, "a", lambda status: cause_of_first(status) == "NoProgress", done=1, total=10)
     await play.finished("a")
 
 
@@ -136,10 +137,10 @@ async def stuck(play: Play) -> None:
     """Without time-outs an attempt that gets no further is warned of until it does, and nothing ends it."""
     await play.submit("a", WORKS, retry={"limits": {"application": 0}})
     await play.until("a", "Running")
-    await play.reports("a", stuck_since, done=1)
+    await reports(play, "a", stuck_since, done=1)
     since = stuck_since(await play.until("a", check=stuck_since))
-    await play.reports_on("a", done=1)
+    await reports_on(play, "a", done=1)
     await play.until("a", check=lambda status: stuck_since(status) == since)
-    await play.reports("a", lambda status: not stuck_since(status) and status["progress"]["done"] == 2, done=2)
+    await reports(play, "a", lambda status: not stuck_since(status) and status["progress"]["done"] == 2, done=2)
     play.tell("a")
     await play.until("a", "Succeeded")

@@ -8,6 +8,7 @@ from tests.faults.api import Json
 from tests.faults.kubelet import SUCCEEDS, WORKS, Act, fails
 from tests.faults.play import Play
 from tests.faults.registry import JOB_RACE, ONE, PLACE, SLOW, scenario
+from tests.faults.reports import save, told_to_end, until_told
 
 
 @scenario()
@@ -27,16 +28,16 @@ async def cancel_told(play: Play) -> None:
     """
     await play.submit("a", WORKS, checkpoint=PLACE, retry={"limits": {"application": 0}})
     await play.until("a", "Running")
-    await play.until_told("a", lambda status, told: status.get("progress") and not told)
+    await until_told(play, "a", lambda status, told: status.get("progress") and not told)
 
     async def reports() -> None:
-        await play.told_to_end("a")
+        await told_to_end(play, "a")
 
     reported = play.before_the_stop("Cancelled", reports)
     await play.change("a", cancel=True)
     await play.over(reported)
-    await play.until_told("a", lambda status, told: told)
-    saved = await play.save("a", 1)
+    await until_told(play, "a", lambda status, told: told)
+    saved = await save(play, "a", 1)
     last = saved | {"uri": saved["uri"].replace("/1/manifest", "/2/manifest")}
     said = json.dumps({"longtask": 1, "message": "cancelled", "checkpoint": last})
     play.tell("a", Act(exit=130, message=said))

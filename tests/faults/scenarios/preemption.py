@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.faults.kubelet import SUCCEEDS, WORKS
 from tests.faults.play import Play
 from tests.faults.registry import QUICK, scenario
+from tests.faults.reports import save
 
 PLACE = {"uri": "s3://bucket/checkpoints/"}
 
@@ -16,10 +17,10 @@ async def preempt(play: Play) -> None:
     await play.until("c", "Running")
     await play.submit("a", WORKS, SUCCEEDS, checkpoint=PLACE, retry={"limits": {"application": 0}, "backoff": QUICK})
     await play.until("a", "Running")
-    await play.save("a", 1)
+    await save(play, "a", 1)
     await play.submit("b", SUCCEEDS, priority=5)
     await play.until("a", check=lambda status: status["attempts"][0].get("stopTime"))
-    await play.save("a", 2)
+    await save(play, "a", 2)
     await play.until("b", "Succeeded")
     await play.until("a", "Succeeded")
     play.tell("c")
