@@ -49,8 +49,12 @@ def values(cluster: ControlPlane, tmp_path: Path) -> Iterator[Path]:
     helm(cluster, "3", *install)
 
 
-def a_task(name: str, namespace: str, image: str, seconds: int) -> dict[str, Any]:
-    program = f"import time; time.sleep({seconds})"
+#: What a program of `a_task` waits for.
+MARK = "/dev/shm/may-end"
+
+
+def a_task(name: str, namespace: str, image: str) -> dict[str, Any]:
+    program = f"import pathlib, time\nwhile not pathlib.Path('{MARK}').exists(): time.sleep(0.1)"
     return {
         "apiVersion": "longtask.dev/v1alpha1",
         "kind": "LongTask",
@@ -65,10 +69,17 @@ def pods(cluster: ControlPlane, namespace: str) -> list[dict[str, Any]]:
     return items
 
 
-def wait_until_running(cluster: ControlPlane, namespace: str, count: int) -> None:
+def let_end(cluster: ControlPlane, namespace: str, task: str) -> None:
+    """Let the program of a task's only attempt come to its end."""
+    (pod,) = [pod for pod in pods(cluster, namespace) if pod["metadata"]["labels"]["longtask.dev/task"] == task]
+    mark = f"import pathlib; pathlib.Path('{MARK}').touch()"
+    cluster.kubectl("exec", "-n", namespace, pod["metadata"]["name"], "--", "python3", "-c", mark)
+
+
+def wait_until(cluster: ControlPlane, namespace: str, phase: str, count: int) -> None:
     end = time.monotonic() + 60
-    while sum(pod["status"]["phase"] == "Running" for pod in pods(cluster, namespace)) < count:
-        assert time.monotonic() < end, "the tasks did not start"
+    while sum(pod["status"]["phase"] == phase for pod in pods(cluster, namespace)) < count:
+        assert time.monotonic() < end, f"not {count} pods {phase}"
         time.sleep(0.5)
 
 
@@ -80,16 +91,19 @@ def test_uninstall_releases_all_pods_and_a_new_install_goes_on(
     image = json.loads(cluster.kubectl("get", "deployment", "longtask-operator", "-n", NAMESPACE, "-o", "json").stdout)[
         "spec"
     ]["template"]["spec"]["containers"][0]["image"]
-    tasks = [a_task("ends-meanwhile", fresh_namespace, image, 8), a_task("ends-later", fresh_namespace, image, 60)]
+    tasks = [a_task(name, fresh_namespace, image) for name in ("ends-meanwhile", "ends-later")]
     cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(tasks))
-    wait_until_running(cluster, fresh_namespace, 2)
+    wait_until(cluster, fresh_namespace, "Running", 2)
     helm(cluster, version, "uninstall", "longtask", "--wait", "--timeout", "4m")
     assert [pod["metadata"].get("finalizers") for pod in pods(cluster, fresh_namespace) if FINALIZER in str(pod)] == []
     # Ledgers, the Lease and the CA are the operator's memory and stay for the next install.
     left = cluster.kubectl("get", "all,serviceaccounts,clusterroles,roles", "-n", NAMESPACE, "-o", "name").stdout
     assert "longtask" not in left
+    let_end(cluster, fresh_namespace, "ends-meanwhile")
+    wait_until(cluster, fresh_namespace, "Succeeded", 1)
     install = ["install", "longtask", str(CHART), "--values", str(values), "--wait", "--timeout", "3m"]
     helm(cluster, version, *install)
+    let_end(cluster, fresh_namespace, "ends-later")
     for task in tasks:
         name = task["metadata"]["name"]
         wait = ["wait", "--for=condition=Finished", f"longtask/{name}", "-n", fresh_namespace, "--timeout=120s"]
