@@ -25,13 +25,25 @@ LEASE = {
 _FENCED = "the lease is lost"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Forked:
+    """A process of the fork server. Its number may be another's once it has ended: machines use them again."""
+
+    pid: int
+    ended: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    async def code(self) -> int:
+        """Wait until it has ended and return its exit code; cancelled where nobody will ever tell."""
+        return await asyncio.shield(self.ended)  # cancelling us must not cancel what others await
+
+
 @dataclass(slots=True)
 class ForkServer:
     """See `tests.faults.forkserver`."""
 
     process: asyncio.subprocess.Process
-    _pids: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
-    _ends: dict[int, asyncio.Future[int]] = field(default_factory=dict)
+    _started: asyncio.Queue[Forked] = field(default_factory=asyncio.Queue)
+    _running: dict[int, Forked] = field(default_factory=dict)
 
     @classmethod
     async def start(cls) -> ForkServer:
@@ -49,25 +61,29 @@ class ForkServer:
         return cls(process)
 
     async def listen(self) -> None:
-        """Take in what the fork server says, until it ends."""
+        """Take in what the fork server says, until cancelled. Raises RuntimeError if it ends before."""
         assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            said = json.loads(line)
-            if "code" in said:
-                self.end_of(said["pid"]).set_result(said["code"])
-            else:
-                self._pids.put_nowait(said["pid"])
+        try:
+            async for line in self.process.stdout:
+                self._hear(json.loads(line))
+            raise RuntimeError("the fork server ended")
+        finally:
+            for forked in self._running.values():
+                forked.ended.cancel()
 
-    def end_of(self, pid: int) -> asyncio.Future[int]:
-        """Return the future that has the exit code of *pid* once it ended."""
-        return self._ends.setdefault(pid, asyncio.get_running_loop().create_future())
+    def _hear(self, said: dict[str, int]) -> None:
+        if "code" in said:
+            self._running.pop(said["pid"]).ended.set_result(said["code"])
+        else:
+            forked = self._running[said["pid"]] = Forked(said["pid"])
+            self._started.put_nowait(forked)
 
-    async def fork(self, env: Mapping[str, str], log: Path, mutant: str) -> int:
-        """Start an operator and return its process id."""
+    async def fork(self, env: Mapping[str, str], log: Path, mutant: str) -> Forked:
+        """Start an operator and return its process."""
         assert self.process.stdin is not None
         order = {"env": dict(env), "log": str(log), "mutant": mutant}
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        return await asyncio.wait_for(self._pids.get(), 20)
+        return await asyncio.wait_for(self._started.get(), 20)
 
     async def close(self) -> None:
         """End it and every operator that it started."""
@@ -88,12 +104,12 @@ class Replica:
     settings: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)  #: more of its environment
     mutant: str = ""
-    pid: int = 0
     starts: int = 0
     unexpected_ends: list[str] = field(default_factory=list)
     fenced: int = 0  #: times it ended itself because it could not renew its Lease, as it must on a machine that is slow
     _ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
     _expected_end: bool = False
+    _forked: Forked | None = None
 
     async def start(self, identity: str | None = None) -> None:
         """Start it, under another name if one is given."""
@@ -114,7 +130,7 @@ class Replica:
             **{f"LONGTASK_OPERATOR_{name.upper()}": value for name, value in self.settings.items()},
         }
         self._expected_end = False
-        self.pid = await self.server.fork(env, self.log, self.mutant)
+        self._forked = await self.server.fork(env, self.log, self.mutant)
         self.starts += 1
 
     @property
@@ -124,19 +140,19 @@ class Replica:
 
     @property
     def runs(self) -> bool:
-        return bool(self.pid) and not self.server.end_of(self.pid).done()
+        return self._forked is not None and not self._forked.ended.done()
 
     async def kill(self) -> None:
         """End it as a crash does, and return once it is dead."""
         if self.runs:
             self._expected_end = True
-            os.kill(self.pid, signal.SIGKILL)
-            await asyncio.shield(self.server.end_of(self.pid))
+            self._signal(signal.SIGKILL)
+            await self._latest.code()
 
     async def ended(self) -> int:
         """Wait until its process ends; return the exit code. An end that nobody brought about is noted."""
         log_from = self.log_size()
-        code = await asyncio.shield(self.server.end_of(self.pid))  # cancelling us must not cancel what others await
+        code = await self._latest.code()
         if not self._expected_end and code == 1 and any(_FENCED in line for line in self._lines(log_from)):
             self.fenced += 1
         elif not self._expected_end:
@@ -151,10 +167,18 @@ class Replica:
             await asyncio.sleep(0.5)
 
     def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        os.kill(self._latest.pid, number)
+
+    @property
+    def _latest(self) -> Forked:
+        assert self._forked is not None
+        return self._forked
 
     def says(self, event: str) -> bool:
         """Tell whether its log has a line with that event."""
