@@ -128,6 +128,33 @@ def a_pod(**changes: Any) -> PodView:
     return replace(pod, **changes)
 
 
+POD_LABELS = {"longtask.dev/task": "wordcount", "longtask.dev/task-uid": UID, "longtask.dev/attempt": "2"}
+
+
+def a_pod_body(
+    task: dict[str, Any] | None = None,
+    status: dict[str, Any] | None = None,
+    spec: dict[str, Any] | None = None,
+    **metadata: Any,
+) -> dict[str, Any]:
+    """Return a pod whose task container is in the state *task*."""
+    meta = {
+        "name": "wordcount-7c9d4f-2-abcde",
+        "namespace": "team-a",
+        "uid": "p",
+        "resourceVersion": "42",
+        "creationTimestamp": wire(4),
+        "labels": POD_LABELS,
+        "finalizers": ["batch.kubernetes.io/job-tracking", "longtask.dev/accounting"],
+    }
+    containers = [{"name": "task", "state": task}] if task else []
+    return {
+        "metadata": meta | metadata,
+        "spec": {"nodeName": "node-1", **(spec or {})},
+        "status": {"phase": "Running", "containerStatuses": containers, **(status or {})},
+    }
+
+
 def a_running_pod(**changes: Any) -> PodView:
     """Return a pod whose task container has run since second 1."""
     return a_pod(**{"phase": "Running", "running_since": at(1), **changes})

@@ -140,14 +140,22 @@ def ended_before_deletion(pod: PodView, ended: Ended) -> bool:
 def _message_of(end: AttemptEnd, pod: PodView, ended: Ended, outcome: Outcome | None) -> str:
     if end.cause is Cause.APPLICATION and (overflow := overflow_of(pod)):
         return overflow
+    if end.cause in (Cause.ATTEMPT_TIMEOUT, Cause.DISRUPTION) and (said := _said_by_the_cluster(pod, ended)):
+        return said
     if outcome and outcome.message:
         return outcome.message
     if end.cause is Cause.COMPLETED:
         return ""
     if end.cause in (Cause.ATTEMPT_TIMEOUT, Cause.DISRUPTION):
-        return pod.message or f"{pod.disruption or pod.reason or 'the pod was deleted'}, exit code {ended.exit_code}"
+        return f"the pod was deleted, exit code {ended.exit_code}"
     if end.cause is Cause.OUT_OF_MEMORY:
         return "the task container used more than its memory"
     if end.cause is Cause.NEVER_STARTED:
         return ended.message[:1024] or ended.reason
     return f"exit code {ended.exit_code}"
+
+
+def _said_by_the_cluster(pod: PodView, ended: Ended) -> str:
+    """Return why the cluster ended the pod; the last words of a worker, `terminated (SIGTERM)`, only echo that."""
+    why = pod.disruption or pod.reason
+    return pod.message or (f"{why}, exit code {ended.exit_code}" if why else "")

@@ -207,7 +207,7 @@ def observe_pod(body: Mapping[str, Any]) -> PodView | None:
         node=spec.get("nodeName"),
         phase=str(status.get("phase") or "Pending"),
         reason=str(status.get("reason") or ""),
-        message=str(status.get("message") or "")[:1024],
+        message=str(status.get("message") or "").strip()[:1024],
         created=parse_time(meta["creationTimestamp"]),
         deleted_at=parse_optional_time(meta.get("deletionTimestamp")),
         grace_seconds=int(meta.get("deletionGracePeriodSeconds") or 0),

@@ -8,12 +8,13 @@ import pytest
 from longtask_operator.api.reasons import Cause
 from longtask_operator.api.status import Result
 from longtask_operator.core.causes import classify_pod, lost
-from longtask_operator.core.observe import PodView, judged_at
+from longtask_operator.core.observe import PodView, judged_at, observe_pod
 from longtask_operator.core.outcome import Outcome
-from tests.builders import a_pod, a_running_pod, an_ended_pod, at
+from tests.builders import a_pod, a_pod_body, a_running_pod, an_ended_pod, at
 
 RESULT = '{"longtask":1,"result":7}'
 PERMANENT = '{"longtask":1,"permanent":true,"message":"bad input"}'
+LAST_WORDS = '{"longtask":1,"message":"terminated (SIGTERM)","logTail":"at 7\\n"}'
 #: Deletion was asked for at second 4 or 6; the container ended at second 5.
 DELETED_BEFORE = {"deleted_at": at(34), "grace_seconds": 30}
 DELETED_AFTER = {"deleted_at": at(36), "grace_seconds": 30}
@@ -144,6 +145,60 @@ def test_what_people_read(pod: PodView, message: str) -> None:
 def test_what_the_pod_itself_says_comes_first() -> None:
     pod = replace(an_ended_pod(137, reason="Evicted"), message="The node was low on resource: memory.")
     assert classify_pod(pod, None).message == "The node was low on resource: memory."
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reason": "Evicted"}, "The node was low on resource: memory."),
+        ({"reason": "DeadlineExceeded"}, "Pod was active on the node longer than the specified deadline"),
+        ({"disruption": "EvictionByEvictionAPI"}, ""),
+    ],
+)
+def test_it_comes_before_the_last_words_of_a_worker_that_is_ended(changes: Any, message: str) -> None:
+    pod = replace(an_ended_pod(143, message=LAST_WORDS, **changes), message=message)
+    end = classify_pod(pod, None)
+    assert end.message == (message or "EvictionByEvictionAPI, exit code 143")
+    assert end.log_tail == "at 7"
+
+
+def test_where_the_cluster_says_nothing_the_worker_does() -> None:
+    assert classify_pod(an_ended_pod(143, message=LAST_WORDS, **DELETED_BEFORE), None).message == "terminated (SIGTERM)"
+
+
+#: What the kubelet of 1.36 wrote of evicted pods: it may have removed the container before it looks how that ended.
+LOW = "The node was low on resource: memory. Threshold quantity: 1Pi, available: 17166744Ki. "
+FORGOTTEN = {
+    "exitCode": 137,
+    "reason": "ContainerStatusUnknown",
+    "message": "The container could not be located when the pod was terminated",
+    "startedAt": None,
+    "finishedAt": None,
+}
+
+
+def an_evicted_body(state: dict[str, Any]) -> dict[str, Any]:
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": LOW}
+    container = {"name": "task", "state": state, "lastState": {"terminated": FORGOTTEN}, "restartCount": 1}
+    end = {"phase": "Failed", "reason": "Evicted", "message": LOW, "conditions": [target]}
+    return a_pod_body(status={**end, "containerStatuses": [container]})
+
+
+@pytest.mark.parametrize("state", [{"waiting": {"reason": "ContainerCreating"}}, {"terminated": FORGOTTEN}])
+def test_an_evicted_pod_of_which_the_kubelet_forgot_the_container(state: dict[str, Any]) -> None:
+    pod = observe_pod(an_evicted_body(state))
+    assert pod is not None
+    end = classify_pod(pod, None)
+    assert (end.cause, end.exit_code, end.log_tail) == (Cause.DISRUPTION, None, None)
+    assert end.message == LOW.strip()
+
+
+def test_a_pod_that_a_node_under_pressure_does_not_take() -> None:
+    said = "Pod was rejected: The node had condition: [DiskPressure]. "
+    pod = observe_pod(a_pod_body(status={"phase": "Failed", "reason": "Evicted", "message": said}))
+    assert pod is not None
+    end = classify_pod(pod, None)
+    assert (end.cause, end.message) == (Cause.DISRUPTION, said.strip())
 
 
 def test_the_whole_end_of_a_completed_attempt() -> None:

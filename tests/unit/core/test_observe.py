@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 
 from longtask_operator.core.observe import Ended, observe_job, observe_pod
-from tests.builders import UID, a_pod, at, wire
-
-LABELS = {"longtask.dev/task": "wordcount", "longtask.dev/task-uid": UID, "longtask.dev/attempt": "2"}
+from tests.builders import POD_LABELS, UID, a_pod, a_pod_body, at, wire
 
 
 def a_job_body(status: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
@@ -17,35 +15,11 @@ def a_job_body(status: dict[str, Any] | None = None, **metadata: Any) -> dict[st
         "uid": "j",
         "resourceVersion": "41",
         "creationTimestamp": wire(3),
-        "labels": LABELS,
+        "labels": POD_LABELS,
         "annotations": {"longtask.dev/generation": "5", "longtask.dev/run": "3"},
         "ownerReferences": [{"uid": "other"}, {"uid": UID, "controller": True}],
     }
     return {"metadata": meta | metadata, "status": status or {}}
-
-
-def a_pod_body(
-    task: dict[str, Any] | None = None,
-    status: dict[str, Any] | None = None,
-    spec: dict[str, Any] | None = None,
-    **metadata: Any,
-) -> dict[str, Any]:
-    """Return a pod whose task container is in the state *task*."""
-    meta = {
-        "name": "wordcount-7c9d4f-2-abcde",
-        "namespace": "team-a",
-        "uid": "p",
-        "resourceVersion": "42",
-        "creationTimestamp": wire(4),
-        "labels": LABELS,
-        "finalizers": ["batch.kubernetes.io/job-tracking", "longtask.dev/accounting"],
-    }
-    containers = [{"name": "task", "state": task}] if task else []
-    return {
-        "metadata": meta | metadata,
-        "spec": {"nodeName": "node-1", **(spec or {})},
-        "status": {"phase": "Running", "containerStatuses": containers, **(status or {})},
-    }
 
 
 class TestJobs:
@@ -57,7 +31,7 @@ class TestJobs:
         assert (job.created, job.deleting, job.finished, job.message) == (at(3), False, False, "")
 
     def test_what_kueue_does_with_a_job(self) -> None:
-        body = a_job_body(labels={**LABELS, "kueue.x-k8s.io/queue-name": "q"}) | {"spec": {"suspend": True}}
+        body = a_job_body(labels={**POD_LABELS, "kueue.x-k8s.io/queue-name": "q"}) | {"spec": {"suspend": True}}
         job = observe_job(body)
         assert job is not None
         assert (job.queue, job.suspended, job.started) == ("q", True, None)
