@@ -91,6 +91,15 @@ class Cluster:
         if running:
             process.end([running], grace=0 if kill else 5)
 
+    def restart_kubelet(self, **changes: Any) -> None:
+        """End the kubelet and start it with *changes* to its own configuration; without any it is as it was at first.
+
+        Its containers go on meanwhile.
+        """
+        self.stop_component("kubelet")
+        node.write_kubelet_config(self.paths, self.plan, changes)
+        self.start_component("kubelet")
+
     def component_pid(self, component: str) -> int | None:
         """Process id of a component, None when it does not run."""
         running = process.recorded(self.paths, component)

@@ -7,7 +7,9 @@ namespaces and ends with them. A process that sleeps, the holder, keeps them ope
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from devcluster import process
 from devcluster.errors import DevclusterError
@@ -51,8 +53,13 @@ def write_files(paths: ClusterPaths, plan: Plan) -> None:
     (paths.node / "cni").mkdir()
     (paths.node / "cni" / "10-devcluster.conflist").write_text(cni_config(paths))
     (paths.node / "containerd.toml").write_text(containerd_config(paths))
-    (paths.node / "kubelet.json").write_text(kubelet_config(paths, plan))
+    write_kubelet_config(paths, plan)
     (paths.node / "Corefile").write_text(corefile(paths, resolver_file()))
+
+
+def write_kubelet_config(paths: ClusterPaths, plan: Plan, changes: Mapping[str, Any] | None = None) -> None:
+    """Write what the kubelet reads when it starts."""
+    (paths.node / "kubelet.json").write_text(kubelet_config(paths, plan, changes))
 
 
 def _shadow(paths: ClusterPaths, folder: str) -> Path:
@@ -168,8 +175,8 @@ def cni_config(paths: ClusterPaths) -> str:
     return json.dumps({"cniVersion": "0.4.0", "name": "devcluster", "plugins": plugins}, indent=2)
 
 
-def kubelet_config(paths: ClusterPaths, plan: Plan) -> str:
-    """Configuration of the kubelet; its pods live below a cgroup of this cluster."""
+def kubelet_config(paths: ClusterPaths, plan: Plan, changes: Mapping[str, Any] | None = None) -> str:
+    """Configuration of the kubelet, with *changes* to its fields; its pods live below a cgroup of this cluster."""
     config = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -202,6 +209,7 @@ def kubelet_config(paths: ClusterPaths, plan: Plan) -> str:
         "serializeImagePulls": False,
         "kubeAPIQPS": 200,
         "kubeAPIBurst": 400,
+        **(changes or {}),
     }
     return json.dumps(config, indent=2)
 

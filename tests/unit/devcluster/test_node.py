@@ -29,6 +29,13 @@ def test_the_kubelets_pods_live_below_the_clusters_own_cgroup() -> None:
     assert config["authorization"] == {"mode": "Webhook"}
 
 
+def test_the_kubelets_configuration_may_be_changed_and_is_its_own_again_without_changes() -> None:
+    usual = json.loads(node.kubelet_config(PATHS, PLAN))
+    changed = json.loads(node.kubelet_config(PATHS, PLAN, {"maxPods": 7}))
+    assert changed == {**usual, "maxPods": 7}
+    assert json.loads(node.kubelet_config(PATHS, PLAN, {})) == usual
+
+
 def test_pods_are_routed_not_bridged() -> None:
     plugins = json.loads(node.cni_config(PATHS))["plugins"]
     assert [plugin["type"] for plugin in plugins] == ["ptp", "portmap"]
