@@ -64,6 +64,9 @@ class TestCluster:
     def start_component(self, name: str) -> None:
         self.devcluster.start_component(name)
 
+    def restart_kubelet(self, **changes: Any) -> None:
+        self.devcluster.restart_kubelet(**changes)
+
     def component_pid(self, name: str) -> int | None:
         pid: int | None = self.devcluster.component_pid(name)
         return pid
@@ -110,8 +113,9 @@ def cluster() -> Iterator[TestCluster]:
         running.devcluster.down()
 
 
-#: Short intervals, so that tests need not wait for what is coarse by default.
+#: Short intervals, so that tests need not wait for what is coarse by default; and no node evicts the operator.
 CHART_SETTINGS = (
+    "priorityClassName=system-cluster-critical",
     "progress.intervalSeconds=1",
     "terminationGraceSeconds=5",
     "kueue.enabled=true",

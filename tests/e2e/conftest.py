@@ -18,6 +18,7 @@ from tests.support.live import Client
 LATER = (
     "test_operator_log",
     "test_node_loss",
+    "test_node_pressure",
     "test_limits",
     "test_operator_down",
     "test_zombies",
