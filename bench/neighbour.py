@@ -49,30 +49,30 @@ def run(results: Results) -> None:
 
 
 async def _without_operator(stage: Scene, results: Results) -> None:
-    async with stage.kube() as kube:
+    async with stage.kube() as kube, stage.kube() as flooding:
         await kube.create(_LEDGER, {"metadata": {"name": "ledger"}})
-        found = await _compare(kube, results, _bare)
+        found = await _compare(kube, flooding, results, _bare)
     for name, times in found.items():
         results.detail(f"without_operator_{name}_ms", readings.summary(times))
 
 
 async def _measure(stage: Scene, results: Results) -> None:
-    async with stage.kube() as kube:
+    async with stage.kube() as kube, stage.kube() as flooding:
         await load.put(kube, load.quotas_path(), load.quota("flooding", 1))
-        found = await _compare(kube, results, _steady)
+        found = await _compare(kube, flooding, results, _steady)
     for name, times in found.items():
         results.series[f"{name}_ms"] = sorted(round(value, 2) for value in times)
         results.detail(f"{name}_ms", readings.summary(times))
     results.figure("ratio", readings.summary(found["beside"])["p99"] / readings.summary(found["alone"])["p99"])
 
 
-async def _compare(kube: Kube, results: Results, steady: Steady) -> dict[str, list[float]]:
-    """Return what B needs alone and beside the flood."""
+async def _compare(kube: Kube, flooding: Kube, results: Results, steady: Steady) -> dict[str, list[float]]:
+    """Return what B needs alone and beside the flood: two clients, so that none waits for a connection of the other."""
     size = SIZES[results.scale]
     count = int(size.seconds * size.per_second)
     await steady(kube, "warm", 20, size.per_second)
     alone = await steady(kube, "alone", count, size.per_second)
-    flood = asyncio.create_task(_flood(kube, size))
+    flood = asyncio.create_task(_flood(flooding, size))
     beside = await steady(kube, "beside", count, size.per_second)
     await flood
     return {"alone": alone, "beside": beside}
