@@ -1,8 +1,10 @@
 """Status writes that only tell where things stand: a few a second at once, the others later, one after the other.
 
-The next one begins when the last is over and after a rest of half the time that it took. So together they take two
-thirds of one worker's time, and the busier the API server or this operator is, the less they add to it: the delay of
-the answer is the sign of congestion, as in TCP Vegas (Brakmo and Peterson, 1995). Namespaces take turns.
+The next one begins when the last is over and after a rest of half the time that it took; longer where it took longer
+than the quickest of late: where it took thrice as long, the rest is twice the write. So where nobody else is busy they
+take two thirds of the time of one worker, and the busier the API server or this operator is, the less they add to it.
+The delay of an answer against the shortest is the sign of congestion, as in TCP Vegas (Brakmo and Peterson, 1995).
+Namespaces take turns.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from collections.abc import Callable
 from longtask_operator.engines.pacing import WriteBudget
 from longtask_operator.engines.turns import Turns
 
-_REST = 0.5  #: times the write
+_REST = 0.5  #: times the write, at least
+_FORGET = 1.01  #: times the quickest write, after each: what is slow for hundreds of writes is what can be had now
 _SHORTEST_REST, _LONGEST_REST = 0.005, 5.0  #: seconds
 
 
@@ -39,11 +42,14 @@ class Postponement:
         self._waiting: set[str] = set()  #: what does not stand here is passed over in the line
         self._turn: str | None = None
         self._began = 0.0  #: of that turn
+        self._used = False  #: that turn, for a write
         self._timer: asyncio.TimerHandle | None = None
+        self._quickest = float("inf")  #: seconds of a write
 
     def may(self, key: str) -> bool:
         """Return whether the status of task *key* may be written now; if not, it is woken when it may."""
         if key == self._turn or self._budget.take():
+            self._used = self._used or key == self._turn
             self._waiting.discard(key)
             return True
         if key not in self._waiting:
@@ -62,8 +68,13 @@ class Postponement:
         """Note that *key* was worked on, with success or without: if it was its turn, that is over."""
         if key == self._turn:
             self._turn = None
-            rest = _REST * (self._clock() - self._began)
-            self._look_after(min(max(_SHORTEST_REST, rest), _LONGEST_REST))
+            self._look_after(self._rest(self._clock() - self._began))
+
+    def _rest(self, took: float) -> float:
+        """Return how long to rest after a write that took so many seconds, in seconds."""
+        if self._used and took > 0:
+            self._quickest = min(took, self._quickest * _FORGET)
+        return min(max(_SHORTEST_REST, took * max(_REST, took / self._quickest - 1)), _LONGEST_REST)
 
     def _look_after(self, seconds: float) -> None:
         """Find out whose turn it is in *seconds*, or earlier if that was arranged already."""
@@ -78,7 +89,7 @@ class Postponement:
             key = self._line.take()
             if key in self._waiting:
                 self._waiting.discard(key)  # if its turn passes unused, it has to stand in line anew
-                self._turn, self._began = key, now
+                self._turn, self._began, self._used = key, now, False
                 self._wake(key)
                 return
         if self._young:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from longtask_operator.engines.postponement import Postponement
 from tests.support.sim_operator import VirtualLoop
 
@@ -29,6 +31,18 @@ class Bench:
             self.loop.settle()
         self.loop.elapsed = until
         return list(self.woken)
+
+    def rests(self, count: int, seconds: float) -> list[float]:
+        """Let the next *count* writes take *seconds*; return how long each was waited for."""
+        found: list[float] = []
+        while len(found) < count:
+            began, when = self.loop.elapsed, self.loop.next_timer()
+            assert when is not None
+            (key,) = self.wait(when - began)
+            assert self.may(key) == [True]
+            found.append(when - began)
+            self.write(key, seconds)
+        return found
 
     def write(self, key: str, seconds: float = 0.0) -> None:
         """Work on *key*, which takes *seconds*."""
@@ -71,6 +85,26 @@ def test_the_next_waits_half_as_long_as_the_last_took(bench: Bench) -> None:
     bench.write("n/3")
     assert bench.wait(4.9) == []
     assert bench.wait(0.1) == ["n/4"], "a rest has a bound"
+
+
+def test_the_rest_grows_with_the_slowdown(bench: Bench) -> None:
+    bench.may(*(f"n/{number}" for number in range(6)))
+    bench.rests(1, 0.1)
+    assert bench.rests(2, 0.4) == pytest.approx([0.05, 1.2], rel=0.05), "four times as long: three times the write"
+
+
+def test_what_stays_slow_is_taken_for_what_can_be_had(bench: Bench) -> None:
+    bench.may(*(f"n/{number}" for number in range(400)))
+    bench.rests(1, 0.1)
+    assert bench.rests(200, 0.4)[1:3] == pytest.approx([1.2, 1.2], rel=0.05)
+    assert bench.rests(100, 0.4) == pytest.approx([0.2] * 100)
+
+
+def test_a_turn_without_a_write_is_no_measure_of_the_others(bench: Bench) -> None:
+    bench.may(*(f"n/{number}" for number in range(6)))
+    bench.wait(AFTER)
+    bench.write("n/2", 0.001)  # nothing was written, nobody asked whether it may
+    assert bench.rests(2, 0.1) == pytest.approx([0.005, 0.05])
 
 
 def test_namespaces_take_turns(bench: Bench) -> None:
