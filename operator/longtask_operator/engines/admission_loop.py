@@ -31,7 +31,7 @@ from longtask_operator.engines.admitted import Admitted
 from longtask_operator.engines.ledger_moves import settled
 from longtask_operator.engines.ledger_work import Kept, Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
-from longtask_operator.engines.pacing import ByteBudget
+from longtask_operator.engines.pacing import EARLY_SECONDS, ByteBudget
 from longtask_operator.engines.snapshots import NoLimits, Snapshots, Tenants
 from longtask_operator.engines.waiting_room import Explain, WaitingRoom
 
@@ -226,7 +226,7 @@ class AdmissionLoop:
     async def _cycle(self, name: str) -> None:
         """Plan and write once for one ledger; on a fault read it again and come back."""
         rest = self._rests.get(name, 0.0) - asyncio.get_running_loop().time()
-        if (wait := max(self._budget.wait(), rest)) > 0:
+        if (wait := max(self._budget.wait(), rest)) > EARLY_SECONDS:
             asyncio.get_running_loop().call_later(wait, self.look_at, name)
             return
         admits = await self.admits(name)

@@ -9,6 +9,9 @@ from datetime import datetime
 
 from longtask_operator.core.checkpoints import WRITE_SECONDS
 
+#: What is due within this time is due now, in seconds: a timer may fire before its time, for its clock's resolution.
+EARLY_SECONDS = 0.001
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastWrites:

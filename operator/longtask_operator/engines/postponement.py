@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from longtask_operator.engines.pacing import WriteBudget
+from longtask_operator.engines.pacing import EARLY_SECONDS, WriteBudget
 from longtask_operator.engines.turns import Turns
 
 _REST = 0.5  #: times the write, at least
@@ -83,7 +83,7 @@ class Postponement:
 
     def _next(self) -> None:
         self._timer, now = None, self._clock()
-        while self._young and self._young[0][0] <= now:
+        while self._young and self._young[0][0] <= now + EARLY_SECONDS:
             self._line.put(self._young.popleft()[1])
         while self._line:
             key = self._line.take()

@@ -11,6 +11,7 @@ import heapq
 import random
 from collections.abc import Iterable
 
+from longtask_operator.engines.pacing import EARLY_SECONDS
 from longtask_operator.engines.turns import Turns
 
 _FIRST_RETRY, _LAST_RETRY = 0.05, 60.0
@@ -122,7 +123,7 @@ class WorkQueue:
 
     def _fire(self) -> None:
         now = asyncio.get_running_loop().time()
-        while self._heap and self._heap[0][0] <= now + 0.001:
+        while self._heap and self._heap[0][0] <= now + EARLY_SECONDS:
             when, key = heapq.heappop(self._heap)
             if self._due.get(key) == when:
                 del self._due[key]
