@@ -10,11 +10,14 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from longtask_operator.adapters.kube import Kube
+from longtask_operator.api.reasons import Cause
 from longtask_operator.api.status import LongTaskStatus, Progress, Result
 from longtask_operator.core import liveness, reconcile, steer, waits
+from longtask_operator.core.causes import AttemptEnd
 from longtask_operator.core.decision import DeleteTask
 from longtask_operator.core.jobs import build_job
 from longtask_operator.core.ledger import LedgerEntry
@@ -212,6 +215,16 @@ def warning_ends() -> None:
     vars(liveness)["_still_limit"] = lambda spec, watched: timedelta(seconds=1)
 
 
+def silent_is_dead() -> None:
+    """Take an attempt for over as soon as its silence was judged, though its container still runs."""
+    vars(steer)["_end_of"] = partial(_dead_if_silent, steer._end_of)
+
+
+def _dead_if_silent(end_of: Any, attempt: Any) -> Any:
+    dead = AttemptEnd(cause=Cause.HEARTBEAT_LOST, message="silent")
+    return end_of(attempt) or (dead if attempt.stop is Cause.HEARTBEAT_LOST else None)
+
+
 def deletes_finished() -> None:
     """Delete a task that nobody wanted deleted, as soon as it is finished."""
     settled = reconcile._settled
@@ -340,6 +353,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
         never_tells,
         stop_forgotten,
         warning_ends,
+        silent_is_dead,
         deletes_finished,
     )
 } | {

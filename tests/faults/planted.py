@@ -88,6 +88,7 @@ PLANTED = (
     _planted("never-tells", "Expected", "cancel-told", a=_CANCELLED),
     _planted("stop-forgotten", "Expected", "cancel-told", a=_CANCELLED),
     _planted("warning-ends", "Expected", "stuck", a=Expected(phase="Succeeded", causes=("Completed",))),
+    _planted("silent-is-dead", "EndedAlive", "falls-silent"),
     _planted("early-release", "EarlyRelease", _WHILE),
     _planted("finish-moves", "TerminalChanged", _AFTERWARDS),
     _planted("number-falls", "AttemptFell", "retry"),

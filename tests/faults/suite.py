@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from longtask_operator import __version__
 from tests.faults.ground import Ground
 from tests.faults.play import Scenario
-from tests.faults.proxy import Mode
+from tests.faults.proxy import Mode, Write
 from tests.faults.trial import Reference, Stage, Verdict, between_ledgers, reference, staged, trial
 
 Json = dict[str, Any]
@@ -62,6 +62,13 @@ def between_two(wanted: Reference) -> list[Wanted]:
     pairs = zip(wanted.writes, wanted.writes[1:], strict=False)
     after = [write.number for write, following in pairs if between_ledgers(write, [following])]
     return [Wanted(k=k, mode=Mode.AFTER) for k in after]
+
+
+def of_the_first_attempt(writes: Sequence[Write], trials: Iterable[Wanted]) -> list[Wanted]:
+    """Return the *trials* from the first status to the first pod that is let go of: one attempt, and how it ends."""
+    first = next(write.number for write in writes if write.resource == "longtasks/status")
+    last = next(write.number for write in writes if (write.verb, write.resource) == ("patch", "pods"))
+    return [one for one in trials if first <= one.k <= last]
 
 
 @dataclass(slots=True)

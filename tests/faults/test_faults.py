@@ -1,7 +1,8 @@
 """A crash, a lost answer or a false failure at the writes of every scenario: no promise is ever broken.
 
-CI meets each write of every scenario once, plants each bug once and lets operators that all lead play some rounds;
-`make test-faults` runs all trials. All of it shares two control planes, which come up once.
+CI meets each write of every scenario once, of one long story those that are its own, plants each bug once and lets
+operators that all lead play some rounds; `make test-faults` runs all trials. All of it shares two control planes, which
+come up once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.faults.mutants import MUTANTS
 from tests.faults.planted import PLANTED, Planted, find_all
 from tests.faults.rivals import AT_ONCE, WAYS, Round, batches, play_rounds
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.suite import MODES, Report, between_two, plan, sweep
+from tests.faults.suite import MODES, Report, between_two, of_the_first_attempt, plan, sweep
 from tests.support import auditor, auditor_editions, auditor_quota
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2700)]
@@ -40,6 +41,8 @@ MOVES = {
     "cohort-join": [("ledger-cohort-", "ledger-tenant-"), ("ledger-tenant-", "ledger-cohort-")],
     "cohort-move": [("-after", "-before")],
 }
+#: Long stories of which the writes before the first attempt and after it are those of others.
+FIRST_ATTEMPT_ONLY = {"falls-silent"}
 #: Of operators that lead at once.
 ROUNDS = 20
 BLIND = "blind-ledger-write"
@@ -68,6 +71,8 @@ def findings(arena: Arena, tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 def _choose(scenario: Any, wanted: Any) -> Any:
     chosen = plan(len(wanted.writes), MODES, SHARE, random.Random(f"{SEED} {scenario.name}"))
+    if scenario.name in FIRST_ATTEMPT_ONLY:
+        return of_the_first_attempt(wanted.writes, chosen)
     moving = between_two(wanted) if scenario.name in MOVES else []
     met = {(one.k, one.mode) for one in chosen}
     return [*chosen, *(one for one in moving if (one.k, one.mode) not in met)]

@@ -123,6 +123,18 @@ async def silence(play: Play) -> None:
     await play.finished("a")
 
 
+@scenario()
+async def falls_silent(play: Play) -> None:
+    """The first attempt reports, falls silent, and is slow to stop when it is ended for that; the second succeeds."""
+    hangs = Act(exit=None, lingers=1.5)  # longer than the backoff: whoever takes it for dead has two at once
+    retry = {"limits": {"heartbeatLost": 1}, "backoff": QUICK}
+    await play.submit("a", hangs, SUCCEEDS, heartbeatTimeoutSeconds=2, retry=retry)
+    await play.until("a", "Running")
+    await reports(play, "a", lambda status: (status.get("progress") or {}).get("done") == 1, done=1, total=10)
+    await play.until("a", check=lambda status: cause_of_first(status) == "HeartbeatLost")
+    await play.finished("a")
+
+
 @scenario(may_differ={"Stuck NoProgress began": "on a slow machine it is warned of in the moment in which it is ended"})
 async def no_progress(play: Play) -> None:
     """The first attempt reports on and on and gets no further; it is ended for that, and the second succeeds."""

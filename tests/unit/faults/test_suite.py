@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tests.faults.proxy import Mode
-from tests.faults.suite import MODES, plan
+from tests.faults.proxy import Mode, Write
+from tests.faults.suite import MODES, of_the_first_attempt, plan
 
 
 def test_all_trials_are_every_fault_at_every_write() -> None:
@@ -28,3 +28,14 @@ def test_only_who_was_killed_has_a_successor_of_another_name() -> None:
     trials = plan(40, MODES, 1.0, random.Random(3))
     assert any(trial.successor == "new" for trial in trials)
     assert all(trial.mode.kills for trial in trials if trial.successor == "new")
+
+
+def test_of_the_first_attempt_are_the_trials_from_its_first_status_to_when_its_pod_is_let_go_of() -> None:
+    told = "update configmaps, create jobs, patch longtasks/status, delete jobs, delete pods, patch longtasks/status, "
+    told += "patch pods, create jobs, patch longtasks/status, patch pods, update configmaps"
+    writes = [
+        Write(number=number, verb=verb, resource=resource, namespace="", name="", operator=1, at=0.0)
+        for number, (verb, resource) in enumerate((one.split() for one in told.split(", ")), 1)
+    ]
+    trials = plan(len(writes), MODES, 0.0, random.Random(4))
+    assert [trial.k for trial in of_the_first_attempt(writes, trials)] == [3, 4, 5, 6, 7]
