@@ -208,4 +208,6 @@ def _said(error: Mapping[str, Any]) -> str:
         return "is needed"
     if kind == "value_error":  # the words of ours
         return message.removeprefix(OWN_WORDS)
-    return f"{shown(error['input'])} is not valid: it {message.removeprefix('Input ').removeprefix('String ')}"
+    _, found, wanted = message.partition(" should ")
+    why = "it should be an object" if kind == "model_type" else f"it should {wanted}" if found else message
+    return f"{shown(error['input'])} is not valid: {why}"

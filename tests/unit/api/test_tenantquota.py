@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.tenantquota import parse_tenantquota
+
+FULL = {"name": "day", "windowSeconds": 60}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,12 @@ from longtask_operator.api.tenantquota import parse_tenantquota
         ({"maxSize": {"cpu": 1.5}}, "spec.maxSize.cpu: 1.5 is not a quantity; write for example 500m or 2Gi"),
         ({"stopPolicy": "Perhaps"}, "spec.stopPolicy: 'Perhaps' is not valid: it should be 'None', 'Hold' or"),
         ({"budgets": [{"name": "day"}]}, "spec.budgets.0.windowSeconds: is needed"),
+        (
+            {"budgets": [FULL] * 5},
+            f"spec.budgets: {json.dumps([FULL] * 5)[:60]}… is not valid: it should have at most 4",
+        ),
+        ({"cpu": 3}, "spec.cpu: 3 is not valid: it should be an object"),
+        ({"budgets": ["day"]}, "spec.budgets.0: 'day' is not valid: it should be an object"),
         ({"cohort": "No Name"}, "spec.cohort: 'No Name' is not valid: it should match pattern"),
     ],
 )
