@@ -61,7 +61,8 @@ class WorkQueue:
         if seconds <= 0:
             self.add(key)
             return
-        when = asyncio.get_running_loop().time() + seconds
+        # A shorter wait would be over before any time has passed, again and again.
+        when = asyncio.get_running_loop().time() + max(seconds, EARLY_SECONDS)
         if when < self._due.get(key, float("inf")):
             self._due[key] = when
             heapq.heappush(self._heap, (when, key))

@@ -216,3 +216,18 @@ def test_a_closed_queue_lets_everyone_go(bench: Bench) -> None:
     assert [task.result() for task in waiting] == [None] * 3
     bench.queue.add("a")
     assert bench.take() is None
+
+
+def test_a_wait_too_short_to_see_lets_time_pass() -> None:
+    """Who comes back that much too early, and says so, is not asked again before time has passed."""
+    loop = VirtualLoop()
+    queue = WorkQueue()
+    loop.elapsed = 12.999999999999998
+    loop.call_soon(queue.add_after, "a", 13 - loop.elapsed)
+    loop.settle()
+    loop.settle()  # asyncio itself fires timers some nanoseconds early
+    assert len(queue) == 0
+    loop.elapsed = loop.next_timer() or 0.0
+    loop.settle()
+    assert len(queue) == 1
+    loop.close()
