@@ -28,6 +28,18 @@ def disk_filled(stage: Stage) -> Json:
     return stage.tasks.until_finished("disk-filled", 180)
 
 
+def log_filled(stage: Stage) -> Json:
+    """Fills the disk with its log where a LimitRange of the namespace bounds what a container writes there."""
+    bounds = {"type": "Container", "default": {"ephemeral-storage": "16Mi"}}
+    body = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "disk"}, "spec": {"limits": [bounds]}}
+    stage.client.request("POST", f"/api/v1/namespaces/{stage.namespace}/limitranges", body)
+    fills = "head -c 30000000 /dev/zero | tr '\\0' '\\n'; sleep 200 & wait $!"
+    script = f"test $LONGTASK_ATTEMPT -ge 2 || {{ {fills}; }}; " + says({"second": True})
+    limits = {"application": 1, "disruption": 0, "lost": 0}
+    stage.tasks.create("log-filled", script, retry={"limits": limits, "backoff": QUICK})
+    return stage.tasks.until_finished("log-filled", 180)
+
+
 def never_fits_the_node(stage: Stage) -> Json:
     """Runs short of memory, and the next rung is more than its node has.
 
@@ -83,7 +95,14 @@ def stage(past: Stage, new_stage: Callable[..., Stage]) -> Stage:
 
 
 @pytest.fixture(scope="module")
-def play(stage: Stage) -> Iterator[Played]:
+def bounded(past: Stage, new_stage: Callable[..., Stage]) -> Iterator[Played]:
+    with played(new_stage("bounded"), log_filled) as players:
+        yield players
+
+
+@pytest.fixture(scope="module")
+def play(stage: Stage, bounded: Played) -> Iterator[Played]:
+    """All at once, beside those of `bounded`."""
     with played(stage, *SCENARIOS) as players:
         yield players
         players.wait()
@@ -100,6 +119,13 @@ def test_a_disk_that_the_program_fills_is_charged_to_the_program(play: Played) -
         'Usage of EmptyDir volume "tmp" exceeds the limit "8Mi". '
         "Write less to /tmp and $HOME, or ask an administrator to raise ephemeralStorageLimit."
     )
+
+
+def test_so_is_one_that_its_log_fills(play: Played, bounded: Played) -> None:
+    status = bounded.of(log_filled, 200)
+    assert (status["phase"], causes(status)) == ("Succeeded", ["Application", "Completed"]), status
+    said = "Pod ephemeral local storage usage exceeds the total limit of containers 16Mi."
+    assert status["attempts"][0]["message"] == f"{said} Write less to the container's disk, its log included."
 
 
 def test_a_rung_that_no_node_could_hold_is_refused_and_not_asked_for_again(play: Played, stage: Stage) -> None:
