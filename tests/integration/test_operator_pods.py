@@ -1,6 +1,6 @@
 """What the operator makes of each way a pod can end, on the real API server; the test plays the kubelet.
 
-Ends that a real kubelet makes at will are in tests/e2e; here are those that need a node to fail.
+What real kubelets make of evictions, drains, refusals and lost nodes is in tests/e2e.
 """
 
 from __future__ import annotations
@@ -31,7 +31,26 @@ def disrupted(reason: str) -> list[Json]:
 RESULT = '{"longtask":1,"result":{"n":1}}'
 #: Name -> status of the pod, and the cause that must follow.
 ENDS: dict[str, tuple[Json, str]] = {
-    "evicted-by-the-kubelet": ({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, "Disruption"),
+    "evicted-by-the-kubelet": (
+        {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": "The node was low on resource: memory. ",
+            "conditions": disrupted("TerminationByKubelet"),
+            "containerStatuses": terminated(143, message='{"longtask":1,"message":"terminated (SIGTERM)"}'),
+        },
+        "Disruption",
+    ),
+    "forgotten-by-the-kubelet": (
+        {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": "The node was low on resource: memory. ",
+            "conditions": disrupted("TerminationByKubelet"),
+            "containerStatuses": terminated(137, "ContainerStatusUnknown"),
+        },
+        "Disruption",
+    ),
     "drained": (
         {"phase": "Failed", "containerStatuses": terminated(143), "conditions": disrupted("EvictionByEvictionAPI")},
         "Disruption",
