@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
+#: Ends the name of a figure for which no operator ran, and the bench itself made the writes that are needed.
+LEAST = "_least"
 _COMPARE: dict[str, Callable[[float, float], bool]] = {"≤": operator.le, "≥": operator.ge, "<": operator.lt}
 
 

@@ -4,6 +4,9 @@
 
 Both as a client sees them: from sending the create request, or the pod's event, to the event that shows the other.
 At 5 a second the machine is not busy: that tells what the way itself takes, and the audit log tells its parts.
+
+Before, the same where no operator runs and the bench does the least that a strict admission has to do (`lib/least.py`):
+what this API server on this machine needs for it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from bench.demands import LEAST
 from bench.lib import cli, load, readings
+from bench.lib.least import least
 from bench.lib.results import Results
 from bench.lib.scene import NAMESPACE, Scene, scene
 
@@ -21,9 +26,22 @@ SIZES, WARM = {"small": (200, 50), "full": (1_200, 150)}, 40
 
 
 def run(results: Results) -> None:
-    """Measure once at each pace."""
+    """Measure once at each pace, without an operator and with it."""
+    with scene(start=False) as stage:
+        asyncio.run(_measure_least(stage, results))
     with scene(DEFAULT_CONCURRENCY="10000") as stage:
         asyncio.run(_measure(stage, results))
+
+
+async def _measure_least(stage: Scene, results: Results) -> None:
+    many, few = SIZES[results.scale]
+    async with least(stage):
+        for word, count, per_second in (("least-calm", few, CALM), ("least", many, PER_SECOND)):
+            created, ended, _ = await _drive(stage, word, count, per_second)
+            results.detail(f"{word}_create_ms".replace("-", "_"), readings.summary(created))
+            results.detail(f"{word}_end_ms".replace("-", "_"), readings.summary(ended))
+    _figures(results, "create", readings.summary(created), LEAST)
+    _figures(results, "end", readings.summary(ended), LEAST)
 
 
 async def _measure(stage: Scene, results: Results) -> None:
@@ -70,8 +88,12 @@ def _note(results: Results, what: str, milliseconds: list[float]) -> None:
     found = readings.summary(milliseconds)
     results.series[f"{what}_ms"] = sorted(round(value, 2) for value in milliseconds)
     results.detail(f"{what}_ms", found)
-    results.figure(f"{what}_p50_ms", found["p50"])
-    results.figure(f"{what}_p99_ms", found["p99"])
+    _figures(results, what, found)
+
+
+def _figures(results: Results, what: str, found: dict[str, float], suffix: str = "") -> None:
+    for part in ("p50", "p99"):
+        results.figure(f"{what}_{part}_ms{suffix}", found[part])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from bench.demands import LEAST
 from bench.lib import cli, load, readings
 from bench.lib.results import Results
 from bench.lib.scene import Scene, scene
@@ -54,6 +55,7 @@ async def _without_operator(stage: Scene, results: Results) -> None:
         found = await _compare(kube, flooding, results, _bare)
     for name, times in found.items():
         results.detail(f"without_operator_{name}_ms", readings.summary(times))
+    results.figure(f"ratio{LEAST}", _p99_ratio(found))
 
 
 async def _measure(stage: Scene, results: Results) -> None:
@@ -63,7 +65,11 @@ async def _measure(stage: Scene, results: Results) -> None:
     for name, times in found.items():
         results.series[f"{name}_ms"] = sorted(round(value, 2) for value in times)
         results.detail(f"{name}_ms", readings.summary(times))
-    results.figure("ratio", readings.summary(found["beside"])["p99"] / readings.summary(found["alone"])["p99"])
+    results.figure("ratio", _p99_ratio(found))
+
+
+def _p99_ratio(found: dict[str, list[float]]) -> float:
+    return readings.summary(found["beside"])["p99"] / readings.summary(found["alone"])["p99"]
 
 
 async def _compare(kube: Kube, flooding: Kube, results: Results, steady: Steady) -> dict[str, list[float]]:

@@ -128,10 +128,9 @@ class Scene:
         """Return the CPU seconds that each part has used so far, the bench itself included."""
         names = components.components(self.cluster.plan)
         pids = {name: pid for name in names if (pid := self.cluster.component_pid(name))}
-        return {
-            name: cpu_seconds(pid)
-            for name, pid in (pids | {"operator": self.operator.pid, "bench": os.getpid()}).items()
-        }
+        if self.operator.process:
+            pids["operator"] = self.operator.pid
+        return {name: cpu_seconds(pid) for name, pid in (pids | {"bench": os.getpid()}).items()}
 
 
 @contextlib.contextmanager
