@@ -278,7 +278,7 @@ def a_ledger_that_cannot_be_read_holds_back_its_tenant_alone(ground: Stage) -> N
 def a_quota_that_cannot_be_read_says_so_and_holds_its_tenant(ground: Stage) -> None:
     tenant = Tenant.open(ground, "garbled", cpu={"nominal": "lots"})
     tenant.submit("a")
-    why = "TenantQuota garbled cannot be read: 'lots' is not a quantity"
+    why = "TenantQuota garbled cannot be read: spec.cpu.nominal: 'lots' is not a quantity"
     assert tenant.until_waits("a", "TenantStopped")["message"].startswith(why)
     is_ready = lambda: condition(tenant.quota(), "Ready").get("status")  # noqa: E731
     await_(lambda: f"a quota that is not ready, not {tenant.quota()}", lambda: is_ready() == "False", 30)
