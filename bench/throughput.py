@@ -14,7 +14,9 @@ import statistics
 import sys
 from collections.abc import Callable
 
+from bench.demands import LEAST
 from bench.lib import cli, load, readings
+from bench.lib.least import least
 from bench.lib.results import Results
 from bench.lib.scene import NAMESPACE, Scene, scene
 from longtask_operator.adapters.kube import Json, Kube
@@ -25,8 +27,24 @@ SIZES = {"small": (150, 1), "full": (1_000, 3)}
 
 def run(results: Results) -> None:
     """Measure so many rounds of each; the medians of their ratios count."""
+    with scene(start=False) as stage:
+        asyncio.run(_measure_least(stage, results))
     with scene(DEFAULT_CONCURRENCY="10000") as stage:
         asyncio.run(_measure(stage, results))
+
+
+async def _measure_least(stage: Scene, results: Results) -> None:
+    count, rounds = SIZES[results.scale]
+    found: list[Json] = []
+    async with stage.kube() as kube, least(stage):
+        for number in range(rounds):
+            jobs = [load.job(f"bare-{number}-{i}") for i in range(count)]
+            tasks = [load.task(f"least-{number}-{i}") for i in range(count)]
+            bare = await load.burst(kube, load.jobs_path(NAMESPACE), jobs, load.job_done)
+            ours = await load.burst(kube, load.tasks_path(NAMESPACE), tasks, load.task_done)
+            found.append({"bare": round(bare, 2), "least": round(ours, 2)})
+    results.detail("without_operator_per_s", found)
+    results.figure(f"ratio{LEAST}", statistics.median(entry["least"] / entry["bare"] for entry in found))
 
 
 async def _measure(stage: Scene, results: Results) -> None:

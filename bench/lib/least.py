@@ -1,7 +1,8 @@
 """The least that a strict admission has to do, without an operator: what the API server alone needs for it.
 
-For each task that is created one write of a ledger, then its Job; for each pod that ended one write of the task's
-status. Nothing is decided, checked or remembered, and the Jobs are the smallest there are.
+For each task that is created one write of a ledger, shared by those that come meanwhile, then its Job; for each pod
+that ended one write of the task's status. Nothing is decided, checked or remembered, and the Jobs are the smallest
+there are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class _Least:
     def __init__(self, kube: Kube, group: asyncio.TaskGroup) -> None:
         self._kube, self._group = kube, group
         self._ledger = asyncio.Lock()  # one write at a time, as each names the version before it
+        self._waiting: set[str] = set()
         self._ended: set[str] = set()
 
     def saw_task(self, event: Json, now: float) -> None:
@@ -40,8 +42,11 @@ class _Least:
             self._begin(self._kube.merge_patch(path, {"status": {"phase": "Succeeded"}}))
 
     async def _admit(self, task: str) -> None:
+        self._waiting.add(task)
         async with self._ledger:
-            await self._kube.merge_patch(f"{_LEDGERS}/least", {"data": {"last": task}})
+            if task in self._waiting:  # else the last write was for it too
+                self._waiting.clear()
+                await self._kube.merge_patch(f"{_LEDGERS}/least", {"data": {"last": task}})
         await self._kube.create(load.jobs_path(NAMESPACE), load.job(task, of_task=task))
 
     def _begin(self, what: Coroutine[Any, Any, Any]) -> None:
