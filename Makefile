@@ -35,7 +35,7 @@ test-stories: .venv/ready  ## 50,000 stories of each model of admission, an hour
 test-faults: .venv/ready  ## A crash at every write of every scenario, one line of JSON per trial
 	@mkdir -p build && PYTHONPATH=operator:worker-image:. $(PY) -m tests.faults --out build/faults.jsonl
 
-bench: .venv/ready  ## What it must hold under load, measured; 20 minutes alone on the machine; SCALE=small: 5
+bench: .venv/ready  ## What it must hold under load, measured; half an hour alone on the machine; SCALE=small: 5
 	@PYTHONPATH=.:operator $(PY) -m bench --scale $(or $(SCALE),full) $(if $(ONLY),--only $(ONLY)) $(if $(filter full,$(or $(SCALE),full)),--page)
 
 lint: .venv/ready  ## Style, types, generated files

@@ -24,7 +24,7 @@ class _Least:
 
     def __init__(self, kube: Kube, group: asyncio.TaskGroup) -> None:
         self._kube, self._group = kube, group
-        self._ledger = asyncio.Lock()  # one write at a time, as each names the version before it
+        self._ledger = asyncio.Lock()  # one write at a time, as of a ledger that must not be exceeded
         self._waiting: set[str] = set()
         self._ended: set[str] = set()
 
