@@ -5,21 +5,19 @@
 Tenant B creates a few tasks a second, first alone, then while tenant A, which may run one at a time, creates
 10,000 at an even pace. What B waits for is its Job.
 
-Before, the same where no operator runs: the bench itself writes task, ConfigMap and Job, one after the other. What that
-takes is the API server's own: a strict admission needs these three writes in this order.
+Before, the same where no operator runs and the bench does the least that a strict admission has to do for B
+(`lib/least.py`): what that takes is the API server's own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import sys
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bench.demands import LEAST
 from bench.lib import cli, load, readings
+from bench.lib.least import least
 from bench.lib.results import Results
 from bench.lib.scene import Scene, scene
 from longtask_operator.adapters.kube import Json, Kube
@@ -35,10 +33,7 @@ class Size:
 
 
 SIZES = {"small": Size(1_000, 15, 8), "full": Size(10_000, 75, 8)}
-#: Creates so many objects, whose names begin with that word, at that pace; returns how long each took, in milliseconds.
-Steady = Callable[[Kube, str, int, float], Awaitable[list[float]]]
 NAMESPACES = ("flooding", "steady")
-_LEDGER = "/api/v1/namespaces/steady/configmaps"
 
 
 def run(results: Results) -> None:
@@ -50,9 +45,8 @@ def run(results: Results) -> None:
 
 
 async def _without_operator(stage: Scene, results: Results) -> None:
-    async with stage.kube() as kube, stage.kube() as flooding:
-        await kube.create(_LEDGER, {"metadata": {"name": "ledger"}})
-        found = await _compare(kube, flooding, results, _bare)
+    async with stage.kube() as kube, stage.kube() as flooding, least(stage, "steady"):
+        found = await _compare(kube, flooding, results)
     for name, times in found.items():
         results.detail(f"without_operator_{name}_ms", readings.summary(times))
     results.figure(f"ratio{LEAST}", _p99_ratio(found))
@@ -61,7 +55,7 @@ async def _without_operator(stage: Scene, results: Results) -> None:
 async def _measure(stage: Scene, results: Results) -> None:
     async with stage.kube() as kube, stage.kube() as flooding:
         await load.put(kube, load.quotas_path(), load.quota("flooding", 1))
-        found = await _compare(kube, flooding, results, _steady)
+        found = await _compare(kube, flooding, results)
     for name, times in found.items():
         results.series[f"{name}_ms"] = sorted(round(value, 2) for value in times)
         results.detail(f"{name}_ms", readings.summary(times))
@@ -72,31 +66,16 @@ def _p99_ratio(found: dict[str, list[float]]) -> float:
     return readings.summary(found["beside"])["p99"] / readings.summary(found["alone"])["p99"]
 
 
-async def _compare(kube: Kube, flooding: Kube, results: Results, steady: Steady) -> dict[str, list[float]]:
+async def _compare(kube: Kube, flooding: Kube, results: Results) -> dict[str, list[float]]:
     """Return what B needs alone and beside the flood: two clients, so that none waits for a connection of the other."""
     size = SIZES[results.scale]
     count = int(size.seconds * size.per_second)
-    await steady(kube, "warm", 20, size.per_second)
-    alone = await steady(kube, "alone", count, size.per_second)
+    await _steady(kube, "warm", 20, size.per_second)
+    alone = await _steady(kube, "alone", count, size.per_second)
     flood = asyncio.create_task(_flood(flooding, size))
-    beside = await steady(kube, "beside", count, size.per_second)
+    beside = await _steady(kube, "beside", count, size.per_second)
     await flood
     return {"alone": alone, "beside": beside}
-
-
-async def _bare(kube: Kube, name: str, count: int, per_second: float) -> list[float]:
-    """Return how long task, ConfigMap and Job took together."""
-    took: list[float] = []
-
-    async def create(number: int) -> None:
-        began = time.monotonic()
-        await kube.create(load.tasks_path("steady"), load.task(f"{name}-{number:05d}"))
-        await kube.merge_patch(f"{_LEDGER}/ledger", {"data": {"last": f"{name}-{number}"}})
-        await kube.create(load.jobs_path("steady"), load.job(f"{name}-{number:05d}"))
-        took.append((time.monotonic() - began) * 1000)
-
-    await load.paced([functools.partial(create, number) for number in range(count)], per_second)
-    return took
 
 
 async def _steady(kube: Kube, name: str, count: int, per_second: float) -> list[float]:

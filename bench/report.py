@@ -50,7 +50,7 @@ def write_page(folder: Path) -> None:
 
 
 def summary(results: Mapping[str, Json]) -> list[Json]:
-    """Return each demand with what was measured; None where nothing was."""
+    """Return each demand with what was measured, also where no operator runs; None where nothing was."""
     rows = []
     for demand in DEMANDS:
         value = _measured(results, demand)
@@ -62,6 +62,7 @@ def summary(results: Mapping[str, Json]) -> list[Json]:
                 "demanded": demand.demanded,
                 "measured": value,
                 "met": None if value is None else demand.is_met(value),
+                "without_operator": _measured(results, demand, LEAST),
             }
         )
     return rows

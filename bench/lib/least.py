@@ -16,14 +16,13 @@ from bench.lib import load
 from bench.lib.scene import NAMESPACE, Scene
 from longtask_operator.adapters.kube import Json, Kube, resource_path
 
-_LEDGERS = resource_path("v1", "configmaps", NAMESPACE)
-
 
 class _Least:
     """Answers what it sees with these writes, each as soon as it can."""
 
-    def __init__(self, kube: Kube, group: asyncio.TaskGroup) -> None:
-        self._kube, self._group = kube, group
+    def __init__(self, kube: Kube, group: asyncio.TaskGroup, namespace: str) -> None:
+        self._kube, self._group, self._namespace = kube, group, namespace
+        self._ledger_path = resource_path("v1", "configmaps", namespace, "least")
         self._ledger = asyncio.Lock()  # one write at a time, as of a ledger that must not be exceeded
         self._waiting: set[str] = set()
         self._ended: set[str] = set()
@@ -38,7 +37,7 @@ class _Least:
         task = load.task_of_child(event["object"])
         if task and task not in self._ended and load.pod_ended(event["object"]):
             self._ended.add(task)
-            path = f"{load.tasks_path(NAMESPACE)}/{task}/status"
+            path = f"{load.tasks_path(self._namespace)}/{task}/status"
             self._begin(self._kube.merge_patch(path, {"status": {"phase": "Succeeded"}}))
 
     async def _admit(self, task: str) -> None:
@@ -46,21 +45,21 @@ class _Least:
         async with self._ledger:
             if task in self._waiting:  # else the last write was for it too
                 self._waiting.clear()
-                await self._kube.merge_patch(f"{_LEDGERS}/least", {"data": {"last": task}})
-        await self._kube.create(load.jobs_path(NAMESPACE), load.job(task, of_task=task))
+                await self._kube.merge_patch(self._ledger_path, {"data": {"last": task}})
+        await self._kube.create(load.jobs_path(self._namespace), load.job(task, of_task=task))
 
     def _begin(self, what: Coroutine[Any, Any, Any]) -> None:
         self._group.create_task(what)
 
 
 @contextlib.asynccontextmanager
-async def least(stage: Scene) -> AsyncIterator[None]:
-    """Do the least for all tasks that are created in the block; all of its writes have an answer when it ends."""
+async def least(stage: Scene, namespace: str = NAMESPACE) -> AsyncIterator[None]:
+    """Do the least for all tasks created in *namespace* in the block; when it ends, all writes have an answer."""
     async with stage.kube() as kube, asyncio.TaskGroup() as group:
-        await kube.create(_LEDGERS, {"metadata": {"name": "least"}})
-        does = _Least(kube, group)
+        does = _Least(kube, group, namespace)
+        await kube.create(resource_path("v1", "configmaps", namespace), {"metadata": {"name": "least"}})
         async with (
-            load.watched(kube, load.tasks_path(NAMESPACE), does.saw_task),
-            load.watched(kube, load.pods_path(NAMESPACE), does.saw_pod),
+            load.watched(kube, load.tasks_path(namespace), does.saw_task),
+            load.watched(kube, load.pods_path(namespace), does.saw_pod),
         ):
             yield
