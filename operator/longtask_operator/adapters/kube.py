@@ -13,6 +13,7 @@ import os
 import ssl
 import tempfile
 import time
+from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ _MERGE_PATCH = "application/merge-patch+json"
 _STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _TOKEN_REREAD_SECONDS = 30.0
+#: For one read and for each connection asyncio takes 256 KiB, which malloc has from the kernel and returns every time;
+#: a read brings one TLS record at most, and those are of 16 KiB (RFC 8446, section 5.1).
+sslproto.SSLProtocol.max_size = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
