@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -62,6 +63,7 @@ from tests.support.sim_api import DROPPED, Broken, Json, Request, SimApi
 METRICS = Metrics(version="simulation", max_tenants=10)
 KINDS = ("longtasks", "jobs", "pods", "namespaces")
 #: The image whose memory follows from its inputs, how it does, and where the store may be asked for them.
+T = TypeVar("T")
 READER = "reader"
 INPUT_RULES, PLACES = parse_input_rules(f"{READER}=256Mi+100%"), ("s3://store/",)
 #: So long at most the real client is busy with a question.
@@ -90,6 +92,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self.run_forever()
             if not self._ready and not self._due():  # type: ignore[attr-defined]
                 return
+
+    def within(self, function: Callable[[], T]) -> T:
+        """Call *function* as if inside the loop, which does not go on meanwhile; return what it returns."""
+        _set_running_loop(self)
+        try:
+            return function()
+        finally:
+            _set_running_loop(None)
 
     def next_timer(self) -> float | None:
         """Return the time of the next timer, or None."""
@@ -344,7 +354,7 @@ class SimOperator:
         if not self.inbox[plural]:
             return
         kind, body = self.inbox[plural].popleft()
-        self.informers[plural]._apply({"type": kind, "object": body})
+        self._loop.within(partial(self.informers[plural]._apply, {"type": kind, "object": body}))
 
     def relist(self, plural: str) -> None:
         """Begin a full list of a kind; it works on requests like everything else."""

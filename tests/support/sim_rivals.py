@@ -7,7 +7,6 @@ TenantQuotas said in the edition that the ledger lists.
 from __future__ import annotations
 
 import asyncio
-from asyncio.events import _set_running_loop
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -50,7 +49,7 @@ class Rival:
         self.quotas = Quotas(self.context, Limits(origin="the default quota", concurrency=DEFAULT))
         for body in api.of("tenantquotas"):
             take_quota_event(self.context, "ADDED", body)
-        self.admission = self.call(lambda: AdmissionLoop(self.ledgers, METRICS, lambda key: None, self.quotas))
+        self.admission = self.loop.within(lambda: AdmissionLoop(self.ledgers, METRICS, lambda key: None, self.quotas))
         self.editions = wire(self)
         self.quotas.listeners.append(self.admission.limits_changed)
         self.notice: Callable[[str, str, Json], None] = lambda plural, kind, body: (
@@ -68,31 +67,23 @@ class Rival:
                 await asyncio.sleep(1)
         await self.admission.run()
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Call *function* as if inside the loop, which does not go on meanwhile."""
-        _set_running_loop(self.loop)
-        try:
-            return function()
-        finally:
-            _set_running_loop(None)
-
     def hear(self) -> bool:
         """Let the next event of a TenantQuota arrive; return whether there was one."""
         if not self.inbox:
             return False
         kind, body = self.inbox.popleft()
-        self.call(lambda: take_quota_event(self.context, kind, body))
+        self.loop.within(lambda: take_quota_event(self.context, kind, body))
         return True
 
     def submit(self, uid: str, tenant: str) -> None:
         entry = LedgerEntry(uid=uid, attempt=1, generation=1, size=SMALLEST)
         candidate = Candidate(key=f"{tenant}/{uid}", tenant=tenant, priority=0, queued_at=START, entry=entry)
-        self.call(lambda: self.admission.submit(candidate))
+        self.loop.within(lambda: self.admission.submit(candidate))
 
     def end(self, uid: str, tenant: str) -> None:
         """Hear that the task has ended: it waits no more and holds nothing."""
-        self.call(lambda: self.admission.withdraw(uid, tenant))
-        self.call(lambda: self.admission.release(tenant, uid, 1))
+        self.loop.within(lambda: self.admission.withdraw(uid, tenant))
+        self.loop.within(lambda: self.admission.release(tenant, uid, 1))
 
     @property
     def sent(self) -> list[Pending]:

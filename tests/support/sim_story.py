@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from longtask_operator.core.ledger_layout import parse_ledger
+from longtask_operator.engines.wiring import TOGETHER_SECONDS
 from tests.support.sim_api import Broken, Json, is_finished
 from tests.support.sim_operator import KINDS, LogTrap, Pending, SimOperator, VirtualLoop
 from tests.support.sim_world import ENDS, World, is_over, is_terminal
@@ -107,10 +108,14 @@ class Story(RuleBasedStateMachine):
         return bool(requests or events)
 
     def settle(self) -> None:
-        """Answer until nothing more is asked while no time passes; raise Broken where the operator asks for ever."""
+        """Answer until nothing more is asked; let moments pass for which the operator waits for what changes together.
+
+        Raises:
+            Broken: where the operator asks for ever.
+        """
         for _ in range(MOST_ROUNDS):
             asked = [request.request for request in self.requests()]
-            if not self.answer_all():
+            if not self.answer_all() and not self.pass_time(at_most=TOGETHER_SECONDS):
                 return
         raise Broken(f"asks on and on while nothing changes and no time passes: {asked}")
 
@@ -160,10 +165,10 @@ class Story(RuleBasedStateMachine):
         (wanted if wanted and moves[0][0].startswith("end ") else moves[0][1])()
         return True
 
-    def pass_time(self) -> bool:
-        """Let time pass until the next timer; return whether there is one."""
+    def pass_time(self, at_most: float = float("inf")) -> bool:
+        """Let time pass until the next timer; return whether there is one within so many seconds."""
         when = self.loop.next_timer()
-        if when is None:
+        if when is None or when > self.loop.elapsed + at_most:
             return False
         self.loop.elapsed = max(self.loop.elapsed, when)
         self.loop.settle()

@@ -156,6 +156,16 @@ class PodView:
         return self.is_terminal or (self.ended is not None and not self.has_sidecar)
 
 
+def may_end_an_attempt(before: JobView | PodView | None, after: JobView | PodView | None) -> bool:
+    """Return whether the change from *before* to *after* is that a pod is over or gone: people wait for what follows.
+
+    All else of a Job or a pod is a step on the way there, and the next one is near.
+    """
+    if not isinstance(after or before, PodView):
+        return False
+    return not isinstance(after, PodView) or (after.is_over and not (isinstance(before, PodView) and before.is_over))
+
+
 def observe_job(body: Mapping[str, Any]) -> JobView | None:
     """Return the facts of a Job, or None if it does not carry our labels."""
     meta = body["metadata"]

@@ -1,4 +1,8 @@
-"""Which change of which object makes which task be looked at."""
+"""Which change of which object makes which task be looked at, and how soon.
+
+At once where somebody waits for what follows: a task changed, an attempt ended. A start is five changes of Job and pod
+within some 50 ms, and a look at each of them finds nothing to do: they are looked at together.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from longtask_operator.adapters.quotas import QuotaView, observe_quota
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.reasons import ConditionType
 from longtask_operator.api.times import parse_time
-from longtask_operator.core.observe import JobView, PodView
+from longtask_operator.core.observe import JobView, PodView, may_end_an_attempt
 from longtask_operator.core.queueing import Place, place
 from longtask_operator.core.tenancy import label_of
 from longtask_operator.engines.context import Context
@@ -19,6 +23,8 @@ from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.report_book import ReportBook
 from longtask_operator.engines.workqueue import WorkQueue
 
+#: From a change of a Job or pod to the look at it, which takes in those that follow meanwhile.
+TOGETHER_SECONDS = 0.1
 _BEFORE_ALL: Place = (float("-inf"), "")
 
 
@@ -86,7 +92,8 @@ class Wiring:
     def _child_changed(self, before: JobView | PodView | None, after: JobView | PodView | None) -> None:
         child = after or before
         if child and not _says_the_same(before, after):
-            self._queue.add(f"{child.namespace}/{child.task_name}")
+            wait = 0.0 if may_end_an_attempt(before, after) else TOGETHER_SECONDS
+            self._queue.add_after(f"{child.namespace}/{child.task_name}", wait)
 
     def _pod_changed(self, before: PodView | None, after: PodView | None) -> None:
         if before and (after is None or after.uid != before.uid):

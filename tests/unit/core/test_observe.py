@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from longtask_operator.core.observe import Ended, observe_job, observe_pod
-from tests.builders import POD_LABELS, UID, a_pod, a_pod_body, at, wire
+from longtask_operator.core.observe import Ended, JobView, PodView, may_end_an_attempt, observe_job, observe_pod
+from tests.builders import POD_LABELS, UID, a_job, a_pod, a_pod_body, a_running_pod, an_ended_pod, at, wire
 
 
 def a_job_body(status: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
@@ -202,6 +202,33 @@ def test_when_a_pod_is_terminal_and_when_its_attempt_is_decided(
 ) -> None:
     pod = a_pod(**changes)
     assert (pod.is_terminal, pod.is_over) == (terminal, over)
+
+
+OVER = Ended(exit_code=0, reason="", message="", started=None, finished=None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "may"),
+    [
+        (None, a_pod(), False),
+        (a_pod(), a_running_pod(), False),
+        (a_running_pod(), a_running_pod(deleted_at=at(5)), False),
+        (a_running_pod(), an_ended_pod(), True),
+        (None, an_ended_pod(), True),
+        (an_ended_pod(), an_ended_pod(held=False), False),
+        (a_running_pod(has_sidecar=True), a_running_pod(has_sidecar=True, ended=OVER), False),
+        (a_running_pod(has_sidecar=True, ended=OVER), an_ended_pod(has_sidecar=True), True),
+        (a_running_pod(), None, True),
+        (an_ended_pod(), None, True),
+        (None, a_job(), False),
+        (a_job(), a_job(finished=True), False),
+        (a_job(), None, False),
+    ],
+)
+def test_only_a_pod_that_is_over_now_or_gone_may_end_an_attempt(
+    before: JobView | PodView | None, after: JobView | PodView | None, may: bool
+) -> None:
+    assert may_end_an_attempt(before, after) is may
 
 
 SMALL = {"cpu": "250m", "memory": "512Mi"}

@@ -13,6 +13,7 @@ import pytest
 
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.api.names import LABEL_TENANT
+from longtask_operator.engines.wiring import TOGETHER_SECONDS
 from tests.support.sim_story import Story, story_settings, tell
 
 TestStory = Story.TestCase
@@ -230,7 +231,7 @@ def test_a_job_cache_that_lags_behind_does_not_look_like_a_job_taken_back() -> N
             state.natural_move("success")
         while state.operators[0].inbox["pods"]:  # what became of the Job is still under way
             state.deliver("pods")
-            state.loop.settle()
+            state.pass_time(at_most=TOGETHER_SECONDS)
         state.execute(wait_for(state, "GET /apis/batch/v1/namespaces/team-a/jobs/"))
         state.advance(10, "success")
         status = state.tasks()[0]["status"]
