@@ -37,9 +37,10 @@ async def _measure_least(stage: Scene, results: Results) -> None:
     many, few = SIZES[results.scale]
     async with least(stage):
         for word, count, per_second in (("least-calm", few, CALM), ("least", many, PER_SECOND)):
-            created, ended, _ = await _drive(stage, word, count, per_second)
+            created, ended, cpu = await _drive(stage, word, count, per_second)
             results.detail(f"{word}_create_ms".replace("-", "_"), readings.summary(created))
             results.detail(f"{word}_end_ms".replace("-", "_"), readings.summary(ended))
+    results.detail("least_cpu_ms_per_task", cpu)
     _figures(results, "create", readings.summary(created), LEAST)
     _figures(results, "end", readings.summary(ended), LEAST)
 

@@ -44,13 +44,12 @@ def pods_path(namespace: str | None) -> str:
     return resource_path("v1", "pods", namespace)
 
 
-def job(name: str, *, of_task: str = "") -> Json:
-    """Return a bare Job of one pod, as small as it can be; `task_of_child` finds *of_task* in both."""
-    labels = {"labels": {_TASK_LABEL: of_task}} if of_task else {}
+def job(name: str) -> Json:
+    """Return a bare Job of one pod, as small as it can be."""
     container = {"name": "task", "image": "none", "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}}}
-    template = {"metadata": labels, "spec": {"restartPolicy": "Never", "containers": [container]}}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
     spec = {"backoffLimit": 0, "template": template}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, **labels}, "spec": spec}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
 
 
 def like(attempt: Json, name: str) -> Json:

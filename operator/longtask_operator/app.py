@@ -191,17 +191,22 @@ def _context(settings: Settings, kube: Kube, metrics: Metrics) -> Context:
         metrics=metrics,
         clock=Clock(now=lambda: datetime.now(UTC), jitter=random.random),
         policy=_policy(settings),
-        job_policy=JobPolicy(
-            report_base=f"https://{settings.report_host}:{settings.report_port}",
-            retention_seconds=settings.attempt_retention_seconds,
-            grace_seconds=settings.termination_grace_seconds,
-            ephemeral_storage=settings.ephemeral_storage_limit,
-            image_pull_policy=settings.image_pull_policy,
-            sidecar_image=settings.sidecar_image,
-            copied_labels=tuple(key.strip() for key in settings.copied_labels.split(",") if key.strip()),
-        ),
+        job_policy=job_policy(settings),
         unlabelled=settings.tenants_unlabelled,
         progress_interval=settings.progress_interval_seconds,
+    )
+
+
+def job_policy(settings: Settings) -> JobPolicy:
+    """Return what the installation says about every Job."""
+    return JobPolicy(
+        report_base=f"https://{settings.report_host}:{settings.report_port}",
+        retention_seconds=settings.attempt_retention_seconds,
+        grace_seconds=settings.termination_grace_seconds,
+        ephemeral_storage=settings.ephemeral_storage_limit,
+        image_pull_policy=settings.image_pull_policy,
+        sidecar_image=settings.sidecar_image,
+        copied_labels=tuple(key.strip() for key in settings.copied_labels.split(",") if key.strip()),
     )
 
 
