@@ -23,8 +23,10 @@ def test_a_member_borrows_what_another_leaves_and_gives_it_back_when_it_ends(new
     cohort = borrower.namespace
     for stage in (borrower, lender):
         stage.set_quota(cohort=cohort)
-    for name in ("a", "b", "c", "d"):
-        borrower.tasks.create(name, "sleep 10")
+    # One ends alone, after all that is waited for below: of two places at once each of those who wait would get one.
+    for name, seconds in (("a", 25), ("b", 40), ("c", 40)):
+        borrower.tasks.create(name, f"sleep {seconds}")
+    borrower.tasks.create("d", "true")
     message = waits_as(borrower, "d", "CohortExhausted")["queue"]["message"]
     assert message.startswith(f"cohort {cohort} uses 3 of 3 concurrent tasks ({borrower.namespace} 3)")
     await_("the loan in the quota's status", lambda: borrower.quota()["status"].get("borrowed"), 20)
