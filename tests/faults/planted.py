@@ -93,7 +93,7 @@ PLANTED = (
     _planted("finish-moves", "TerminalChanged", _AFTERWARDS),
     _planted("number-falls", "AttemptFell", "retry"),
     _planted("number-ahead", "AttemptWithoutJob", "success"),
-    _planted("progress-falls", "ProgressFell", "success"),
+    _planted("progress-falls", "ProgressFell", _WHILE),
     _planted("end-rewritten", "EndRewritten", "retry"),
     _planted("wrong-exit-code", "ExitCode", "success"),
     _planted("outcome-lost", "OutcomeLost", "success"),
