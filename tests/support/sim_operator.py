@@ -60,10 +60,10 @@ from longtask_operator.engines.workqueue import WorkQueue
 from tests.builders import JOB_POLICY, POLICY, START
 from tests.support.sim_api import DROPPED, Broken, Json, Request, SimApi
 
+T = TypeVar("T")
 METRICS = Metrics(version="simulation", max_tenants=10)
 KINDS = ("longtasks", "jobs", "pods", "namespaces")
 #: The image whose memory follows from its inputs, how it does, and where the store may be asked for them.
-T = TypeVar("T")
 READER = "reader"
 INPUT_RULES, PLACES = parse_input_rules(f"{READER}=256Mi+100%"), ("s3://store/",)
 #: So long at most the real client is busy with a question.

@@ -117,7 +117,7 @@ class Story(RuleBasedStateMachine):
             asked = [request.request for request in self.requests()]
             if not self.answer_all() and not self.pass_time(at_most=TOGETHER_SECONDS):
                 return
-        raise Broken(f"asks on and on while nothing changes and no time passes: {asked}")
+        raise Broken(f"asks on and on while nothing changes and no more than moments pass: {asked}")
 
     def tasks(self) -> list[Json]:
         return self.api.of("longtasks")
