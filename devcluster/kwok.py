@@ -72,12 +72,13 @@ def stages_json() -> str:
 
 
 def _options() -> dict[str, Any]:
-    """Many pods at a time: with kwok's own 4 it would be the slowest part of a load test."""
-    return {
-        "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
-        "kind": "KwokConfiguration",
-        "options": {"podPlayStageParallelism": 32, "nodePlayStageParallelism": 4},
-    }
+    """Many pods at a time: with kwok's own 4 it would be the slowest part of a load test.
+
+    A configuration file sets aside kwok's own number of workers that look, once a node is known, at the pods that it
+    has already; with none, such pods are never looked at.
+    """
+    parallel = {"podPlayStageParallelism": 32, "nodePlayStageParallelism": 4, "podsOnNodeSyncParallelism": 4}
+    return {"apiVersion": "config.kwok.x-k8s.io/v1alpha1", "kind": "KwokConfiguration", "options": parallel}
 
 
 def stages() -> list[dict[str, Any]]:
@@ -136,11 +137,16 @@ def _stage(
 
 
 def _pod_running() -> str:
+    """Status of a pod that runs, other than before each time, as times count seconds and the message nanoseconds.
+
+    Kwok may see an old state of a pod after a new one and repeat this stage in place of what was to follow; only a
+    change of the pod makes it go on.
+    """
     return """
 {{ $now := Now }}
 conditions:
 {{ range $type := list "PodReadyToStartContainers" "Initialized" "ContainersReady" "Ready" }}
-- {lastTransitionTime: {{ $now | Quote }}, status: "True", type: {{ $type }}}
+- {lastTransitionTime: {{ $now | Quote }}, status: "True", type: {{ $type }}, message: {{ $now | Quote }}}
 {{ end }}
 containerStatuses:
 {{ range .spec.containers }}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from devcluster import api, base_image, machine, process
+from devcluster import api, base_image, kwok, machine, process
 from devcluster.console import Progress
 from devcluster.errors import DevclusterError
 from devcluster.paths import REPOSITORY, ClusterPaths
@@ -235,6 +235,21 @@ def test_fake_nodes_complete_a_job_whose_pods_carry_a_finalizer(fake: api.Cluste
     pod = json.loads(kubectl(fake, "get", "pods", "--selector=job-name=hello", "--output=json"))["items"][0]
     assert pod["status"]["phase"] == "Succeeded"
     assert pod["metadata"]["finalizers"] == ["longtask.dev/accounting"]
+
+
+@pytest.mark.integration
+def test_a_fake_node_that_joins_late_runs_the_pods_it_already_has(fake: api.Cluster) -> None:
+    """As when a cluster comes up: the scheduler binds the first pods before kwok has read the nodes."""
+    spec = {"nodeName": "late", "restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]}
+    job = {**FINALIZED_JOB, "metadata": {"name": "early"}, "spec": {"template": {"spec": spec}}}
+    kubectl(fake, "apply", "--filename=-", stdin=json.dumps(job))
+    names = "--selector=job-name=early", "--output=name"
+    eventually(lambda: kubectl(fake, "get", "pods", *names) != "", "the pod of the Job exists")
+    kubectl(fake, "apply", "--filename=-", stdin=json.dumps(kwok.node("late")))
+    try:
+        kubectl(fake, "wait", "job/early", "--for=condition=Complete", "--timeout=30s")
+    finally:
+        kubectl(fake, "delete", "node", "late")
 
 
 @pytest.mark.integration

@@ -25,3 +25,9 @@ def test_nodes_are_ready_and_annotated_for_kwok() -> None:
     node = kwok.node("fake-0001")
     assert node["metadata"]["annotations"] == {"kwok.x-k8s.io/node": "fake"}
     assert node["status"]["conditions"][0]["status"] == "True"
+
+
+def test_a_pod_changes_each_time_it_is_said_to_run() -> None:
+    """An old state that kwok sees late repeats the stage in place of the next one; only a change makes it go on."""
+    (ready,) = [stage for stage in kwok.stages() if stage["metadata"]["name"] == "pod-ready"]
+    assert "message: {{ $now | Quote }}" in ready["spec"]["next"]["statusTemplate"]
