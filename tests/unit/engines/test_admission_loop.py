@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio.events import _set_running_loop
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -45,35 +44,27 @@ class Bench:
         self.ledgers = Ledgers(cast(Kube, self.kube), NAMESPACE)
         self.told: list[str] = []
         self.tenants: Any = None
-        self.admission = self.call(lambda: AdmissionLoop(self.ledgers, METRICS, self.told.append))
+        self.admission = self.loop.within(lambda: AdmissionLoop(self.ledgers, METRICS, self.told.append))
         self.task = self.loop.create_task(self.admission.run())
 
     def know(self, tenants: Any) -> None:
         """Let the loop ask *tenants* from now on."""
         self.tenants = self.admission._tenants = self.admission._snapshots._tenants = tenants
 
-    def call(self, function: Any) -> Any:
-        """Call *function* as if inside the loop, which does not go on meanwhile."""
-        _set_running_loop(self.loop)
-        try:
-            return function()
-        finally:
-            _set_running_loop(None)
-
     def submit(self, uid: str, attempt: int = 1, tenant: str = "team-a", generation: int = 1) -> None:
         entry = LedgerEntry(uid=uid, attempt=attempt, generation=generation, size=SMALLEST)
         candidate = Candidate(key=f"ns/{uid}", tenant=tenant, priority=0, queued_at=START, entry=entry)
-        self.call(lambda: self.admission.submit(candidate))
+        self.loop.within(lambda: self.admission.submit(candidate))
 
     def keep(self, uid: str, attempt: int = 1) -> None:
         entry = LedgerEntry(uid=uid, attempt=attempt, generation=1, size=SMALLEST)
-        self.call(lambda: self.admission.keep("team-a", entry, f"ns/{uid}"))
+        self.loop.within(lambda: self.admission.keep("team-a", entry, f"ns/{uid}"))
 
     def release(self, uid: str, attempt: int = 1, tenant: str = "team-a") -> None:
-        self.call(lambda: self.admission.release(tenant, uid, attempt))
+        self.loop.within(lambda: self.admission.release(tenant, uid, attempt))
 
     def withdraw(self, uid: str) -> None:
-        self.call(lambda: self.admission.withdraw(uid, "team-a"))
+        self.loop.within(lambda: self.admission.withdraw(uid, "team-a"))
 
     def step(self, reply: str = "ok") -> None:
         """Execute the oldest request, and answer it or lose the answer."""
@@ -116,7 +107,7 @@ class Bench:
         self.kube = SimKube()
         self.ledgers = Ledgers(cast(Kube, self.kube), NAMESPACE)
         self.load()
-        self.admission = self.call(lambda: AdmissionLoop(self.ledgers, METRICS, self.told.append, self.tenants))
+        self.admission = self.loop.within(lambda: AdmissionLoop(self.ledgers, METRICS, self.told.append, self.tenants))
         self.task = self.loop.create_task(self.admission.run())
 
     def store_ledger(self, text: str, tenant: str = "team-a") -> None:
@@ -399,7 +390,7 @@ def test_a_raised_limit_counts_at_once(limited: Bench) -> None:
         limited.submit(uid)
     limited.run(1)
     limited.tenants.concurrency = 2
-    limited.call(lambda: limited.admission.limits_changed("team-a"))
+    limited.loop.within(lambda: limited.admission.limits_changed("team-a"))
     limited.run(1)
     assert limited.ledger() == ["a 1", "b 1"]
 
@@ -552,7 +543,7 @@ def test_who_waits_hears_in_time_what_another_members_admission_means_for_it(ben
     entry = LedgerEntry(uid="large", attempt=1, generation=1, size=Size(cpu=500, memory=SMALLEST.memory))
     large = Candidate(key="ns/large", tenant="team-b", priority=0, queued_at=START, entry=entry)
     bench.run(1)
-    bench.call(lambda: bench.admission.submit(large))
+    bench.loop.within(lambda: bench.admission.submit(large))
     bench.submit("d")
     bench.run(1)
     assert reason_of(bench, "d") is QueueReason.RESERVED
@@ -572,7 +563,7 @@ def reason_of(bench: Bench, uid: str) -> QueueReason | None:
 
 def move(bench: Bench, tenant: str, cohort: str) -> None:
     bench.tenants.cohorts[tenant] = cohort
-    bench.call(lambda: bench.admission.limits_changed(tenant))
+    bench.loop.within(lambda: bench.admission.limits_changed(tenant))
 
 
 def begin_to_move(bench: Bench, reply: str = "ok") -> None:
@@ -785,7 +776,7 @@ def test_one_gives_way_once_the_claim_stands_whatever_becomes_of_its_write(bench
     assert held_back.message.endswith("an attempt gives way to this one and it starts when the room is free")
     writes = len(bench.api.writes)
     tenants.leaving.add("x")
-    bench.call(lambda: bench.admission.limits_changed("own"))
+    bench.loop.within(lambda: bench.admission.limits_changed("own"))
     bench.run()
     assert (claims_of(bench), len(bench.api.writes)) == (CLAIMED, writes)
     bench.submit("z", tenant="guest")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from asyncio.events import _set_running_loop
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -28,7 +28,6 @@ class Bench:
         self.bystanders = Bystanders(
             self.tasks, cast(AdmissionLoop, bench), cast(Quotas, bench), lambda key: self.woken.append(key[3:])
         )
-        _set_running_loop(self.loop)
 
     def stands_in_queue(self, uid: str) -> bool:
         return uid in self.in_queue
@@ -43,12 +42,10 @@ class Bench:
     def change(self, *tenants: str) -> list[str]:
         """Let the limits of *tenants* change; return who is looked at then."""
         for tenant in tenants:
-            self.bystanders.limits_changed(tenant)
+            self.loop.within(partial(self.bystanders.limits_changed, tenant))
         self.woken.clear()
-        _set_running_loop(None)
         self.loop.elapsed += 1
         self.loop.settle()
-        _set_running_loop(self.loop)
         return self.woken
 
 
@@ -58,7 +55,6 @@ def bench() -> Iterator[Bench]:
     try:
         yield bench
     finally:
-        _set_running_loop(None)
         bench.loop.close()
 
 
