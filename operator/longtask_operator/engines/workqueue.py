@@ -15,6 +15,8 @@ from longtask_operator.engines.pacing import EARLY_SECONDS
 from longtask_operator.engines.turns import Turns
 
 _FIRST_RETRY, _LAST_RETRY = 0.05, 60.0
+#: So many times that others have replaced may stand, besides as many as count: a heap of fewer costs nothing.
+_SPARE_TIMES = 64
 
 
 class WorkQueue:
@@ -66,6 +68,7 @@ class WorkQueue:
         if when < self._due.get(key, float("inf")):
             self._due[key] = when
             heapq.heappush(self._heap, (when, key))
+            self._drop_replaced()
             if self._heap[0] == (when, key):
                 self._set_timer()
 
@@ -115,6 +118,12 @@ class WorkQueue:
         if key in self._dirty:
             self._ready.put(key)
             self._arrived.set()
+
+    def _drop_replaced(self) -> None:
+        """Drop the times that earlier ones have replaced, once they are most: their own may be days away."""
+        if len(self._heap) > 2 * len(self._due) + _SPARE_TIMES:
+            self._heap = [(when, key) for key, when in self._due.items()]
+            heapq.heapify(self._heap)
 
     def _set_timer(self) -> None:
         if self._timer:

@@ -169,6 +169,32 @@ def test_a_crowd_that_has_gone_takes_no_room(bench: Bench) -> None:
     assert bench.take() == "a"
 
 
+def test_times_that_earlier_ones_replaced_take_no_room(bench: Bench) -> None:
+    """Their own time may be days away, and each change of a child replaces one."""
+    week = 7 * 86_400
+    for _ in range(2_000):
+        bench.do((bench.queue.add_after, "a", week), (bench.queue.add_after, "a", 0.1))
+        bench.wait(0.1)
+        assert bench.take() == "a"
+        bench.queue.done("a")
+    assert len(bench.queue._heap) < 100
+
+
+def test_times_that_are_still_to_come_stand_while_others_are_replaced(bench: Bench) -> None:
+    keys = [f"team-a/{number:04d}" for number in range(200)]
+    bench.do(*((bench.queue.add_after, key, 1_000 + number) for number, key in enumerate(keys)))
+    for earlier in range(1, 6):
+        bench.do(*((bench.queue.add_after, key, 1_000 + n - earlier / 10) for n, key in enumerate(keys) if n % 2))
+    assert len(bench.queue._heap) < 500
+    came = []
+    for _ in range(2 * 1_200):
+        bench.wait(0.5)
+        if (key := bench.take()) is not None:
+            came.append((bench.loop.elapsed, key))
+            bench.queue.done(key)
+    assert came == [(1_000 + n - 0.5 * (n % 2), key) for n, key in enumerate(keys)]
+
+
 def test_retries_wait_longer_with_each_failure_up_to_a_minute(bench: Bench) -> None:
     waits = []
     for _ in range(30):
