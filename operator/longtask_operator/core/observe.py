@@ -157,13 +157,19 @@ class PodView:
 
 
 def may_end_an_attempt(before: JobView | PodView | None, after: JobView | PodView | None) -> bool:
-    """Return whether the change from *before* to *after* is that a pod is over or gone: people wait for what follows.
+    """Return whether from *before* to *after* a pod decides its attempt, frees its room or goes: people wait for that.
 
-    All else of a Job or a pod is a step on the way there, and the next one is near.
+    Mostly they come at once; where a container that somebody injected outlives the task's, the room comes later. All
+    else of a Job or a pod is a step on the way there, and the next one is near.
     """
     if not isinstance(after or before, PodView):
         return False
-    return not isinstance(after, PodView) or (after.is_over and not (isinstance(before, PodView) and before.is_over))
+    return after is None or _steps_to_the_end(after) > _steps_to_the_end(before)
+
+
+def _steps_to_the_end(child: JobView | PodView | None) -> int:
+    """Return how far a pod has ended: 1 when its attempt is decided, 2 when nothing of it runs."""
+    return child.is_over + child.is_terminal if isinstance(child, PodView) else 0
 
 
 def observe_job(body: Mapping[str, Any]) -> JobView | None:

@@ -218,6 +218,9 @@ OVER = Ended(exit_code=0, reason="", message="", started=None, finished=None)
         (an_ended_pod(), an_ended_pod(held=False), False),
         (a_running_pod(has_sidecar=True), a_running_pod(has_sidecar=True, ended=OVER), False),
         (a_running_pod(has_sidecar=True, ended=OVER), an_ended_pod(has_sidecar=True), True),
+        (a_running_pod(), a_running_pod(ended=OVER), True),
+        # A container that somebody injected ran on: now the attempt's room is free.
+        (a_running_pod(ended=OVER), an_ended_pod(), True),
         (a_running_pod(), None, True),
         (an_ended_pod(), None, True),
         (None, a_job(), False),
