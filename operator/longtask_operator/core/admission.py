@@ -287,8 +287,8 @@ class _Cycle:
         return claim is not None
 
     def _share(self, tenant: str) -> float:
-        member = self.members[tenant]
-        return share_of(member.decayed, self.room.used(tenant), self.total, member.limits.weight)
+        member, room = self.members[tenant], self.room
+        return share_of(member.decayed, room.used(tenant), room.counted(tenant, self.total), member.limits.weight)
 
     def _admit_anew(self) -> None:
         for tenant in self.active:

@@ -57,7 +57,8 @@ def advanced(decayed: Decayed, current: Mapping[str, Vector], now: datetime) -> 
 def share_of(use: Use, used: Vector, total: Vector, weight: int) -> float:
     """Return a tenant's share of the cohort's *total* for its *weight*: of the resource of which it has most.
 
-    *use* is its decayed usage, *used* what it holds now.
+    *use* is its decayed usage, *used* what it holds now. A resource of which *total* has nothing takes no part, so a
+    tenant that does not limit one gets a *total* without it.
     """
     soon = grown(use, used, PENALTY)
     return max((soon[r] / total[r] for r in (0, 1, 2) if total[r]), default=0.0) / weight

@@ -191,6 +191,12 @@ class Room:
         nominal = [sum(one.nominal[r] for one in accounts if one.limits(r)) for r in _EACH]
         return (used[0], used[1], used[2]), (nominal[0], nominal[1], nominal[2])
 
+    def counted(self, tenant: str, amounts: Vector) -> Vector:
+        """Return *amounts*, with 0 for each resource of which what *tenant* has concerns nobody."""
+        account = self._accounts[tenant]
+        first, second, third = (amounts[r] if account.counts(r) else 0 for r in _EACH)
+        return (first, second, third)
+
     def users_of(self, r: int) -> list[tuple[str, int]]:
         """Return who has how much of resource *r*, of those with whom it counts, the most first."""
         found = [(tenant, account.used[r]) for tenant, account in self._accounts.items() if account.counts(r)]

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longtask_operator.core.fair_share import HALF_LIFE, Decayed, advanced, format_decayed, parse_decayed, share_of
-from tests.builders import START
+from longtask_operator.core.quota import Limits
+from longtask_operator.core.sizing import Size
+from tests.builders import SMALLEST, START
+from tests.support.cohort import LARGE, Cohort, limits
 
 ONE = (1, 1000, 1 << 30)
 
@@ -47,3 +52,48 @@ def test_a_share_is_of_what_is_used_most_and_falls_with_the_weight() -> None:
     share = share_of((0.0, 0.0, 0.0), (1, 1000, 0), (10, 2000, 0), 1)
     assert share == pytest.approx(share_of((0.0, 0.0, 0.0), (5, 0, 0), (10, 2000, 0), 1))
     assert share_of((0.0, 0.0, 0.0), (1, 1000, 0), (10, 2000, 0), 4) == pytest.approx(share / 4)
+
+
+def turns(own: dict[str, Limits], size_of: dict[str, Size], held: dict[str, int], decayed: dict[str, Any]) -> list[str]:
+    """Return in what order tasks of those members start, of whom each has tasks of one size, and some run already."""
+    cohort = Cohort(decayed=decayed, **own)
+    for tenant, number in held.items():
+        cohort.holds(tenant, number, size=size_of[tenant])
+        cohort.waits(tenant, 4, size=size_of[tenant])
+    return cohort.cycle()
+
+
+@pytest.mark.parametrize("size", [SMALLEST, LARGE])
+@pytest.mark.parametrize("decayed", [{}, {"a": (1.0, 0.0, 0.0), "b": (1.0, 1e6, 1e12)}])
+def test_what_a_member_does_not_limit_takes_no_part_in_its_share(size: Size, decayed: dict[str, Any]) -> None:
+    own = {"a": limits(1, cpu=10_000), "b": limits(1), "lender": limits(6, cpu=1000)}
+    admitted = turns(own, {"a": SMALLEST, "b": size}, {"a": 2, "b": 2}, decayed)
+    assert admitted == ["a", "b", "a", "b"]
+
+
+LIMITED = st.tuples(st.booleans(), st.booleans(), st.booleans())
+
+
+@given(
+    own=st.fixed_dictionaries({"a": LIMITED, "b": LIMITED}),
+    sizes=st.fixed_dictionaries(dict.fromkeys("ab", st.sampled_from([SMALLEST, LARGE]))),
+    held=st.fixed_dictionaries(dict.fromkeys("ab", st.integers(0, 4))),
+    decayed=st.fixed_dictionaries(dict.fromkeys("ab", st.tuples(*[st.sampled_from([0.0, 1.0, 1e6, 1e11])] * 3))),
+)
+def test_nobodys_turn_depends_on_what_members_have_of_what_they_do_not_limit(
+    own: dict[str, tuple[bool, bool, bool]],
+    sizes: dict[str, Size],
+    held: dict[str, int],
+    decayed: dict[str, tuple[float, float, float]],
+) -> None:
+    members = {
+        tenant: limits(1 if attempts else None, cpu=500 if cpu else None, memory=SMALLEST.memory if memory else None)
+        for tenant, (attempts, cpu, memory) in own.items()
+    }
+    members["lender"] = limits(6, cpu=20_000, memory=20 * SMALLEST.memory)
+    without = {
+        tenant: replace(sizes[tenant], cpu=sizes[tenant].cpu * cpu, memory=sizes[tenant].memory * memory)
+        for tenant, (_, cpu, memory) in own.items()
+    }
+    use = {tenant: tuple(n * part for n, part in zip(decayed[tenant], own[tenant], strict=True)) for tenant in own}
+    assert turns(members, sizes, held, decayed) == turns(members, without, held, use)
