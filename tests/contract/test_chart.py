@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.chart.rendering import (
     render,
     value_at,
 )
+from tests.support.quantities import NO_QUANTITIES, QUANTITIES
 
 #: Set per pod by the downward API.
 DOWNWARD = {"NAMESPACE", "IDENTITY", "POD_IP"}
@@ -108,6 +110,15 @@ def test_the_operator_reads_what_the_chart_gives_and_the_defaults_agree(monkeypa
         monkeypatch.setenv(name, value)
     given = Settings().model_dump()
     assert given == Settings.model_construct().model_dump()
+
+
+@pytest.mark.parametrize("field", ["cpu", "memory"])
+def test_the_schema_takes_what_the_operator_reads_as_a_quantity(field: str) -> None:
+    pattern = schema_of(f"defaultTenantQuota.{field}")["pattern"]
+    assert [text for text in QUANTITIES if not re.search(pattern, str(text))] == []
+    empty, *others = NO_QUANTITIES
+    assert re.search(pattern, empty), "which does not limit"
+    assert [text for text in others if re.search(pattern, text)] == []
 
 
 @pytest.mark.parametrize("field", VALUE_OF)

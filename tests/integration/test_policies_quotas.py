@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from longtask_operator.api.quantity import parse_quantity
+from tests.support.quantities import NO_QUANTITIES, QUANTITIES
 from tests.support.rules import Api, ControlPlane, accepted, installed, refused
 
 pytestmark = pytest.mark.integration
@@ -67,3 +69,16 @@ def test_accepted(api: Api, spec: dict[str, Any]) -> None:
 )
 def test_refused(api: Api, name: str, spec: dict[str, Any], says: str) -> None:
     assert refused(api.create(a_quota(name, **spec), "--dry-run=server"), says)
+
+
+@pytest.mark.parametrize("text", QUANTITIES)
+def test_every_quantity_that_the_operator_reads_is_accepted(api: Api, text: str | int) -> None:
+    parse_quantity(text)
+    assert accepted(api.create(a_quota(memory={"nominal": text}), "--dry-run=server"))
+
+
+@pytest.mark.parametrize("text", NO_QUANTITIES)
+def test_what_the_operator_cannot_read_is_refused(api: Api, text: str) -> None:
+    with pytest.raises(ValueError, match="is not a quantity"):
+        parse_quantity(text)
+    assert refused(api.create(a_quota(memory={"nominal": text}), "--dry-run=server"), "for example 500m, 8 or 32Gi")
