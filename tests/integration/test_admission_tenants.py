@@ -117,6 +117,22 @@ def too_large_is_said_at_once_and_ends_by_itself(ground: Stage) -> None:
     tenant.until(Admitted=2)
 
 
+def a_person_who_may_run_nothing_is_told_so_until_that_changes(ground: Stage) -> None:
+    tenant = Tenant.open(ground, "persons", perUser={"maxConcurrency": 0}, stopPolicy="Hold")
+    tenant.submit("hers", "of-nobody")
+    hers = {"metadata": {"annotations": {"longtask.dev/created-by": "eve"}}}
+    tenant.stage.client.request("PATCH", f"{tenant.stage.tasks.path}/hers", hers, form=MERGE)
+    found = tenant.until(NeverFits=1, TenantStopped=1)["hers"]
+    assert condition(found, "Stalled")["status"] == "True"
+    assert found["queue"]["message"] == (
+        "the task counts for eve and TenantQuota persons allows no attempts of any person: perUser.maxConcurrency is 0"
+    )
+    tenant.change_quota(stopPolicy=None)
+    tenant.until(NeverFits=1, Admitted=1)
+    tenant.change_quota(perUser={"maxConcurrency": 1})
+    tenant.until(Admitted=2)
+
+
 def what_the_quota_says_comes_before_what_a_task_waits_for_itself(ground: Stage) -> None:
     """Of those too that do not stand in the queue: one that failed, and one whose key another has."""
     tenant = Tenant.open(ground, "precedence", concurrency={"nominal": 5})
@@ -384,6 +400,7 @@ STORIES: list[Story] = [
     a_drain_ends_what_runs_and_keeps_its_place,
     beyond_max_queued_it_waits_outside_and_moves_up,
     too_large_is_said_at_once_and_ends_by_itself,
+    a_person_who_may_run_nothing_is_told_so_until_that_changes,
     what_the_quota_says_comes_before_what_a_task_waits_for_itself,
     what_was_said_of_an_old_quota_is_corrected_within_a_minute,
     order_is_by_priority_then_age_and_waiting_counts,

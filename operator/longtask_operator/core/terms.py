@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.budgets import lasting_of
@@ -34,15 +35,25 @@ def terms_of(tenant: str, limits: Limits, room: Room) -> Terms:
     return Terms(tenant=tenant, limits=limits, most=most)
 
 
-def held_back_by(terms: Terms, entry: LedgerEntry, position: int | None = None) -> HeldBack | None:
+class _Asked(NamedTuple):
+    """Of what the rules are asked."""
+
+    entry: LedgerEntry
+    position: int | None
+    user: str
+
+
+def held_back_by(terms: Terms, entry: LedgerEntry, position: int | None = None, *, user: str = "") -> HeldBack | None:
     """Return the first of the rules that keeps the attempt in *entry* from starting, or None.
 
-    *position* is its place in the queue, None for a task that does not stand in it.
+    *position* is its place in the queue, None for a task that does not stand in it. *user* is the person whom it
+    counts for, if any.
     """
+    asked = _Asked(entry, position, user)
     for reason, rule in RULES:
         if entry.handed_over and reason not in _OF_KUEUES:
             continue
-        if message := rule(terms, entry, position):
+        if message := rule(terms, asked):
             lasting = lasting_of(message) if reason is QueueReason.BUDGET_EXHAUSTED else None
             return HeldBack(reason=reason, message=message, position=position, lasting=lasting)
     return None
@@ -53,7 +64,16 @@ def may_precede(reason: QueueReason) -> bool:
     return precedes(RULES[0][0], reason)
 
 
-def _stop(terms: Terms, entry: LedgerEntry, position: int | None) -> str:
+def _never_fits(terms: Terms, asked: _Asked) -> str:
+    if message := never_fits(asked.entry.held, terms.most):
+        return message
+    if not asked.user or terms.limits.per_user != 0:
+        return ""
+    limits = f"{terms.limits.origin} allows no attempts of any person: perUser.maxConcurrency is 0"
+    return f"the task counts for {asked.user} and {limits}"
+
+
+def _stop(terms: Terms, asked: _Asked) -> str:
     limits = terms.limits
     if not limits.on_hold:
         return ""
@@ -61,21 +81,21 @@ def _stop(terms: Terms, entry: LedgerEntry, position: int | None) -> str:
     return limits.unreadable or f"{limits.origin} says stopPolicy {policy}: nothing starts until it is None again"
 
 
-def _full(terms: Terms, entry: LedgerEntry, position: int | None) -> str:
+def _full(terms: Terms, asked: _Asked) -> str:
     most = terms.limits.max_queued
-    if most is None or position is None or position <= most:
+    if most is None or asked.position is None or asked.position <= most:
         return ""
     return f"{most} tasks of tenant {terms.tenant} wait before this one, as many as its queue takes"
 
 
-_Rule = Callable[[Terms, LedgerEntry, int | None], str]
+_Rule = Callable[[Terms, _Asked], str]
 RULES: tuple[tuple[QueueReason, _Rule], ...] = in_order(
     {
-        QueueReason.EXCEEDS_MAX_SIZE: lambda terms, entry, position: exceeds_max_size(entry.size, terms.limits),
-        QueueReason.NEVER_FITS: lambda terms, entry, position: never_fits(entry.held, terms.most),
+        QueueReason.EXCEEDS_MAX_SIZE: lambda terms, asked: exceeds_max_size(asked.entry.size, terms.limits),
+        QueueReason.NEVER_FITS: _never_fits,
         QueueReason.TENANT_STOPPED: _stop,
         QueueReason.QUEUE_FULL: _full,
-        QueueReason.BUDGET_EXHAUSTED: lambda terms, entry, position: terms.limits.spent,
+        QueueReason.BUDGET_EXHAUSTED: lambda terms, asked: terms.limits.spent,
     }
 )
 _OF_KUEUES = frozenset({QueueReason.EXCEEDS_MAX_SIZE, QueueReason.TENANT_STOPPED})

@@ -7,6 +7,7 @@ of it are judged apart; here they meet.
 from __future__ import annotations
 
 from longtask_operator.api.errors import SpecError
+from longtask_operator.api.identity import person_of
 from longtask_operator.api.reasons import ConditionType
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core import lifecycle
@@ -50,7 +51,8 @@ def why_shown(seen: Observed, status: LongTaskStatus, own: HeldBack, policy: Pol
         size = choose_size(seen.task.spec.resources, status, policy.ladder, seen.suggestion).size
     except SpecError:  # whoever looks at the task next says so
         return own
-    return first_of(own, held_back_by(seen.terms, next_entry(seen, (status.attempt or 0) + 1, size)))
+    entry, user = next_entry(seen, (status.attempt or 0) + 1, size), person_of(seen.task.metadata.annotations)
+    return first_of(own, held_back_by(seen.terms, entry, user=user))
 
 
 def with_wait(seen: Observed, status: LongTaskStatus, why: HeldBack) -> LongTaskStatus:

@@ -37,7 +37,7 @@ def why_waiting(candidate: Candidate, scene: Scene, position: int | None = None)
     """Return why *candidate*, which the last cycle left in its queue, may not start."""
     snapshot, tenant = scene.snapshot, candidate.tenant
     terms = terms_of(tenant, snapshot.members[tenant].limits, snapshot.room)
-    found = held_back_by(terms, candidate.entry, position) or _of_the_queue(candidate, scene)
+    found = held_back_by(terms, candidate.entry, position, user=candidate.user) or _of_the_queue(candidate, scene)
     message = found.message + _room_being_made(candidate, snapshot)
     lasting = (found.message,) if found.lasting is None else found.lasting
     return replace(found, message=message, position=position, lasting=lasting)
@@ -95,11 +95,12 @@ _Said = tuple[str, ...]
 
 
 def _user_limit(candidate: Candidate, scene: Scene) -> _Said:
-    member = scene.snapshot.members[candidate.tenant]
-    if can_hold(candidate.user, member.running, member.limits):
+    user, member = candidate.user, scene.snapshot.members[candidate.tenant]
+    if can_hold(user, member.running, member.limits):
         return ()
-    message = f"{candidate.user} has {member.limits.per_user} attempts running, the most of one person"
-    return (message, message)
+    has = member.running.get(user, 0)
+    limit = f" and one person may have {member.limits.per_user} at once"
+    return (f"{user} has {has} attempt{'s' if has != 1 else ''} running{limit}", limit)
 
 
 def _quota(candidate: Candidate, scene: Scene) -> _Said:

@@ -195,7 +195,24 @@ def test_each_person_has_a_limit_and_service_accounts_have_none() -> None:
     )
     assert tenant.admitted == ["a", "c", "d", "e"]
     assert tenant.why("b").reason is QueueReason.USER_LIMIT
-    assert tenant.why("b").message == "eve has 2 attempts running, the most of one person"
+    assert tenant.why("b").message == "eve has 2 attempts running and one person may have 2 at once"
+
+
+def test_who_has_more_than_a_lowered_limit_is_told_both_numbers() -> None:
+    tenant = Tenant(waiting("f", user="eve"), entries=live(*"abcde"), users=dict.fromkeys("abcde", "eve"), per_user=2)
+    found = tenant.why("f")
+    assert found.message == "eve has 5 attempts running and one person may have 2 at once"
+    assert found.was_said("UserLimit", "eve has 4 attempts running and one person may have 2 at once")
+    assert not found.was_said("UserLimit", "eve has 5 attempts running and one person may have 20 at once")
+
+
+def test_where_no_person_may_run_anything_no_waiting_helps() -> None:
+    barred = [waiting("a", user="eve"), waiting("b")]
+    tenant = Tenant(*barred, per_user=0)
+    assert tenant.admitted == ["b"]
+    assert tenant.why("a").reason is QueueReason.NEVER_FITS
+    assert tenant.why("a").inadmissible
+    assert Tenant(*barred, per_user=1).admitted == ["a", "b"]
 
 
 def test_the_reasons_have_their_precedence() -> None:

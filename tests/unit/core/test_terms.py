@@ -50,6 +50,25 @@ def test_what_keeps_a_task_from_starting_whatever_runs(
     assert message in (found.message if found else "")
 
 
+def test_who_may_never_run_anything_as_a_person_is_told_so() -> None:
+    def says_to(user: str, *, handed_over: bool = False, **limits: Any) -> HeldBack | None:
+        return held_back_by(the_terms(**limits), an_entry(size=LARGE, handed_over=handed_over), user=user)
+
+    found = says_to("eve", per_user=0)
+    assert found
+    assert (found.reason, found.message, found.inadmissible) == (
+        QueueReason.NEVER_FITS,
+        "the task counts for eve and TenantQuota team-a allows no attempts of any person: perUser.maxConcurrency is 0",
+        True,
+    )
+    assert says_to("eve", per_user=1) is None
+    assert says_to("", per_user=0) is None
+    assert says_to("eve", per_user=0, handed_over=True) is None
+    too_large = says_to("eve", per_user=0, cpu=1000)
+    assert too_large
+    assert "the attempt needs 2 CPU" in too_large.message
+
+
 def test_the_first_of_the_list_is_said() -> None:
     everything: dict[str, Any] = {"max_cpu": 1000, "cpu": 1000, "on_hold": True, "max_queued": 0, "spent": "all"}
     for name, reason in zip(everything, ("ExceedsMaxSize", "NeverFits", "TenantStopped", "QueueFull"), strict=False):

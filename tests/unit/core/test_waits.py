@@ -155,6 +155,22 @@ def test_who_is_given_up_or_asks_for_sizes_says_first_what_the_quota_says(of_quo
         assert status.reason == "BehindOthers"
 
 
+def test_that_its_creator_may_never_run_anything_is_said_in_a_backoff_too_until_that_is_changed() -> None:
+    backoff = BEGUN | {"nextAttemptTime": wire(20)}
+
+    def reason(**limits: Any) -> str | None:
+        own = Limits(**limits)
+        task = a_longtask(None, backoff, annotations={"longtask.dev/created-by": "eve"})
+        sight = seen(task, terms=terms_of("team-a", own, Room({"team-a": (own, NO_AMOUNTS)})))
+        after = reconcile(sight, POLICY).status
+        assert after
+        assert is_true(after, "Stalled") is (after.reason == R.NEVER_FITS)
+        return after.reason
+
+    assert reason(per_user=0) == R.NEVER_FITS
+    assert reason(per_user=1) == R.BACKOFF
+
+
 class TestAtTheEndOfAnAttempt:
     def end(self, **limits: Any) -> LongTaskStatus:
         running = {
