@@ -47,7 +47,7 @@ class Metrics:
         self._held_back = counter("held_back", "Attempts held back, or refused, by reason.", "tenant", "reason")
         self._queue_depth = gauge("queue_depth", "Tasks that wait for admission.", "tenant")
         self._queue_oldest = gauge(
-            "queue_oldest_seconds", "Age of the run that has waited longest for admission.", "tenant"
+            "queue_oldest_seconds", "Age of the oldest run that waits for admission, whatever ran since.", "tenant"
         )
         self._quota_nominal = gauge("quota_nominal", "What a tenant may use; absent: no limit.", "tenant", "resource")
         self._quota_usage = gauge("quota_usage", "What a tenant's live attempts hold.", "tenant", "resource")

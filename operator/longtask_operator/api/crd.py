@@ -50,7 +50,7 @@ _SELECTABLE = (".status.phase", ".status.tenant", ".status.deadLettered", ".spec
 QUOTA_DESCRIPTION = (
     "TenantQuota says what the tenant of its name may use: attempts at the same time, CPU and memory. Tasks beyond it "
     "wait in order of priority and age. Everything may be changed at any time; lowering a "
-    "limit stops nothing that runs."
+    "limit alone stops nothing that runs."
 )
 
 _QUOTA_COLUMNS = (

@@ -79,7 +79,7 @@ class Budget(Model):
 
 
 class TenantQuotaSpec(Model):
-    """What a tenant may use. Everything may be changed at any time; lowering a limit stops nothing that runs."""
+    """What a tenant may use. Everything may be changed at any time; lowering a limit alone stops nothing that runs."""
 
     cohort: str | None = Field(
         None,
@@ -157,7 +157,11 @@ class TenantQuotaStatus(Model):
     queued: int | None = Field(None, description="Tasks that wait for admission.", ge=0)
     usage: ResourceUse | None = Field(None, description="What live attempts hold.")
     borrowed: ResourceUse | None = Field(None, description="What of that is borrowed from the cohort.")
-    oldest_queued_time: Time | None = Field(None, description="Since when the task waits that has waited longest.")
+    oldest_queued_time: Time | None = Field(
+        None,
+        description="When the oldest run of those began that wait for admission: creation or redrive of the task, "
+        "whatever ran since.",
+    )
     budgets: list[BudgetStatus] | None = Field(
         None, description="The budgets of spec.", max_length=4, json_schema_extra=NAMED_MAP
     )

@@ -159,7 +159,7 @@ class TenantQueue:
         return list({one[2].entry.uid: one[2] for one in heapq.nsmallest(number, live)}.values())
 
     def oldest(self) -> datetime | None:
-        """Return since when the candidate waits that has waited longest; O(n)."""
+        """Return when the oldest run of those began that wait; O(n)."""
         return min((candidate.queued_at for candidate in self._waiting.values()), default=None)
 
     def positions(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """What a tenant may use and what its live attempts hold.
 
 Amounts follow the ledger: an attempt holds its size from its admission until no live pod
-of it remains. A limit that is absent does not limit; lowering one stops nothing that
+of it remains. A limit that is absent does not limit; lowering one alone stops nothing that
 runs, it only lets nothing start until there is room.
 """
 

@@ -24,7 +24,7 @@ class TenantUse:
     usage: Amounts
     limits: Limits = UNLIMITED
     queued: int = 0
-    oldest: datetime | None = None  #: since when the task waits that has waited longest
+    oldest: datetime | None = None  #: when the oldest run of those began that wait
     budgets: Sequence[BudgetUse] = ()
     created_by: CreatedBy = "Mutate"  #: how the API server keeps the names of persons true
 

@@ -1,4 +1,8 @@
-"""Who of those that wait could start at all, and for whom what becomes free is kept: a head that has waited long."""
+"""Who of those that wait could start at all, and for whom what becomes free is kept: a head that has waited long.
+
+That counts from the beginning of its run, as its place does, whatever ran meanwhile: returns to the queue would
+begin anew each time, and one that has many could be passed for ever.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from longtask_operator.core.queueing import Candidate, Line, TenantQueue
 from longtask_operator.core.quota import Limits, exceeds_max_size
 from longtask_operator.core.room import Room, Vector, demand_of
 
-#: A head of the queue that has not fitted for so long gets what becomes free.
+#: A head of the queue that does not fit gets what becomes free once its run is so old.
 RESERVE_AFTER = timedelta(minutes=10)
 
 
@@ -41,7 +45,7 @@ def could_start(line: Line, tenant: str, limits: Limits, room: Room, users: Mapp
 
 
 def has_waited(candidate: Candidate, now: datetime) -> bool:
-    """Whether *candidate* has waited so long that smaller ones may no longer pass it."""
+    """Whether the run of *candidate* is so old that smaller ones may no longer pass it."""
     return now - candidate.queued_at >= RESERVE_AFTER
 
 

@@ -173,7 +173,7 @@ class AdmissionLoop:
         return self._explainer(candidate.tenant)(candidate)
 
     def queued(self, tenant: str) -> tuple[int, datetime | None]:
-        """Return how many tasks of *tenant* wait, and since when the one that has waited longest."""
+        """Return how many tasks of *tenant* wait, and when the oldest run of these began."""
         return self._room.depth(tenant), self._room.oldest(tenant)
 
     def tenants(self) -> list[str]:

@@ -79,7 +79,7 @@ class WaitingRoom:
         return len(waiting.queue) if waiting else 0
 
     def oldest(self, tenant: str) -> datetime | None:
-        """Return since when the task of *tenant* waits that has waited longest."""
+        """Return when the oldest run of *tenant* began of those that wait."""
         waiting = self._by_tenant.get(tenant)
         return waiting.queue.oldest() if waiting else None
 

@@ -72,6 +72,17 @@ class TestReclaim:
         cohort.cycle()
         assert cohort.victims() == guests
 
+    def test_what_runs_beyond_a_lowered_quota_counts_as_borrowed(self) -> None:
+        cohort = Cohort(own=limits(2, preemption=RECLAIM), other=limits(3))
+        cohort.holds("own")
+        cohort.holds("other", 3)
+        cohort.limits["other"] = limits(1)
+        cohort.cycle()
+        assert cohort.claims == ()  # lowering alone stops nothing
+        cohort.waits("own")
+        cohort.cycle()
+        assert len(cohort.victims()) == 2
+
     def test_who_loses_least_since_its_checkpoint_gives_way_first(self) -> None:
         """Compute is CPU times seconds; what has not started has lost nothing."""
         cohort = Cohort(own=limits(5, preemption=RECLAIM), guest=limits(0))
@@ -344,6 +355,28 @@ class TestLowerPriority:
         cohort.holds("a", 2, queued_at=at(-2 * HOUR))
         cohort.waits("a", priority=1)
         cohort.cycle()
+        assert cohort.claims == ()
+
+    @pytest.mark.parametrize(("lower", "stopped"), [(3, 3), (2, 0)])
+    def test_what_runs_beyond_a_lowered_quota_gives_way_too_where_that_is_enough(
+        self, lower: int, stopped: int
+    ) -> None:
+        cohort = Cohort(a=limits(5, borrow=0, preemption=LOWER_PRIORITY))
+        cohort.holds("a", 5 - lower, priority=9)
+        cohort.holds("a", lower, priority=1)
+        cohort.limits["a"] = limits(3, borrow=0, preemption=LOWER_PRIORITY)
+        cohort.cycle()
+        assert cohort.claims == ()  # lowering alone stops nothing
+        cohort.waits("a", priority=5)
+        cohort.cycle()
+        assert len(cohort.victims()) == stopped
+
+    def test_a_limit_of_one_person_that_was_lowered_stops_nobody(self) -> None:
+        cohort = Cohort(a=limits(5, borrow=0, preemption=LOWER_PRIORITY, per_user=1))
+        for _ in range(2):
+            cohort.users[cohort.holds("a")] = "eve"
+        cohort.waits("a", priority=9, user="eve")
+        assert cohort.cycle() == []
         assert cohort.claims == ()
 
     def test_attempts_of_others_are_no_concern(self) -> None:
