@@ -53,10 +53,12 @@ class Candidate:
         """Return the candidate as it is admitted where the ledger has *before* of it; None if it waits for its turn.
 
         That stands where it is of the same attempt and spec: its Job may be under way, and only what is suggested
-        for the task has changed while the ledger was written. Who wants more than it holds waits like anybody.
+        for the task has changed while the ledger was written. Who wants more than it holds waits like anybody. So does
+        who wants another attempt: what stands may have been put back by an operator that had not heard of its end.
         """
-        parts = (self.entry.attempt, self.entry.generation, self.entry.handed_over)
-        if parts == (before.attempt, before.generation, before.handed_over):
+        if self.entry.attempt != before.attempt:
+            return None
+        if (self.entry.generation, self.entry.handed_over) == (before.generation, before.handed_over):
             return replace(self, entry=before)
         return None if self.entry.outgrows(before) else self
 

@@ -64,6 +64,7 @@ class AdmissionLoop:
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
         self._writing = Work()  #: what the write under way takes along
         self._room = WaitingRoom(metrics, on_change, self._explainer)
+        ledgers.appeared.append(self._room.look_at)
         self._dirty: dict[str, None] = {}  #: ledgers to look at, in order
         self._soon: set[str] = set()  #: ledgers to look at in a moment, for releases
         self._in_flight: dict[str, Candidate | None] = {}

@@ -113,6 +113,11 @@ class WaitingRoom:
             self.moved(tenant)
             waiting.forget(uid)
 
+    def look_at(self, uid: str) -> None:
+        """Have a task looked at that waits although it has an entry: that may be of an attempt that is over."""
+        if candidate := self.candidate(uid):
+            self._on_change(candidate.key)
+
     def take_out(self, candidate: Candidate) -> None:
         """Note that a plan took *candidate* out of its queue; it may come back."""
         self._where.pop(candidate.entry.uid, None)

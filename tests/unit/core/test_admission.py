@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -128,9 +130,16 @@ def test_nothing_is_kept_for_a_head_that_can_never_fit() -> None:
 
 def test_a_task_that_holds_an_entry_is_admitted_anew_whatever_the_limits() -> None:
     tenant = Tenant(
-        waiting("x", attempt=2), waiting("a"), entries=live("x"), concurrency=1, on_hold=True, max_entries=1
+        waiting("x", generation=2), waiting("a"), entries=live("x"), concurrency=1, on_hold=True, max_entries=1
     )
     assert tenant.admitted == ["x"]
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_the_entry_of_another_attempt_is_no_place_for_the_next_one(attempt: int) -> None:
+    """An operator that has not heard of an end puts the entry back; beside it another may have been admitted."""
+    entries = {**live("y"), "x": replace(live("x")["x"], attempt=attempt)}
+    assert Tenant(waiting("x", attempt=2), entries=entries, concurrency=1).admitted == []
 
 
 def test_the_size_that_was_admitted_stands_until_the_spec_changes() -> None:

@@ -385,6 +385,25 @@ def test_a_release_lets_the_next_one_start_in_the_same_write(limited: Bench) -> 
     assert len(limited.api.writes) == 2
 
 
+def test_what_another_operator_puts_back_is_no_place_for_the_next_attempt(limited: Bench) -> None:
+    """It had not heard that attempt 1 of a was over; b was admitted in its place."""
+    limited.submit("b")
+    limited.run(1)
+    limited.submit("a", attempt=2)
+    limited.run(1)
+    limited.store_ledger("a 1 1 250 512\nb 1 1 250 512\n")
+    limited.told.clear()
+    limited.load()
+    assert limited.told == ["ns/a"], "whoever looks at it lets go of the attempt that is over"
+    limited.loop.within(lambda: limited.admission.look_at(ledger_name("team-a")))
+    limited.run(1)
+    assert limited.ledger() == ["a 1", "b 1"]
+    for uid, left in (("a", ["b 1"]), ("b", ["a 2"])):
+        limited.release(uid)
+        limited.run(1)
+        assert limited.ledger() == left
+
+
 def test_a_raised_limit_counts_at_once(limited: Bench) -> None:
     for uid in "abc":
         limited.submit(uid)
