@@ -37,9 +37,7 @@ class Metrics:
         self._dead_letters = gauge("dead_letters", "Tasks that failed because a budget ran out.", "tenant")
         self._stuck = gauge("stuck", "Tasks whose attempt is silent or makes no progress.", "tenant")
         self._deadline_at_risk = gauge("deadline_at_risk", "Tasks that would end after their deadline.", "tenant")
-        self._queue_wait = histogram(
-            "queue_wait_seconds", "From the begin of a run, or the end of its backoff, to admission."
-        )
+        self._queue_wait = histogram("queue_wait_seconds", "From the begin of the wait for admission to the Job.")
         self._start = histogram("start_seconds", "From an attempt's admission to its task container running.")
         self._run = histogram("run_seconds", "From the first start of a run to its end.", "outcome")
         self._submitted = counter("submitted", "LongTasks seen for the first time.", "tenant", "type")

@@ -968,3 +968,28 @@ def test_a_ledger_that_others_are_known_to_have_written_is_read_before_it_is_wri
     bench.run()
     assert bench.ledger() == ["a 1", "b 1", "c 1"]
     assert [write.method for write in bench.api.writes] == ["POST", "PUT"], "none was refused"
+
+
+def counted(name: str, **labels: str) -> float:
+    """Return what a metric says now."""
+    return METRICS.registry.get_sample_value(f"longtask_{name}", labels) or 0.0
+
+
+def test_admissions_and_who_is_held_back_are_counted(limited: Bench) -> None:
+    held_back = {"tenant": "counted", "reason": "QuotaExhausted"}
+    before = counted("admitted_total", tenant="counted"), counted("held_back_total", **held_back)
+    for uid in "abc":
+        limited.submit(uid, tenant="counted")
+    limited.run(300)
+    after = counted("admitted_total", tenant="counted"), counted("held_back_total", **held_back)
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 2]
+
+
+def test_ledger_writes_and_conflicts_are_counted(bench: Bench) -> None:
+    bench.load()
+    before = counted("ledger_writes_total"), counted("ledger_conflicts_total")
+    bench.store_ledger("z 4 1 250 512\n")
+    bench.submit("a")
+    bench.run()
+    after = counted("ledger_writes_total"), counted("ledger_conflicts_total")
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from longtask_operator.adapters.metrics import Metrics
+from longtask_operator.core.budgets import Budget, BudgetUse
 from longtask_operator.core.ledger_layout import Content, ledger_name
 from longtask_operator.core.quota import default_limits
 from longtask_operator.engines.admission_loop import AdmissionLoop
-from longtask_operator.engines.context import new_caches
+from longtask_operator.engines.context import Clock, new_caches
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.quota_status import QuotaStatus
 from longtask_operator.engines.quotas import Quotas
-from tests.builders import UID, an_entry
+from tests.builders import START, UID, an_entry
 from tests.support.contexts import context_on
 
 
@@ -35,3 +38,22 @@ def test_a_tenant_without_a_quota_is_shown_to_use_nothing_once_its_last_attempt_
         return found
 
     assert asyncio.run(shown()) == [1, 0, 0]
+
+
+def test_a_queue_and_what_a_quota_allows_and_has_spent_is_shown() -> None:
+    nothing: Any = None
+    metrics = Metrics(version="1", max_tenants=10)
+    clock = Clock(now=lambda: START, jitter=lambda: 0.5)
+    context = replace(context_on(new_caches()), metrics=metrics, clock=clock)
+    quotas, ledgers = Quotas(context, default_limits(5, "2", "")), Ledgers(nothing, "x")
+    month = Budget(name="month", window=timedelta(days=30), cpu_hours=10)
+    quotas.uses = lambda tenant: [BudgetUse(budget=month, cpu_hours=5.0, memory_gib_hours=0.0)]
+    admission: Any = SimpleNamespace(queued=lambda tenant: (3, START - timedelta(hours=1)), tenants=lambda: ["a"])
+    asyncio.run(QuotaStatus(context, ledgers, admission, quotas).mirror())
+
+    def shown(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"longtask_{name}", {"tenant": "a", **labels})
+
+    assert (shown("queue_depth"), shown("queue_oldest_seconds")) == (3, 3600)
+    assert [shown("quota_nominal", resource=name) for name in ("concurrency", "cpu", "memory")] == [5, 2000, None]
+    assert shown("budget_used_ratio", budget="month") == 0.5

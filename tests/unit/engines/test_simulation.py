@@ -14,6 +14,7 @@ import pytest
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.api.names import LABEL_TENANT
 from longtask_operator.engines.wiring import TOGETHER_SECONDS
+from tests.support.sim_operator import METRICS
 from tests.support.sim_story import Story, story_settings, tell
 
 TestStory = Story.TestCase
@@ -55,6 +56,24 @@ def cancel_while_the_job_is_in_doubt(story: Story) -> None:
     assert story.tasks()[0]["status"]["phase"] == "Cancelled"
     create.execute(story.api)
     assert len(story.operators[0].inbox["jobs"]) == 1
+
+
+def test_how_long_an_attempt_waited_for_admission_is_observed() -> None:
+    def observed() -> list[float]:
+        names = ("longtask_queue_wait_seconds_count", "longtask_queue_wait_seconds_sum")
+        return [METRICS.registry.get_sample_value(name) or 0.0 for name in names]
+
+    def story(state: Story) -> None:
+        before = observed()
+        state.begin({})
+        wait_for(state, "PUT /api/v1/namespaces/longtask-system/configmaps")
+        state.loop.elapsed += 20
+        state.settle()
+        count, seconds = (after - then for after, then in zip(observed(), before, strict=True))
+        assert count == 1
+        assert 20 <= seconds < 25
+
+    tell(story)
 
 
 def test_a_job_that_appears_after_the_task_was_cancelled_is_stopped() -> None:
