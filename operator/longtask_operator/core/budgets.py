@@ -3,13 +3,14 @@
 What counts is what the ledger's lines hold, from admission until no pod is left. That amount changes only when
 the ledger is written, so the sum up to each write rides along in that very write and is exact, whoever dies:
 `advance` adds what was held since. The window rolls in steps of a 24th of its length; a step that has begun to
-leave it counts until all of it has left, so never more than the budget is spent in any window.
+leave it counts until all of it has left, so never more than the budget is spent in any window. A step keeps its own
+length when the window is changed: it leaves the new window no sooner than what was held in it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -52,6 +53,12 @@ class Step:
     start: int
     cpu: int = 0  #: millicore-milliseconds
     memory: int = 0  #: MiB-milliseconds
+    length: int = 0  #: milliseconds; 0 where an older operator wrote it: as long as the steps of its budget are now
+
+    @property
+    def end(self) -> int:
+        """When the step ends, in milliseconds since the epoch."""
+        return self.start + self.length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,30 +162,53 @@ def parse_spending(text: str) -> Spending:
 
 
 def format_spending(spending: Spending) -> str:
-    """Return *spending* as text: its time, then a line `name start:cpu:memory …` for each budget."""
-    lines = [
-        " ".join([name, *(f"{step.start}:{step.cpu}:{step.memory}" for step in steps)])
-        for name, steps in sorted(spending.steps.items())
-    ]
+    """Return *spending* as text: its time, then a line `name start:cpu:memory:length …` for each budget."""
+    lines = [" ".join([name, *map(_format_step, steps)]) for name, steps in sorted(spending.steps.items())]
     return "\n".join([str(spending.as_of), *lines])
 
 
 def _advanced(steps: tuple[Step, ...], budget: Budget, held: Amounts, *, since: int, until: int) -> tuple[Step, ...]:
-    length, window = budget.step_ms, int(budget.window.total_seconds() * 1000)
-    known = {step.start: step for step in steps if step.start + length > until - window}
-    begin = max(since, (until - window) // length * length)
+    length, leaves = budget.step_ms, until - int(budget.window.total_seconds() * 1000)
+    remembered = [step for step in _remembered(steps, length, since) if step.end > leaves]
+    added = _held(held, length, max(since, leaves // length * length), until) if held.concurrency else ()
+    return _merged(sorted([*remembered, *added], key=lambda step: (step.end, step.start)), length)
+
+
+def _held(held: Amounts, length: int, begin: int, until: int) -> Iterator[Step]:
+    """Yield the steps of *length* in which *held* was held from *begin* to *until*."""
     memory = held.memory // MEBIBYTE
-    while begin < until and held.concurrency:
+    while begin < until:
         start = begin // length * length
         end = min(until, start + length)
-        before = known.get(start, Step(start=start))
-        known[start] = Step(
-            start=start,
-            cpu=before.cpu + held.cpu * (end - begin),
-            memory=before.memory + memory * (end - begin),
-        )
+        yield Step(start=start, cpu=held.cpu * (end - begin), memory=memory * (end - begin), length=length)
         begin = end
-    return tuple(known[start] for start in sorted(known))
+
+
+def _remembered(steps: Iterable[Step], length: int, since: int) -> Iterator[Step]:
+    """Yield *steps*, written at *since*, with their ends; *length* is that of the budget's steps now.
+
+    A step of another length, made before the window was changed, gets nothing more: it ends then at the latest.
+    """
+    for step in steps:
+        own = step.length or length
+        yield replace(step, length=own if own == length else min(own, since - step.start))
+
+
+def _merged(steps: Iterable[Step], length: int) -> tuple[Step, ...]:
+    """Return *steps*, in the order of their ends, with those in one that take no more than *length* together.
+
+    So they stay few, however often the window is changed. A merged step holds all of each, so nothing leaves too soon.
+    """
+    merged: list[Step] = []
+    for step in steps:
+        last = merged[-1] if merged else step
+        start = min(last.start, step.start)
+        if merged and step.end - start <= length:
+            cpu, memory = last.cpu + step.cpu, last.memory + step.memory
+            merged[-1] = Step(start=start, cpu=cpu, memory=memory, length=step.end - start)
+        else:
+            merged.append(step)
+    return tuple(merged)
 
 
 def _use_of(budget: Budget, steps: tuple[Step, ...]) -> BudgetUse:
@@ -197,7 +227,7 @@ def _sum(budget: Budget, steps: Sequence[Step]) -> BudgetUse:
 def _recovery(budget: Budget, steps: tuple[Step, ...]) -> datetime:
     """Return when the oldest steps have left the window whose loss makes room again."""
     last = next(step for index, step in enumerate(steps, start=1) if _sum(budget, steps[index:]).state != "Spent")
-    moment = last.start + budget.step_ms + int(budget.window.total_seconds() * 1000)
+    moment = last.end + int(budget.window.total_seconds() * 1000)
     return datetime.fromtimestamp(moment / 1000, tz=UTC)
 
 
@@ -218,9 +248,16 @@ def _duration(window: timedelta) -> str:
     return f"{seconds} seconds"
 
 
+def _format_step(step: Step) -> str:
+    known = f":{step.length}" if step.length else ""
+    return f"{step.start}:{step.cpu}:{step.memory}{known}"
+
+
 def _parse_step(word: str) -> Step:
-    start, cpu, memory = word.split(":")
-    return Step(start=int(start), cpu=int(cpu), memory=int(memory))
+    start, cpu, memory, *length = (int(part) for part in word.split(":"))
+    if len(length) > 1:
+        raise ValueError(f"not a step: {word}")
+    return Step(start=start, cpu=cpu, memory=memory, length=sum(length))
 
 
 def _ms(moment: datetime) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -96,9 +97,9 @@ def test_a_new_budget_begins_empty_and_an_old_one_is_forgotten() -> None:
     assert use(spending, week).cpu_hours == 2.0
 
 
-@pytest.mark.parametrize("text", ["", "x", "1\nday 1:2", "1\nday a:b:c"])
+@pytest.mark.parametrize("text", ["", "x", "1\nday 1:2", "1\nday a:b:c", "1\nday 1:2:3:4:5"])
 def test_a_malformed_text_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"invalid literal|not enough values"):
+    with pytest.raises(ValueError, match=r"invalid literal|not enough values|not a step"):
         parse_spending(text)
 
 
@@ -137,6 +138,80 @@ def test_how_often_it_is_written_changes_nothing(spells: list[tuple[int, int]], 
     once = held(*((length * pieces / MS_PER_HOUR, amounts(count)) for length, count in spells))
     often = held(*((length / MS_PER_HOUR, amounts(count)) for length, count in spells for _ in range(pieces)))
     assert often == once
+
+
+def windows(*spells: tuple[float, float, Amounts]) -> Spending:
+    """Return the spending of a tenant that held each amount for so many hours under a budget of so many hours."""
+    spending, moment = advance(None, [DAY], NOTHING, START), START
+    for hours, window, amounts in spells:
+        moment += timedelta(hours=hours)
+        spending = parse_spending(format_spending(spending))
+        spending = advance(spending, [replace(DAY, window=timedelta(hours=window))], amounts, moment)
+    return spending
+
+
+MONTH = 720
+
+
+def test_a_shorter_window_forgets_nothing_that_was_spent_within_it() -> None:
+    spending = windows((41, MONTH, NOTHING), (4, MONTH, TWO), (0.01, 24, NOTHING))  # late in a step of 30 hours
+    assert use(spending).cpu_hours == 8.0
+    assert use(windows((4, MONTH, TWO), (54, MONTH, NOTHING), (0, 24, NOTHING))).cpu_hours == 0
+
+
+def test_after_a_window_was_made_shorter_it_recovers_a_window_after_the_last_that_was_held() -> None:
+    spending = windows((25, MONTH, NOTHING), (6, MONTH, TWO), (0.01, 24, NOTHING))
+    recovers = use(spending).recovers_at
+    assert recovers == at((25 + 6 + 24) * HOUR)
+    assert recovers is not None
+    assert use(advance(spending, [DAY], NOTHING, recovers - timedelta(seconds=1))).state == "Spent"
+    assert use(advance(spending, [DAY], NOTHING, recovers)).state == "Ok"
+
+
+def test_a_longer_window_counts_what_was_spent_under_the_shorter_one() -> None:
+    spending = windows((4, 24, TWO), (0, MONTH, NOTHING), (600, MONTH, NOTHING))
+    assert use(spending).cpu_hours == 8.0
+    assert use(windows((4, 24, TWO), (0, MONTH, NOTHING), (MONTH + 4 + 30, MONTH, NOTHING))).cpu_hours == 0
+
+
+def test_a_window_that_is_changed_and_changed_back_is_as_it_was() -> None:
+    once = windows((2, 24, TWO), (0.3, 24, TWO))
+    assert windows((2, 24, TWO), (0, 30, NOTHING), (0.3, 24, TWO)) == once
+
+
+def test_what_an_older_operator_wrote_is_of_the_steps_of_its_budget() -> None:
+    begin = int(START.timestamp() * 1000)
+    old = parse_spending(f"{begin + MS_PER_HOUR}\nday {begin}:{2000 * MS_PER_HOUR}:0")
+    assert parse_spending(format_spending(old)) == old
+    spending = advance(old, [DAY], TWO, at(2 * HOUR))
+    assert use(spending).cpu_hours == 4.0
+    assert use(advance(spending, [DAY], NOTHING, at(25 * HOUR - 1))).cpu_hours == 4.0
+    assert use(advance(spending, [DAY], NOTHING, at(25 * HOUR))).cpu_hours == 2.0
+
+
+CHANGES = st.lists(
+    st.tuples(st.floats(0, 40), st.sampled_from([1 / 60, 1, 5, 23, 24, 25, 200, MONTH]), st.integers(0, 4)), max_size=20
+)
+
+
+@given(CHANGES)
+def test_however_its_window_changes_a_budget_counts_what_was_held_within_it(
+    changes: list[tuple[float, float, int]],
+) -> None:
+    """All of it that no shorter window had left before, and at most what was held in one step more."""
+    spells, now, widest = [(hours, window, amounts(count)) for hours, window, count in changes], 0.0, 1.0
+    known, whole = list[tuple[float, float, int]](), list[tuple[float, float, int]]()
+    for number, (hours, window, count) in enumerate(changes, start=1):
+        whole.append((now, now + hours, count))
+        now, widest = now + hours, max(widest, window / STEPS)
+        left = now - window
+        known = [(max(begin, left), end, held) for begin, end, held in [*known, whole[-1]] if end > left]
+        spending = windows(*spells[:number])
+        exact = sum((end - begin) * held for begin, end, held in known) * 0.25
+        wide = sum(max(0.0, end - max(begin, left - widest)) * held for begin, end, held in whole) * 0.25
+        assert exact - 0.01 <= use(spending).cpu_hours <= wide + 0.01
+        assert len(spending.steps["day"]) <= 3 * STEPS
+        assert windows(*spells[:number], (window + 30, window, NOTHING)).steps["day"] == ()
 
 
 def test_no_limit_is_never_spent() -> None:
