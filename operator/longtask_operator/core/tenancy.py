@@ -19,6 +19,7 @@ def tenant_of(namespace: str, labels: Mapping[str, str], *, unlabelled: str, tak
     """Return the tenant of *namespace*, or None where an unlabelled namespace has none.
 
     *unlabelled* is `Own` (the namespace's own name is its tenant) or `Refuse`. *taken*: other namespaces are labelled
-    with its name. Who may create namespaces chooses their names, and would choose a tenant with them.
+    with its name. Who may create namespaces chooses their names, and would choose a tenant with them. A TenantQuota of
+    that name takes nothing from it: it does not say whose it is.
     """
     return label_of(labels) or (namespace if unlabelled == "Own" and not taken else None)
