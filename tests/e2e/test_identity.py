@@ -9,29 +9,33 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import Stage, stoppable
+from tests.support.auditor_history import read_history
+from tests.support.auditor_quota import QuotaAuditor
 from tests.support.live import Json, await_
 from tests.support.rules import GITOPS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-ALICE = "alice-of-identity"
+ALICE, BOB = "alice-of-identity", "bob-of-identity"
+#: Goes on for a while after SIGTERM.
+LINGERS = "trap 'sleep 8; exit 0' TERM; sleep 300 & wait $!"
 
 
 @pytest.fixture(scope="module")
 def stage(new_stage: Callable[..., Stage]) -> Stage:
-    """A tenant of which each person may run one attempt; alice and the GitOps controller may edit in it."""
+    """A tenant of which each person may run one attempt; two of them and the GitOps controller may edit in it."""
     stage = new_stage("identity", quota=10)
     stage.set_quota(perUser={"maxConcurrency": 1})
-    for name, user in (("alice", ALICE), ("gitops", GITOPS)):
+    for name, user in (("alice", ALICE), ("bob", BOB), ("gitops", GITOPS)):
         stage.kubectl("create", "rolebinding", name, "--clusterrole=edit", f"--user={user}")
     return stage
 
 
-def submit(stage: Stage, name: str, user: str, **annotations: str) -> Any:
+def submit(stage: Stage, name: str, user: str, script: str = "", **annotations: str) -> Any:
     task: Json = {
         "apiVersion": "longtask.dev/v1alpha1",
         "kind": "LongTask",
         "metadata": {"name": name, "annotations": {f"longtask.dev/{key}": text for key, text in annotations.items()}},
-        "spec": {"image": stage.tasks.image, "command": ["sh", "-euc", stoppable()]},
+        "spec": {"image": stage.tasks.image, "command": ["sh", "-euc", script or stoppable()]},
     }
     return stage.kubectl("--as", user, "create", "-f", "-", input=json.dumps(task), check=False)
 
@@ -51,6 +55,23 @@ def test_a_person_is_counted_however_the_task_came(stage: Stage) -> None:
     stage.tasks.change("own", cancel=True)
     stage.tasks.until_phase("by-gitops", "Running")
     assert stage.tasks.status("by-gitops")["createdBy"] == GITOPS
+
+
+def test_a_deleted_task_counts_for_its_person_until_its_pod_is_gone(stage: Stage) -> None:
+    assert submit(stage, "lingering", BOB, LINGERS).returncode == 0
+    stage.tasks.until_phase("lingering", "Running")
+    (pod,) = stage.tasks.pods("lingering")
+    stage.tasks.delete("lingering")
+    await_("the task is gone", lambda: stage.tasks.find("lingering") is None, 6)
+    assert submit(stage, "next", BOB).returncode == 0
+    stage.tasks.until("next", "UserLimit", lambda status: status.get("reason") == "UserLimit", 6)
+    path = f"/api/v1/namespaces/{stage.namespace}/pods/{pod['metadata']['name']}"
+    assert stage.client.find(path), "it has to live still, or nothing is shown here"
+    stage.tasks.until_phase("next", "Running")
+    assert stage.client.find(path) is None
+    history = read_history(stage.cluster.etcd_endpoint, since=stage.since, namespaces=["", stage.namespace])
+    audit = QuotaAuditor().replay(history)
+    assert (audit.most[stage.namespace] > 1, audit.violations) == (True, [])
 
 
 def test_nobody_gets_out_of_it_by_naming_another(stage: Stage) -> None:

@@ -1,5 +1,6 @@
 """The auditor of quotas: adds up, at every revision of etcd's history, what the attempts of each tenant hold at once.
 
+It counts those of each person as well, by what the task said, also where that is gone by now.
 An attempt holds one place and what its pod asks for, as the template of its Job or the pod itself says. It lives from
 the creation of its Job until no pod of it can run any more. Neither ledger nor status is believed; the ledger only says
 when an attempt was admitted, and thereby which quota held for it.
@@ -11,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from longtask_operator.api.identity import person_of
 from tests.support.auditor import ATTEMPT, LEDGER_PREFIX, UID, Violation, is_live, ledger_text, mebi, milli
 from tests.support.auditor_history import Change
 from tests.support.auditor_protobuf import Json
@@ -38,21 +40,33 @@ class QuotaAuditor:
     _pods: dict[str, tuple[Attempt, bool]] = field(default_factory=dict)  #: namespace/name -> attempt, whether it lives
     _seen_over: set[Attempt] = field(default_factory=set)
     _tenants: dict[str, str] = field(default_factory=dict)  #: task uid -> tenant
+    _persons: dict[str, str] = field(default_factory=dict)  #: task uid -> person
+    _per_user: dict[str, int] = field(default_factory=dict)  #: tenant -> attempts of one person
+    _persons_under: dict[Attempt, int] = field(default_factory=dict)  #: the same, as each attempt was admitted
     _of_kueue: set[Attempt] = field(default_factory=set)  #: admitted by Kueue: no quota of ours counts them
 
     def replay(self, changes: Iterable[Change]) -> QuotaAuditor:
         takers = {"Job": self._job, "Pod": self._pod, "ConfigMap": self._ledger, "TenantQuota": self._quota}
+        takers["LongTask"] = self._task
         for change in changes:
             if change.kind in takers:
                 takers[change.kind](change)
         return self
 
+    def _task(self, change: Change) -> None:
+        if change.body is not None:
+            metadata = change.body["metadata"]
+            self._persons.setdefault(metadata["uid"], person_of(metadata.get("annotations") or {}))
+
     def _quota(self, change: Change) -> None:
+        self._per_user.pop(change.name, None)
         if change.body is None:
             self._quotas.pop(change.name, None)
             self._cohorts.pop(change.name, None)
             return
         spec = change.body.get("spec") or {}
+        if (most := (spec.get("perUser") or {}).get("maxConcurrency")) is not None:
+            self._per_user[change.name] = int(most)
         self._quotas[change.name] = amounts_in(spec, "nominal")
         self._cohorts[change.name] = (spec.get("cohort") or "", amounts_in(spec, "borrowingLimit"))
 
@@ -64,6 +78,7 @@ class QuotaAuditor:
             tenant = self._tenants.get(uid) or _tenant_of_ledger(change.name)
             if tenant:
                 self._admitted_under.setdefault((uid, int(number)), self._limit(tenant))
+                self._persons_under.setdefault((uid, int(number)), self._per_user.get(tenant, UNLIMITED))
 
     def _job(self, change: Change) -> None:
         key = f"{change.namespace}/{change.name}"
@@ -113,6 +128,14 @@ class QuotaAuditor:
             if amount > most:
                 self._found(change, tenant, f"{amount} {unit} live at once, the quota is {most}")
         self._check_cohort(change, tenant)
+        self._check_person(change, tenant, attempt)
+
+    def _check_person(self, change: Change, tenant: str, attempt: Attempt) -> None:
+        person = self._persons.get(attempt[0], "")
+        most = max(self._per_user.get(tenant, UNLIMITED), self._persons_under.get(attempt, 0))
+        held = sum(self._persons.get(uid) == person for uid, _ in self._alive(tenant)) if person else 0
+        if held > most:
+            self._found(change, tenant, f"{held} attempts of {person} live at once, each person may have {most}")
 
     def _check_cohort(self, change: Change, tenant: str) -> None:
         """All tenants of a cohort together never hold more than the sum of what is theirs."""

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from longtask_operator.adapters.errors import ApiError
 from longtask_operator.adapters.kube import Kube
 from longtask_operator.core.ledger import LedgerEntry
+from longtask_operator.core.persons import parse_persons
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import Limits
 from longtask_operator.engines.admission_loop import AdmissionLoop
@@ -76,8 +77,10 @@ class Rival:
         return True
 
     def submit(self, uid: str, tenant: str) -> None:
+        """Let a task wait here; nobody can look up whose it is once it waits no more."""
+        key, person = f"{tenant}/{uid}", person_of(uid)
         entry = LedgerEntry(uid=uid, attempt=1, generation=1, size=SMALLEST)
-        candidate = Candidate(key=f"{tenant}/{uid}", tenant=tenant, priority=0, queued_at=START, entry=entry)
+        candidate = Candidate(key=key, tenant=tenant, priority=0, queued_at=START, entry=entry, user=person)
         self.loop.within(lambda: self.admission.submit(candidate))
 
     def end(self, uid: str, tenant: str) -> None:
@@ -113,6 +116,11 @@ def wire(rival: Rival) -> Editions:
     return editions
 
 
+def person_of(uid: str) -> str:
+    """Return whose task that is: one in two of the model is of one person, the others of none."""
+    return "eve" if int(uid[1:]) % 2 else ""
+
+
 @dataclass(slots=True)
 class Judge:
     """Looks at every write of a ledger."""
@@ -123,10 +131,15 @@ class Judge:
     listed: dict[str, dict[str, list[str]]] = field(default_factory=dict)  #: ledger -> tenant -> edition, maybe joining
     newest: dict[str, int] = field(default_factory=dict)  #: by tenant: place in its order that a ledger ever went by
     admissions: int = 0
+    per_user: dict[tuple[str, str], int] = field(default_factory=dict)  #: tenant, edition -> attempts of one person
+    counted: set[str] = field(default_factory=set)  #: lines of persons that came while their tenant had such a limit
 
-    def quota(self, tenant: str, edition: str, nominal: int, cohort: str) -> None:
+    def quota(self, tenant: str, edition: str, nominal: int, cohort: str, per_user: int | None = None) -> None:
         """Note that the quota of *tenant* says this from now on."""
         self.quotas[tenant, edition] = (nominal, cohort)
+        self.per_user.pop((tenant, edition), None)
+        if per_user is not None:
+            self.per_user[tenant, edition] = per_user
         self.order[tenant].append(edition)
 
     def says(self, tenant: str, edition: str) -> tuple[int, str]:
@@ -145,6 +158,21 @@ class Judge:
             if new := lines - before.get(tenant, set()) - standing:
                 self.admissions += len(new)
                 self._judge(name, tenant)
+                self._judge_persons(name, tenant, new)
+        carried = parse_persons(data.get("quota.persons", ""))
+        if strangers := carried.keys() - {line.split()[0] for lines in after.values() for line in lines}:
+            raise Broken(f"{name} knows whom {sorted(strangers)} count for, which it does not hold")
+
+    def _judge_persons(self, name: str, tenant: str, new: set[str]) -> None:
+        """Of those that came under a limit of each person no more live at once than the newest of them may."""
+        most = self.per_user.get((tenant, self.listed[name][tenant][0]))
+        of_eve = {line for line in new if person_of(line.split()[0])}
+        if most is None or not of_eve:
+            return
+        self.counted |= of_eve
+        held = {line for ledger in self.lines.values() for line in ledger.get(tenant, set())} & self.counted
+        if len(held) > most:
+            raise Broken(f"{sorted(held)} of one person live at once in {tenant}, each may have {most}")
 
     def _list(self, name: str, listing: dict[str, list[str]]) -> None:
         known = self.listed.get(name, {})
@@ -195,11 +223,12 @@ class Ground:
         self.tasks: dict[str, str] = {}  #: those that have not ended: uid -> tenant
         self.count = 0
 
-    def quota(self, tenant: str, nominal: int | None, cohort: str = "") -> None:
+    def quota(self, tenant: str, nominal: int | None, cohort: str = "", per_user: int | None = None) -> None:
         """Create or change a TenantQuota; nobody hears of it yet. Without *nominal* it has one that cannot be read."""
         before = self.api.objects.get(("tenantquotas", "", tenant))
         amount = {"nominal": "?" if nominal is None else nominal}
         spec: Json = {"concurrency": amount} | ({"cohort": cohort} if cohort else {})
+        spec |= {} if per_user is None else {"perUser": {"maxConcurrency": per_user}}
         if before is None:
             self.count += 1
             uid, generation = f"{self.count:08d}-quota", 1
@@ -207,7 +236,7 @@ class Ground:
         else:
             meta = before["metadata"]
             uid, generation = meta["uid"], meta["generation"] + 1
-        self.judge.quota(tenant, f"{uid[:8]}/{generation}", nominal or 0, cohort)
+        self.judge.quota(tenant, f"{uid[:8]}/{generation}", nominal or 0, cohort, per_user)
         body = {"metadata": {**meta, "generation": generation}, "spec": spec}
         if before is None:
             self.api.new("tenantquotas", "", body)
@@ -302,9 +331,14 @@ class RivalStory(RuleBasedStateMachine):
     which = st.integers(0, 1)
     tenant = st.sampled_from(TENANTS)
 
-    @rule(tenant=tenant, nominal=st.sampled_from([0, 1, 2, 3, None]), cohort=st.sampled_from(COHORTS))
-    def edit(self, tenant: str, nominal: int | None, cohort: str) -> None:
-        self.ground.quota(tenant, nominal, cohort)
+    @rule(
+        tenant=tenant,
+        nominal=st.sampled_from([0, 1, 2, 3, None]),
+        cohort=st.sampled_from(COHORTS),
+        per_user=st.sampled_from([None, None, 1, 2]),
+    )
+    def edit(self, tenant: str, nominal: int | None, cohort: str, per_user: int | None) -> None:
+        self.ground.quota(tenant, nominal, cohort, per_user)
 
     @rule(tenant=tenant)
     def delete(self, tenant: str) -> None:
@@ -365,5 +399,7 @@ class RivalStory(RuleBasedStateMachine):
             body = ground.api.objects.get(("tenantquotas", "", tenant))
             nominal = body["spec"]["concurrency"]["nominal"] if body else DEFAULT
             waits = [uid for uid, of in ground.tasks.items() if of == tenant and uid not in ground.held(tenant)]
+            if body and "perUser" in body["spec"]:  # whose person has too many waits all the same
+                waits = [uid for uid in waits if not person_of(uid)]
             if not (body and (body["spec"].get("cohort") or nominal == "?")):
                 assert not waits or len(ground.held(tenant)) >= nominal, (tenant, waits, ground.judge.lines)

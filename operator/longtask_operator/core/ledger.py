@@ -21,6 +21,8 @@ MAX_ENTRIES = 10_000
 MAX_BYTES = 1024 * 1024
 #: A line with six digits for attempt and generation each, 64 CPU, 1 TiB, and all words.
 LONGEST_LINE = 80
+#: A line of what a ledger says of persons, with one uid and the longest name.
+LONGEST_PERSON = 104
 #: What the riders of a ledger may grow by before entries make room for them: 64 claims.
 _SPARE_BYTES = 128 * 1024
 
@@ -100,6 +102,16 @@ def with_changes(
 def entries_beside(carried: int) -> int:
     """Return how many entries a ledger may hold beside *carried* bytes of riders, so that it can always be stored."""
     return min(MAX_ENTRIES, max(0, MAX_BYTES - _SPARE_BYTES - carried) // LONGEST_LINE)
+
+
+def entries_with_persons(most: int, count: int) -> int:
+    """Return how many of *most* entries there may be where *count* stand and each further one brings its person."""
+    return count + room_for_persons(most, count) // (LONGEST_LINE + LONGEST_PERSON)
+
+
+def room_for_persons(most: int, count: int) -> int:
+    """Return how many bytes more a ledger may hold that holds *count* of *most* entries."""
+    return max(0, most - count) * LONGEST_LINE
 
 
 def _parse_entry(fields: list[str]) -> LedgerEntry:

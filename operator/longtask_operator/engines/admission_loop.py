@@ -59,7 +59,8 @@ class AdmissionLoop:
         self.admits: Callable[[str], Awaitable[bool]] = _always  #: whether the quotas let a ledger admit now
         self._snapshots = Snapshots(self._tenants, self._look_at_task, ledgers.most)
         self.claims = self._snapshots.claims
-        ledgers.riders += [self._snapshots.shares, self.claims]
+        self._snapshots.persons.coming = lambda uid: one.user if (one := self._in_flight.get(uid)) else ""
+        ledgers.riders += [self._snapshots.shares, self._snapshots.persons, self.claims]
         self._plans: dict[str, Plan] = {}  #: the last one of each ledger
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
         self._writing = Work()  #: what the write under way takes along
@@ -135,8 +136,7 @@ class AdmissionLoop:
     def release(self, tenant: str, uid: str, attempt: int) -> None:
         """Take an attempt out of the ledgers in which it stands, soon; *tenant* counts where it stands in none."""
         self.attempts.forget(uid, attempt)
-        homes = {self.home(self._ledgers.tenant_of(uid) or tenant), self.home(tenant)}
-        for name in {*homes, *self._ledgers.standing(uid)}:
+        for name in {*map(self.home, (self._ledgers.tenant_of(uid) or tenant, tenant)), *self._ledgers.standing(uid)}:
             self._work[name].release(uid, attempt)
             if name not in self._soon:
                 self._soon.add(name)
@@ -201,9 +201,8 @@ class AdmissionLoop:
     def _find_strays(self) -> None:
         """Look at tenants whose entries stand in another ledger than their own: a move was cut short, or is due."""
         for name in self._ledgers.names():
-            for tenant in self._ledgers.ledger(name).tenants:
-                if self.home(tenant) != name:
-                    self.look_at(self.home(tenant))
+            for home in {self.home(tenant) for tenant in self._ledgers.ledger(name).tenants} - {name}:
+                self.look_at(home)
 
     def _look_at_task(self, uid: str) -> None:
         if key := self._tenants.key(uid):
@@ -309,6 +308,8 @@ class AdmissionLoop:
         before = self._plans.get(name, NO_PLAN).holder
         plan = plan_admissions(queues, snapshot, now=self._tenants.now(), holder=before.entry.uid if before else "")
         self._note_whether_full(name, snapshot)
+        if plan.admitted and len(plan.admitted) == snapshot.max_entries - snapshot.count:
+            self.look_at(name)  # persons may need less room than was kept for them
         self._plans[name] = plan
         self.claims.plan(name, plan.claims)
         return list(plan.admitted)
@@ -331,7 +332,6 @@ class AdmissionLoop:
         for candidate in blocked:
             self._room.leave(candidate.entry.uid)
             self._on_change(candidate.key)
-        if blocked:
             self.look_at(name)
         return kept
 

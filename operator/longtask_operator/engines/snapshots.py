@@ -8,13 +8,14 @@ from typing import Protocol
 
 from longtask_operator.core.admission import Member, Snapshot, member_of
 from longtask_operator.core.fair_share import NOTHING
-from longtask_operator.core.ledger import Entries, LedgerEntry
+from longtask_operator.core.ledger import Entries, LedgerEntry, entries_with_persons
 from longtask_operator.core.ledger_layout import Tenants as Held
 from longtask_operator.core.ledger_layout import cohort_of, ledger_name
 from longtask_operator.core.preemption import Run
 from longtask_operator.core.quota import UNLIMITED, Amounts, Limits, usage_of
 from longtask_operator.engines.claims import Claims
 from longtask_operator.engines.fair_shares import FairShares
+from longtask_operator.engines.persons import Persons
 
 
 class Tenants(Protocol):
@@ -57,14 +58,14 @@ class NoLimits:
 
 
 class Snapshots:
-    """Makes snapshots; *shares* knows the decayed usage, *claims* for whom room is being made.
+    """Makes snapshots; *shares* knows the decayed usage, *claims* for whom room is made, *persons* whose attempts are.
 
     *wake* is told the uid of a task that the claims concern; *most* says how many entries a ledger may hold.
     """
 
     def __init__(self, tenants: Tenants, wake: Callable[[str], None], most: Callable[[str], int]) -> None:
         self._tenants, self._most = tenants, most
-        self.shares, self.claims = FairShares(tenants.now), Claims(wake)
+        self.shares, self.claims, self.persons = FairShares(tenants.now), Claims(wake), Persons(tenants, most)
         self._usages: dict[tuple[str, str], tuple[Entries, Amounts]] = {}  #: of entries that stay the same object
 
     def of(self, name: str, held: Held, waiting: Iterable[str]) -> Snapshot:
@@ -78,18 +79,23 @@ class Snapshots:
         for tenant, own in limits.items():
             entries = held.get(tenant, {})
             usage, decayed = self._usage(name, tenant, entries), uses.get(tenant, NOTHING)
-            members[tenant] = member_of(own, entries, self._tenants.user, usage=usage, decayed=decayed)
+            members[tenant] = member_of(own, entries, self.persons.of, usage=usage, decayed=decayed)
         astray = [entries.values() for tenant, entries in held.items() if tenant not in members]
         strays = usage_of(entry for entries in astray for entry in entries)
         return Snapshot(
             members=members,
             cohort=cohort,
             strays=strays,
-            max_entries=self._most(name),
+            max_entries=self._max_entries(name, held, limits.values()),
             claims=self.claims.of(name),
             runs=self._tenants.run,
             is_known=lambda uid: self.claims.is_unheard(uid) and bool(self._tenants.key(uid)),
         )
+
+    def _max_entries(self, name: str, held: Held, limits: Iterable[Limits]) -> int:
+        most = self._most(name)
+        has_persons = any(own.per_user is not None for own in limits)
+        return entries_with_persons(most, sum(map(len, held.values()))) if has_persons else most
 
     def _usage(self, name: str, tenant: str, entries: Entries) -> Amounts:
         """Return what *entries* hold; they are never changed in place."""

@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from longtask_operator.core.ledger import (
     LONGEST_LINE,
+    LONGEST_PERSON,
     MAX_BYTES,
     MAX_ENTRIES,
     LedgerEntry,
     entries_beside,
+    entries_with_persons,
     format_entries,
     parse_entries,
     with_changes,
@@ -84,6 +86,17 @@ def test_what_a_ledger_carries_along_takes_room_from_entries(carried: int) -> No
     most = entries_beside(carried)
     assert (most == MAX_ENTRIES) == (carried <= 100_000)
     assert most == 0 or most * LONGEST_LINE + carried <= 0.9 * MAX_BYTES
+
+
+@pytest.mark.parametrize("count", [0, 4_000, 9_990, 10_000, 12_000])
+@pytest.mark.parametrize("carried", [0, 500_000, 2_000_000])
+def test_those_who_bring_their_persons_need_more_room(carried: int, count: int) -> None:
+    most = entries_beside(carried)
+    new = entries_with_persons(most, count) - count
+    assert new >= 0
+    assert (new == 0) == (most - count <= 2)
+    if new:
+        assert (count + new) * LONGEST_LINE + new * LONGEST_PERSON + carried <= 0.9 * MAX_BYTES
 
 
 @pytest.mark.parametrize("text", ["u 1 1 250", "u 1 1 250 512 9", "u one 1 250 512", "a 1 1 1 1\n\nb 1 1 1 1", "{}"])

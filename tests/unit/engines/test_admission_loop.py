@@ -50,10 +50,11 @@ class Bench:
     def know(self, tenants: Any) -> None:
         """Let the loop ask *tenants* from now on."""
         self.tenants = self.admission._tenants = self.admission._snapshots._tenants = tenants
+        self.admission._snapshots.persons.tasks = tenants
 
-    def submit(self, uid: str, attempt: int = 1, tenant: str = "team-a", generation: int = 1) -> None:
+    def submit(self, uid: str, attempt: int = 1, tenant: str = "team-a", generation: int = 1, user: str = "") -> None:
         entry = LedgerEntry(uid=uid, attempt=attempt, generation=generation, size=SMALLEST)
-        candidate = Candidate(key=f"ns/{uid}", tenant=tenant, priority=0, queued_at=START, entry=entry)
+        candidate = Candidate(key=f"ns/{uid}", tenant=tenant, priority=0, queued_at=START, entry=entry, user=user)
         self.loop.within(lambda: self.admission.submit(candidate))
 
     def keep(self, uid: str, attempt: int = 1) -> None:
@@ -993,3 +994,44 @@ def test_ledger_writes_and_conflicts_are_counted(bench: Bench) -> None:
     bench.run()
     after = counted("ledger_writes_total"), counted("ledger_conflicts_total")
     assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1]
+
+
+class OneOfEach(NoLimits):
+    """Each person may have one attempt; nobody knows whose a task is but who submits it."""
+
+    def limits(self, tenant: str) -> Limits:
+        return Limits(origin="a test", per_user=1)
+
+
+def test_a_person_counts_until_the_line_of_the_attempt_leaves(bench: Bench) -> None:
+    """Also where the task is gone before, and for whoever leads next."""
+    bench.know(OneOfEach())
+    bench.submit("a", user="eve")
+    bench.submit("of-nobody")
+    bench.run()
+    bench.submit("b", user="eve")
+    bench.run()
+    assert bench.ledger() == ["a 1", "of-nobody 1"]
+    held_back = bench.admission.held_back("b")
+    assert held_back is not None
+    assert (held_back.reason, held_back.message.split()[0]) == (QueueReason.USER_LIMIT, "eve")
+    bench.restart()
+    bench.load()  # as a leader does: when all riders are there
+    bench.submit("b", user="eve")
+    bench.run()
+    assert bench.ledger() == ["a 1", "of-nobody 1"]
+    bench.release("a")
+    bench.run()
+    assert bench.ledger() == ["b 1", "of-nobody 1"]
+
+
+def test_a_ledger_with_persons_is_filled_as_far_as_their_names_allow(bench: Bench) -> None:
+    """Room is kept for the longest name of each that is admitted; what shorter ones leave is used at once."""
+    bench.know(OneOfEach())
+    full = [LedgerEntry(uid=f"{n:036d}", attempt=1, generation=1, size=SMALLEST) for n in range(MAX_ENTRIES - 10)]
+    bench.store_ledger(format_entries(full))
+    bench.load()
+    for number in range(9):
+        bench.submit(f"a{number}", user=f"person-{number}")
+    bench.run()
+    assert len(bench.ledger()) == MAX_ENTRIES - 10 + 8, "for one more with the longest name there is no room"

@@ -223,3 +223,22 @@ def test_many_tenants_that_come_at_once_share_the_look_at_all_ledgers(ground: Gr
     requests = [str(request) for request in ground.requests_of(rival)[before:]]
     assert sum(request.endswith("/configmaps") and request.startswith("GET") for request in requests) == 1
     assert sum(request.startswith("POST") for request in requests) == 20
+
+
+def test_whom_an_attempt_counts_for_is_known_to_who_never_heard_of_its_task(ground: Ground) -> None:
+    one, other = ground.rivals
+    ground.quota("x", 5, per_user=1)  # its uid is of an odd number, and tasks of odd numbers are of one person
+    for rival in (one, other):
+        rival.hear()
+    ground.run()
+    of_nobody, first = ground.come("x"), ground.come("x", one)
+    ground.run(one)
+    ground.come("x", other)
+    second = ground.come("x", other)
+    ground.run()
+    assert first in ground.held("x")
+    assert of_nobody in ground.held("x")
+    assert second not in ground.held("x")
+    ground.end(first)
+    ground.run()
+    assert second in ground.held("x")

@@ -164,6 +164,7 @@ def test_who_does_not_say_where_it_belongs_stays_where_it_was(setup: Setup, coho
 
 
 def test_a_person_counts_and_a_service_account_does_not(setup: Setup) -> None:
+    """Once a task is gone nothing says here whose it was; its ledger does as long as it has a line."""
     uid = setup.put_task("eve")
     assert setup.quotas.user(uid) == "eve"
     setup.caches.tasks.remove("team-a", "wordcount", uid)

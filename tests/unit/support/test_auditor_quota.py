@@ -111,3 +111,19 @@ def test_a_member_of_a_cohort_borrows_as_far_as_it_may_and_others_have(
         tenant(cohort="c", cpu={"nominal": "0", "borrowingLimit": borrowing}),
     ]
     assert rules(*cohort, sized("a", "1", "1Gi")) == found
+
+
+def task(uid: str, person: str) -> Change:
+    annotations = {"longtask.dev/created-by": person}
+    return change("LongTask", uid, {"metadata": {"uid": uid, "annotations": annotations}})
+
+
+def test_each_person_may_have_so_many_also_where_the_task_is_gone() -> None:
+    limit, gone = tenant(perUser={"maxConcurrency": 1}), change("LongTask", "a", None)
+    both = (job("a"), pod("a", "Running"), change("Job", "job-a", None), gone)
+    assert rules(limit, task("a", "eve"), task("b", "eve"), *both, job("b")) == ["QuotaExceeded"]
+    assert rules(limit, task("a", "eve"), task("b", "bob"), *both, job("b")) == []
+    assert rules(limit, task("a", "system:node"), task("b", "system:node"), *both, job("b")) == []
+    assert rules(limit, task("a", "eve"), task("b", "eve"), *both, pod("a", "Succeeded"), job("b")) == []
+    raised = tenant(perUser={"maxConcurrency": 2})
+    assert rules(raised, task("a", "eve"), task("b", "eve"), *both, ledger("b"), limit, job("b")) == []
