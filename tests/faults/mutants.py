@@ -33,6 +33,7 @@ from longtask_operator.engines.claims import Claims
 from longtask_operator.engines.editions import Editions
 from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.persons import Persons
 
 
 def ignores_quota() -> None:
@@ -167,6 +168,11 @@ def limits_unchecked() -> None:
         return True
 
     Editions.admits = admits  # type: ignore[method-assign]
+
+
+def persons_unwritten() -> None:
+    """Leave to the tasks whom their attempts count for."""
+    Persons.text = lambda self, name, before, after: ""  # type: ignore[method-assign]
 
 
 def resize_unreserved() -> None:
@@ -347,6 +353,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
         blind_ledger_write,
         editions_unasked,
         limits_unchecked,
+        persons_unwritten,
         resize_unreserved,
         claims_unwritten,
         tells_too_soon,

@@ -75,6 +75,7 @@ def _planted(mutant: str, rule: str, scenario: str | Scenario, **expected: Expec
 PLANTED = (
     _planted("ignores-quota", "QuotaExceeded", "quota-wait"),
     _planted("ignores-quota", "QuotaExceeded: cohort", _ALONE),
+    _planted("persons-unwritten", "QuotaExceeded", "delete-lingering"),
     _planted("outgrows-entry", "QuotaExceeded", "outgrown"),
     _planted("job-twice", "AttemptReused", "success"),
     _planted("number-left-out", "AttemptGap", "success"),

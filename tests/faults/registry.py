@@ -15,6 +15,8 @@ QUICK = {"initialSeconds": 1, "factor": 1, "maxSeconds": 1, "jitterPercent": 0}
 SLOW = {"initialSeconds": 600, "factor": 1, "maxSeconds": 600, "jitterPercent": 0}
 #: A quota of one attempt at a time.
 ONE = {"concurrency": {"nominal": 1}}
+#: A quota of one attempt of each person at a time.
+ONE_EACH = {"perUser": {"maxConcurrency": 1}}
 #: Where checkpoints are said to be. Nobody reads it: the worker is played, and the operator never looks.
 PLACE = {"uri": "s3://bucket/checkpoints/"}
 #: The Job of an ended attempt that the Job controller has not ended yet is deleted; one that it has is kept.

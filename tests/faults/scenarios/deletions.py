@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, fails
+from tests.faults.kubelet import NEVER_STARTS, SUCCEEDS, WORKS, Act, fails
 from tests.faults.play import Play
-from tests.faults.registry import ONE, SLOW, scenario
+from tests.faults.registry import ONE, ONE_EACH, SLOW, scenario
 
 
 @scenario(quota=ONE)
@@ -35,6 +35,17 @@ async def delete_running(play: Play) -> None:
     await play.submit("a", WORKS)
     await play.until("a", "Running")
     await play.delete("a")
+    await play.gone("a")
+
+
+@scenario(quota=ONE_EACH)
+async def delete_lingering(play: Play) -> None:
+    """Deleted while it runs, and its pod takes a while: another task of its person waits for that."""
+    await play.submit("a", Act(exit=None, lingers=2.0))
+    await play.until("a", "Running")
+    await play.delete("a")
+    await play.submit("b")
+    await play.finished("b")
     await play.gone("a")
 
 
