@@ -68,6 +68,7 @@ class Story(RuleBasedStateMachine):
         self.operators = [SimOperator(self.api, self.loop)]
         self.late: list[Pending] = []
         self.cancelled: set[tuple[str, int]] = set()
+        self.lags = False  #: the operators look at one change before they hear of the next
         self.loop.settle()
 
     def teardown(self) -> None:
@@ -105,6 +106,8 @@ class Story(RuleBasedStateMachine):
             while operator.inbox[kind]:
                 operator.deliver(kind)
         self.loop.settle()
+        if self.lags and (requests or events):
+            self.pass_time(at_most=TOGETHER_SECONDS)
         return bool(requests or events)
 
     def settle(self) -> None:
@@ -124,6 +127,11 @@ class Story(RuleBasedStateMachine):
 
     # Rules: the natural course.
 
+    @initialize(lags=st.booleans())
+    def choose_lag(self, lags: bool) -> None:
+        """Let caches be quick, or so late that what changes together is looked at in parts."""
+        self.lags = lags
+
     @initialize(spec=st.sampled_from(SPECS), steps=st.integers(0, 12), end=st.sampled_from(list(ENDS)))
     def begin(self, spec: dict[str, Any], steps: int = 0, end: str = "success") -> None:
         self.world.apply("a", **spec)
@@ -139,9 +147,9 @@ class Story(RuleBasedStateMachine):
 
     @rule(rounds=st.integers(1, 6))
     def work(self, rounds: int) -> None:
-        """Let the operator alone go on."""
+        """Let the operator alone go on, and moments pass for which it waits for what changes together."""
         for _ in range(rounds):
-            if not self.answer_all():
+            if not self.answer_all() and not self.pass_time(at_most=TOGETHER_SECONDS):
                 return
 
     @rule(number=index)
@@ -187,11 +195,15 @@ class Story(RuleBasedStateMachine):
         elif reply != "later":
             request.lose()
 
-    @rule(kind=st.sampled_from(KINDS), number=index)
-    def deliver(self, kind: str, number: int = 0) -> None:
+    @rule(kind=st.sampled_from(KINDS), number=index, look=st.booleans())
+    def deliver(self, kind: str, number: int = 0, look: bool = False) -> None:
+        """Let an operator hear of one change, and with *look* look at it before it hears of others."""
         operator = self.pick(self.operators, number)
         if operator:
             operator.deliver(kind)
+            if look:
+                self.loop.settle()
+                self.pass_time(at_most=TOGETHER_SECONDS)
 
     @rule(kind=st.sampled_from(["crash", "failover", "restart", "relist", "late request"]), number=index)
     def fault(self, kind: str, number: int = 0) -> None:
