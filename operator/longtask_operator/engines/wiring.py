@@ -1,6 +1,6 @@
 """Which change of which object makes which task be looked at, and how soon.
 
-At once where somebody waits for what follows: a task changed, an attempt ended. A start is five changes of Job and pod
+At once where somebody waits for what follows: a task changed, a pod ended. A start is five changes of Job and pod
 within some 50 ms, and a look at each of them finds nothing to do: they are looked at together.
 """
 
