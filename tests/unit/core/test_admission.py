@@ -366,8 +366,8 @@ class Admission(RuleBasedStateMachine):
             if self.could_start(candidate, usage_of(self.live.values())) and not self.limits.on_hold:
                 assert why.reason is QueueReason.RESERVED
             if why.inadmissible:
-                size = candidate.entry.size
-                assert exceeds_max_size(size, self.limits) or not fits(size, Amounts(), self.limits)
+                size, nobody = candidate.entry.size, bool(candidate.user) and self.limits.per_user == 0
+                assert exceeds_max_size(size, self.limits) or not fits(size, Amounts(), self.limits) or nobody
 
     def teardown(self) -> None:
         """Nobody starves: from now on attempts end in time, and small tasks of the highest priority keep coming."""
