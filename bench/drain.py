@@ -3,7 +3,8 @@
     python -m bench.drain [--scale small|full]
 
 As many tasks wait behind stopPolicy Hold: in one tenant's queue, or spread over 50 tenants. Then the hold is taken
-away. The same number of attempts may live at a time in both, one cohort shares it; rounds in turn, A B B A.
+away. The same number of attempts may live at a time in both, one cohort shares it: who has no part in a round has no
+room in it that others could borrow. Rounds in turn, A B B A.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ async def _measure(stage: Scene, results: Results) -> None:
 async def _drain(kube: Kube, tenants: Sequence[str], tasks: int, concurrency: int, number: int) -> float:
     """Return tasks finished a second, from the end of the hold to the last one's end."""
     each = concurrency // len(tenants)
-    for tenant in tenants:
-        await _set_quota(kube, tenant, each, "Hold")
+    for tenant in NAMESPACES:
+        await _set_quota(kube, tenant, each if tenant in tenants else 0, "Hold")
     names = [f"drain-{number}-{len(tenants)}-{i:05d}" for i in range(tasks)]
     spread = [(tenants[i % len(tenants)], name) for i, name in enumerate(names)]
     ends = load.Firsts(names, load.name_of, load.task_done)
