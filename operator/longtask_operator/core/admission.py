@@ -115,7 +115,7 @@ def member_of(
 def plan_admissions(queues: Queues, snapshot: Snapshot, *, now: datetime, holder: str = "") -> Plan:
     """Take everyone out of *queues* who may start now; *holder* is the uid of the last plan's holder.
 
-    A task that holds an entry already is admitted anew, unless it wants more than that.
+    A task that holds an entry of the same attempt already is admitted anew, unless it wants more than that.
     """
     return _Cycle(queues, snapshot, now).run(holder)
 
