@@ -136,7 +136,8 @@ class AdmissionLoop:
     def release(self, tenant: str, uid: str, attempt: int) -> None:
         """Take an attempt out of the ledgers in which it stands, soon; *tenant* counts where it stands in none."""
         self.attempts.forget(uid, attempt)
-        for name in {*map(self.home, (self._ledgers.tenant_of(uid) or tenant, tenant)), *self._ledgers.standing(uid)}:
+        homes = {self.home(self._ledgers.tenant_of(uid) or tenant), self.home(tenant)}
+        for name in {*homes, *self._ledgers.standing(uid)}:
             self._work[name].release(uid, attempt)
             if name not in self._soon:
                 self._soon.add(name)

@@ -51,6 +51,8 @@ class Persons:
         persons = {}
         for tenant, entries in after.items():
             known, has_limit = before.get(tenant, {}), self.tasks.limits(tenant).per_user is not None
+            if not has_limit and not self._known:  # mostly, and there may be thousands
+                continue
             for uid, entry in entries.items():
                 if person := self._person(entry, known.get(uid), has_limit=has_limit):
                     persons[uid] = person
