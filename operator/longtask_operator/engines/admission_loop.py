@@ -309,7 +309,7 @@ class AdmissionLoop:
         before = self._plans.get(name, NO_PLAN).holder
         plan = plan_admissions(queues, snapshot, now=self._tenants.now(), holder=before.entry.uid if before else "")
         self._note_whether_full(name, snapshot)
-        if plan.admitted and len(plan.admitted) == snapshot.max_entries - snapshot.count:
+        if plan.admitted and len(plan.admitted) >= snapshot.max_entries - snapshot.count:
             self.look_at(name)  # persons may need less room than was kept for them
         self._plans[name] = plan
         self.claims.plan(name, plan.claims)

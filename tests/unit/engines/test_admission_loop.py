@@ -1035,3 +1035,16 @@ def test_a_ledger_with_persons_is_filled_as_far_as_their_names_allow(bench: Benc
         bench.submit(f"a{number}", user=f"person-{number}")
     bench.run()
     assert len(bench.ledger()) == MAX_ENTRIES - 10 + 8, "for one more with the longest name there is no room"
+
+
+def test_who_is_admitted_anew_keeps_nobody_from_what_short_names_leave(bench: Bench) -> None:
+    """It fills no place, so the places are all filled though more than these are admitted."""
+    bench.know(OneOfEach())
+    full = [LedgerEntry(uid=f"{n:036d}", attempt=1, generation=1, size=SMALLEST) for n in range(MAX_ENTRIES - 10)]
+    bench.store_ledger(format_entries(full))
+    bench.load()
+    bench.submit(full[0].uid, generation=2)
+    for number in range(9):
+        bench.submit(f"a{number}", user=f"person-{number}")
+    bench.run()
+    assert len(bench.ledger()) == MAX_ENTRIES - 10 + 8
