@@ -71,7 +71,7 @@ def test_how_long_an_attempt_waited_for_admission_is_observed() -> None:
         state.settle()
         count, seconds = (after - then for after, then in zip(observed(), before, strict=True))
         assert count == 1
-        assert 20 <= seconds < 25
+        assert 20 <= round(seconds, 6) < 25  # of two sums of floats, to which other tests added before
 
     tell(story)
 
