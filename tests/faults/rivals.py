@@ -10,7 +10,7 @@ says, no task two pods, and every task ends as it must.
 
 A round is a set of tenants with their tasks. Some rounds are played at once before the same operators. In some of
 them the tenants lend each other what they have, and their quotas change (`edits.py`); of operators with a Lease each
-one then hears of no change, and finds out by itself.
+one then hears of no change, and finds out by itself. In others the quotas limit each person, and one has all tasks.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ QUOTAS = (1, 1, 2)
 AT_ONCE = 5
 #: Of these, so many have tenants that lend, and quotas that change.
 LENDING = 2
+#: And of so many the quotas say nothing but how many attempts each person may have.
+PERSONAL = 1
 #: Nobody waits for a Lease that each has for itself, and none is to end itself because it was stopped for moments.
 CALM = {"lease_duration_seconds": "60", "lease_renew_deadline_seconds": "40"}
 BATCH_SECONDS, REST_SECONDS = 150.0, 15.0
@@ -61,6 +63,7 @@ class Round:
     seed: int
     operators: int
     lends: bool = False  #: whether its tenants lend each other what they have, and their quotas change
+    personal: bool = False  #: whether its quotas limit each person; all its tasks are of one
     mutant: str = ""
     tasks: int = TASKS
     seconds: float = 0.0
@@ -87,6 +90,8 @@ class Round:
         """The first TenantQuota of each tenant."""
         if self.lends:
             return {name: first_quota(nominal, self.cohorts[0]) for name, nominal in self.quotas.items()}
+        if self.personal:
+            return {name: {"perUser": {"maxConcurrency": most}} for name, most in self.quotas.items()}
         return {name: {"concurrency": {"nominal": nominal}} for name, nominal in self.quotas.items()}
 
     @property
@@ -190,7 +195,8 @@ def batches(rounds: int, seed: int, *, first: int = 1, mutant: str = "") -> Iter
         operators = 2 if way == "leases" else rng.choice([2, 3])
         numbers = range(number, min(number + AT_ONCE, first + rounds))
         made: Json = {"way": way, "seed": seed, "operators": operators, "mutant": mutant}
-        found = [Round(number=n, lends=n - number < LENDING, **made) for n in numbers]
+        lends, personal = range(number, number + LENDING), range(number + LENDING, number + LENDING + PERSONAL)
+        found = [Round(number=n, lends=n in lends, personal=n in personal, **made) for n in numbers]
         yield Batch(way, operators, found, rng, mutant)
 
 

@@ -176,6 +176,10 @@ def test_tenants_lent_and_moved_and_their_quotas_changed_meanwhile(rounds: list[
     assert sum(found.borrowed for found in lending)
 
 
+def test_limits_of_each_person_were_among_them(rounds: list[Round]) -> None:
+    assert {found.way for found in rounds if found.personal} == set(WAYS)
+
+
 def test_without_the_ledgers_precondition_promises_are_broken(all_rounds: list[Round]) -> None:
     broken = {line.partition(":")[0] for found in all_rounds if found.mutant for line in found.violations}
     assert broken & {"QuotaExceeded", "EarlyRelease", "LedgerFirst"}
