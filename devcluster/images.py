@@ -11,15 +11,16 @@ from devcluster.families import family_of
 from devcluster.paths import ClusterPaths, cache_root
 from devcluster.process import run, wait_for
 
+_PATIENCE = 120  # seconds; containerd takes one, a machine under load many more
+
 
 def load(paths: ClusterPaths, image_archive: Path) -> list[str]:
     """Import an image archive into the node's containerd; returns the names of the images in it."""
     if not image_archive.is_file():
         raise DevclusterError(f"There is no image archive at {image_archive}; build one with `build-image` first.")
     ctr = ["ctr", f"--address={paths.containerd_socket}", "--namespace=k8s.io"]
-    wait_for(
-        paths.containerd_socket.exists, 30, "containerd does not listen; see `python -m devcluster logs containerd`"
-    )
+    silent = "containerd does not listen; see `python -m devcluster logs containerd`; it did not"
+    wait_for(lambda: _listens(paths.containerd_socket), _PATIENCE, silent)
     answer = run([*ctr, "images", "import", str(image_archive)])
     return [line.split()[1] for line in answer.splitlines() if line.startswith("unpacking ")]
 
