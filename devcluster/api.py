@@ -219,9 +219,9 @@ def _create(paths: ClusterPaths, spec: Spec, progress: Progress) -> Cluster:
 
 
 def _prepare(paths: ClusterPaths, spec: Spec) -> Plan:
-    # until the interface exists, another `up` would choose the same addresses
+    # until the interface exists and the ports are in a plan, another `up` would choose the same addresses
     with machine.network_lock():
-        plan = plans.choose(spec, machine.networks_in_use())
+        plan = plans.choose(spec, machine.networks_in_use(), plans.promised_ports(paths.root.parent))
         paths.root.mkdir(parents=True)
         paths.plan.write_text(plan.to_json())
         bringup.write_files(paths, plan)

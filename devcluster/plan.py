@@ -7,7 +7,7 @@ import json
 import random
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -108,6 +108,11 @@ class Plan:
         values = json.loads(text)
         return cls(**{**values, "spec": Spec(**values["spec"])})
 
+    @property
+    def ports(self) -> set[int]:
+        """Its ports on loopback; none where it has a network of its own."""
+        return set() if self.real else {self.api_port, self.etcd_port, self.peer_port, self.kwok_port}
+
 
 def load(paths: ClusterPaths) -> Plan | None:
     """The stored plan of a cluster; None when there is none that can be read."""
@@ -117,14 +122,22 @@ def load(paths: ClusterPaths) -> Plan | None:
         return None
 
 
-def choose(spec: Spec, uplinks_in_use: Iterable[IPv4Network] = ()) -> Plan:
+def promised_ports(root: Path) -> set[int]:
+    """Ports of every cluster below *root* that has a plan: one that is coming up does not listen on its own yet."""
+    plans = [load(ClusterPaths(root=path.parent)) for path in root.glob("*/cluster.json")]
+    return {port for plan in plans if plan for port in plan.ports}
+
+
+def choose(
+    spec: Spec, uplinks_in_use: Iterable[IPv4Network] = (), ports_promised: Collection[int] = frozenset()
+) -> Plan:
     """Pick free ports on loopback, or, with real pods, a free uplink network and the usual ports behind it."""
     if spec.validate().kind == "real":
         gateway, host = choose_uplink(uplinks_in_use).hosts()
         return Plan(
             spec=spec, host=str(host), gateway=str(gateway), api_port=6443, etcd_port=2379, peer_port=2380, kwok_port=0
         )
-    api, etcd, peer, kwok = choose_ports(4)
+    api, etcd, peer, kwok = choose_ports(4, lambda port: port not in ports_promised and port_is_free(port))
     return Plan(
         spec=spec, host=LOOPBACK, gateway=LOOPBACK, api_port=api, etcd_port=etcd, peer_port=peer, kwok_port=kwok
     )
@@ -140,7 +153,7 @@ def choose_uplink(in_use: Iterable[IPv4Network]) -> IPv4Network:
 
 
 def choose_ports(count: int, free: Callable[[int], bool] | None = None) -> list[int]:
-    """Distinct free ports; random, so that two clusters that start at once hardly meet."""
+    """Distinct free ports; random, so that clusters of two users that start at once hardly meet."""
     is_free = free or port_is_free
     chosen: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):

@@ -58,6 +58,20 @@ def test_only_free_ports_are_chosen_and_none_twice() -> None:
         plan.choose_ports(4, free.__contains__)
 
 
+def test_a_cluster_that_is_coming_up_keeps_its_ports_though_it_does_not_listen_yet(tmp_path: Path) -> None:
+    for name, cluster in (("first", plan.choose(Spec(nodes="none"))), ("real", plan.choose(Spec()))):
+        paths = ClusterPaths(root=tmp_path / name)
+        paths.root.mkdir()
+        paths.plan.write_text(cluster.to_json())
+    promised = plan.promised_ports(tmp_path)
+    first = plan.load(ClusterPaths(root=tmp_path / "first"))
+    assert first
+    assert promised == {first.api_port, first.etcd_port, first.peer_port, first.kwok_port}
+    nearly_all = set(plan.PORTS) - promised - set(range(20_000, 20_012))
+    second = plan.choose(Spec(nodes="none"), ports_promised=promised | nearly_all)
+    assert not second.ports & promised
+
+
 def test_ports_lie_below_those_of_outgoing_connections() -> None:
     assert plan.PORTS.stop <= 32_768
 
