@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.operator_process import ROOT, complaints, free_port
+from tests.support.operator_process import ROOT, complaints
+from tests.support.ports import free_port
 
 #: Short, because a successor of another name must wait for it, but not so short that a busy machine ends operators.
 LEASE = {

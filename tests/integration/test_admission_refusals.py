@@ -21,10 +21,10 @@ import pytest
 from tests.integration.worker_support import make_chain
 from tests.support.live import MERGE, Json, RefusedError, await_
 from tests.support.operating import Stage
-from tests.support.operator_process import free_port
+from tests.support.ports import free_port
 from tests.support.tenants import Story, Tenant, Told, told
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 ADMISSION = "admissionregistration.k8s.io/v1"
 WEBHOOKS = f"/apis/{ADMISSION}/validatingwebhookconfigurations"
 CA, CERTIFICATE, KEY = make_chain()
@@ -90,8 +90,7 @@ def a_quota_on_jobs_refuses_the_job(ground: Stage) -> None:
     path = f"/api/v1/namespaces/{tenant.name}/resourcequotas"
     body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "jobs"}}
     ground.client.request("POST", path, body | {"spec": {"hard": {"count/jobs.batch": "0"}}})
-    counted = lambda: (ground.client.request("GET", f"{path}/jobs").get("status") or {}).get("hard")  # noqa: E731
-    await_("the quota at work", counted, 30)
+    await_("the quota at work", lambda: asks(tenant, "jobs", "exceeded quota: jobs"), 90)
     assert "exceeded quota: jobs" in refused(tenant)["message"]
     ground.client.request("DELETE", f"{path}/jobs")
     tenant.until(Admitted=1)
@@ -132,7 +131,7 @@ def injecting(tenant: Tenant) -> Iterator[None]:
         document = {"apiVersion": ADMISSION, "kind": kind, "metadata": {"name": name}, "spec": body}
         client.request("POST", f"/apis/{ADMISSION}/{plural}", document)
     try:
-        await_(f"{name} at work", lambda: asks(tenant, "pods", "hostPID"), 30)
+        await_(f"{name} at work", lambda: asks(tenant, "pods", "hostPID"), 90)
         yield
     finally:
         for _, plural, _ in made:
@@ -149,7 +148,7 @@ def refused(tenant: Tenant) -> Json:
         ledger = (tenant.stage.client.find(path) or {}).get("data") or {}
         return not tenant.stage.tasks.jobs("a") and not ledger.get("attempts", "").strip()
 
-    await_(f"{tenant.name}: neither Job nor ledger entry", nothing_is_held, 30)
+    await_(f"{tenant.name}: neither Job nor ledger entry", nothing_is_held, 90)
     return queue
 
 
@@ -164,12 +163,12 @@ def webhook(tenant: Tenant, port: int, group: str, plural: str) -> Iterator[None
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": tenant.name}},
         "admissionReviewVersions": ["v1"],
         "sideEffects": "None",
-        "timeoutSeconds": 2,
+        "timeoutSeconds": 30,  # where nobody listens the answer is there at once
     }
     api = {"apiVersion": ADMISSION, "kind": "ValidatingWebhookConfiguration"}
     client.request("POST", WEBHOOKS, {**api, "metadata": {"name": name}, "webhooks": [entry]})
     try:
-        await_(f"{name} at work", lambda: asks(tenant, plural), 30)
+        await_(f"{name} at work", lambda: asks(tenant, plural), 90)
         yield
     finally:
         client.request("DELETE", f"{WEBHOOKS}/{name}")

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,10 +21,21 @@ from typing import Any, Protocol
 
 import yaml
 
+from tests.support.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "longtask-system"
 SERVICE_ACCOUNT = "longtask-operator"
 OPERATOR_USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
+
+#: For tests that take the Lease from nobody: a moment in which the machine is slow must not end their operator.
+PATIENT_LEASE = {
+    "LONGTASK_OPERATOR_LEASE_DURATION_SECONDS": "20",
+    "LONGTASK_OPERATOR_LEASE_RENEW_DEADLINE_SECONDS": "16",
+    "LONGTASK_OPERATOR_LEASE_RETRY_SECONDS": "0.5",
+}
+#: How long a probe waits for its answer: as long as nobody asks how fast the answer comes.
+_PROBE_SECONDS = 20
 
 #: What no operator may ever say: something happened that its code does not know.
 _UNEXPECTED = ("Traceback (most recent call last)", "failed unexpectedly", "an engine ended")
@@ -105,7 +114,7 @@ class OperatorProcess:
     def probe(self, path: str) -> int:
         """Return the answer's code to a GET of *path*, 0 if there is none."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=_PROBE_SECONDS) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -178,15 +187,3 @@ def start(
             start_new_session=True,
         )
     return OperatorProcess(process, log, http_port, identity)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now, outside the range from which Linux takes ports for connections."""
-    while True:
-        port = random.randrange(12_000, 20_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-            return port

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,10 +21,12 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from tests.support.ports import free_port
+
 REGION = "us-east-1"
 LOOPBACK = "127.0.0.1"
 #: Seconds that a start may take on a machine under load.
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ def serve(program: Path, folder: Path, *, address: str = LOOPBACK, bucket: str =
     root, sidecar, log = folder / "objects", folder / "metadata", folder / "access.log"
     for path in (root, sidecar):
         path.mkdir(parents=True)
-    listen = f"{address}:{_free_port(address)}"
+    listen = f"{address}:{free_port(address)}"
     keys = {"ROOT_ACCESS_KEY_ID": secrets.token_hex(10), "ROOT_SECRET_ACCESS_KEY": secrets.token_hex(20)}
     command = [str(program), "--port", listen, "--health", "/health", "--access-log", str(log), "--quiet", "posix"]
     command += [*_metadata_options(root, sidecar), str(root)]
@@ -119,13 +120,6 @@ def serve(program: Path, folder: Path, *, address: str = LOOPBACK, bucket: str =
 
 def _plain_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _metadata_options(root: Path, sidecar: Path) -> list[str]:
