@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.integration.checkpoint_support import UID, Ledger, attempt_environment
-from tests.integration.worker_support import Received, Reply, ReportServer, end, start_worker
+from tests.integration.worker_support import PATIENCE, Received, Reply, ReportServer, end, start_worker
 from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.integration
@@ -45,6 +45,19 @@ def main(task):
     while True:
         time.sleep(0.01)
         task.raise_if_cancelled()
+"""
+
+
+# Notes when each report is made up.
+NOTE_TIMES = """
+import os
+from longtask_worker.pacing import Timetable
+begins = Timetable.begins
+def note(self, now):
+    with open(os.path.join(os.path.dirname(os.environ["LONGTASK_TERMINATION_LOG"]), "times"), "a") as times:
+        times.write(f"{now}\\n")
+    begins(self, now)
+Timetable.begins = note
 """
 
 
@@ -81,9 +94,16 @@ class Scene:
         prefix = split_uri(self.base)["Key"]
         return sorted(key[len(prefix) :] for key in self.s3.keys(prefix))
 
+    def saved_since_accepted(self) -> int:
+        """Return how many checkpoints of the present attempt are newer than the one that was accepted last."""
+        prefix = f"{UID}/{self.ledger.attempt}/"
+        saved = [name.split("/")[2] for name in self.objects() if name.startswith(prefix) and "manifest" in name]
+        accepted = self.ledger.accepted[0]["uri"][len(self.base) :].split("/")[2]
+        return sum(int(number) > int(accepted) for number in saved)
+
     s3: Any = None
 
-    def until(self, check: Callable[[], bool], seconds: float = 30) -> None:
+    def until(self, check: Callable[[], bool], seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while not check():
             assert time.monotonic() < deadline, self.objects()
@@ -115,6 +135,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 def test_a_worker_killed_at_any_time_repeats_at_most_one_interval(scene: Scene) -> None:
     """Counted in units of work, for each of four attempts that die at different times after an accepted save."""
     interval, pace, kills = 1.0, 0.01, (0.05, 0.45, 0.75, 0.97)
+    allowed: list[float] = []
     for number, delay in enumerate(kills, 1):
         scene.ledger.attempt = number
         before = scene.ledger.accepted[:1]
@@ -123,6 +144,8 @@ def test_a_worker_killed_at_any_time_repeats_at_most_one_interval(scene: Scene) 
         time.sleep(delay)
         process.kill()
         end(process)
+        # On a busy machine it may have saved again by then, without an answer yet.
+        allowed.append(interval / pace * (1 + scene.saved_since_accepted()))
     scene.ledger.attempt = last = len(kills) + 1
     done = max(scene.work())
     code, _, err = end(scene.start(total=done + 20))
@@ -134,29 +157,31 @@ def test_a_worker_killed_at_any_time_repeats_at_most_one_interval(scene: Scene) 
     assert sorted(set(work)) == list(range(1, done + 21)), "something was left out"
     repeated = [before - after + 1 for before, after in itertools.pairwise(work) if after <= before]
     assert len(repeated) <= len(kills)
-    assert max(repeated) <= interval / pace, f"more than one interval was done again: {repeated}"
+    assert max(repeated) <= max(allowed), f"more than one interval was done again: {repeated}, not {allowed}"
 
 
 def test_a_checkpoint_is_reported_at_once_but_no_more_often_than_the_operator_bears(scene: Scene) -> None:
-    """With ten thousand workers each is to report every 200 s, and may name a checkpoint every 33 s; here a tenth."""
-    answer = scene.ledger.answer
-    times: list[tuple[float, str]] = []
+    """With ten thousand workers each is to report every 200 s, and may name a checkpoint every 33 s; here a tenth.
+
+    By the worker's own clock: how long its reports are on their way is no matter of its pace.
+    """
+    answer, turn = scene.ledger.answer, 20
 
     def slow(received: Received) -> Reply:
-        times.append((time.monotonic(), (received.body.get("checkpoint") or {}).get("uri", "")))
         reply = answer(received)
-        return replace(reply, fields={**reply.fields, "nextReportSeconds": 20})
+        return replace(reply, fields={**reply.fields, "nextReportSeconds": turn})
 
     scene.server.answer = slow
-    process = scene.start(SAVE_AND_IDLE, saves=600)
+    process = scene.start(NOTE_TIMES + SAVE_AND_IDLE, saves=600)
     scene.server.wait_for(lambda reports: len(reports) >= 3)
     process.send_signal(signal.SIGTERM)
     end(process)
-    (start, _), (first, named), (second, newer) = times[:3]
+    named, newer = ((report.body.get("checkpoint") or {}).get("uri", "") for report in scene.server.reports[1:3])
     assert named != newer
     assert "" not in (named, newer)
-    assert first - start < 1.0, "the first one does not wait for its turn"
-    assert 20 / 6 - 0.1 <= second - first < 8.0, "the next one keeps its distance"
+    start, first, second = map(float, (scene.folder / "times").read_text().split()[:3])
+    assert first - start < turn / 6, "the first one does not wait for its turn"
+    assert turn / 6 <= second - first < turn * 0.75, "the next one keeps its distance"
 
 
 def test_older_ones_are_pruned_after_the_echo_and_dead_attempts_cleaned_up(scene: Scene) -> None:
@@ -172,7 +197,7 @@ def test_older_ones_are_pruned_after_the_echo_and_dead_attempts_cleaned_up(scene
     second = scene.start(interval=0.5)
     scene.until_accepted(6)
     # Two accepted, one that may be as its echo could have been lost, and the one that was just saved.
-    scene.until(lambda: len(scene.objects()) <= 4)
+    scene.until(lambda: len(left := scene.objects()) <= 4 and not [name for name in left if f"{UID}/1/" in name])
     second.send_signal(signal.SIGTERM)
     end(second)
     assert not [name for name in scene.objects() if name.startswith(f"{UID}/1/")]

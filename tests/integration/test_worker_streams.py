@@ -90,16 +90,19 @@ class Runs:
         env = attempt_environment(self.server, self.ledger, f"{self.place.base}ckpt/", extra, interval)
         return start_module(self.module, env)
 
-    def through_kills(self, start: Callable[[], Any], moments: random.Random) -> dict[str, Any]:
-        """Kill attempts at any time after their first accepted checkpoint, let the last one end; return its result."""
+    def through_kills(self, start: Callable[[float], Any], moments: random.Random) -> dict[str, Any]:
+        """Kill attempts at any time after their first accepted checkpoint, let the last one end; return its result.
+
+        *start* takes how much slower than the last one an attempt works: so much that none ends before it is killed.
+        """
         for _ in range(KILLS):
-            before, process = self.ledger.accepted[:1], start()
+            before, process = self.ledger.accepted[:1], start(10)
             self.server.wait_for(lambda _reports, before=before: self.ledger.accepted[:1] != before)  # type: ignore[misc]
             time.sleep(moments.uniform(0, 0.5))
             process.send_signal(signal.SIGKILL)
             assert end(process)[0] == -signal.SIGKILL
             self.ledger.attempt += 1
-        code, _, err = end(start())
+        code, _, err = end(start(1))
         assert code == 0, err
         result: dict[str, Any] = json.loads((self.server.directory / "termination-log").read_bytes())["result"]
         return result
@@ -120,8 +123,8 @@ def test_a_table_repacked_through_kills_has_each_row_once(place: Place, runs: Ca
     task = runs("repack")
     outputs = {"lines": f"{place.base}out/"}
 
-    def start() -> Any:
-        return task.start({"secondsPerRow": 0.002}, {"table": table}, outputs, interval=0.3)
+    def start(slower: float) -> Any:
+        return task.start({"secondsPerRow": 0.001 * slower}, {"table": table}, outputs, interval=0.3)
 
     result = task.through_kills(start, random.Random(1))
     assert result["rows"] == len(rows)
@@ -155,8 +158,8 @@ def test_a_parquet_table_summed_through_kills(place: Place, runs: Callable[[str]
     table = place.put("t.parquet", (tmp_path / "t.parquet").read_bytes())
     task = runs("parquetsum")
 
-    def start() -> Any:
-        return task.start({"secondsPerGroup": 0.05}, {"table": table}, {}, interval=0.2)
+    def start(slower: float) -> Any:
+        return task.start({"secondsPerGroup": 0.025 * slower}, {"table": table}, {}, interval=0.2)
 
     result = task.through_kills(start, random.Random(2))
     assert result["sums"] == dict(sums)
@@ -197,12 +200,12 @@ def test_a_zombie_of_an_earlier_attempt_adds_no_row(s3: S3Server, tmp_path: Path
     server.answer = ledger.answer
     task = Runs(server, ledger, place, "repack")
     table = place.put("table.csv", b"id\n" + b"".join(b"%d\n" % n for n in range(300)))
-    arguments = ({"secondsPerRow": 0.005}, {"table": table}, {"lines": f"{place.base}out/"})
-    zombie = task.start(*arguments, interval=0.2)
+    places = ({"table": table}, {"lines": f"{place.base}out/"})
+    zombie = task.start({"secondsPerRow": 0.05}, *places, interval=0.2)
     server.wait_for(lambda _reports: ledger.accepted)
     zombie.send_signal(signal.SIGSTOP)
     ledger.attempt = 2
-    code, _, err = end(task.start(*arguments, interval=0.2))
+    code, _, err = end(task.start({"secondsPerRow": 0.005}, *places, interval=0.2))
     assert code == 0, err
     result = json.loads((tmp_path / "termination-log").read_bytes())["result"]
     zombie.send_signal(signal.SIGCONT)
