@@ -10,7 +10,7 @@ from longtask_operator.core.ledger import LONGEST_LINE, MAX_BYTES, MAX_ENTRIES, 
 from longtask_operator.core.sizing import Size
 from tests.support.live import Client, RefusedError
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 PATH = "/api/v1/namespaces/default/configmaps"
 LARGEST = Size(cpu=63_990, memory=1024**4)
 

@@ -9,7 +9,7 @@ import pytest
 
 from longtask_operator.adapters.kube import Kube, load_credentials, resource_path
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 NAMESPACE = "pages"
 CONFIGS = resource_path("v1", "configmaps", NAMESPACE)
 OURS = {"labelSelector": "pages=yes"}
@@ -43,7 +43,7 @@ def test_the_next_page_comes_while_one_is_worked_on(kubeconfig: str) -> None:
     answers: list[str] = []
 
     async def until(count: int) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while len(answers) < count:  # noqa: ASYNC110 - the API server changes it
                 await asyncio.sleep(0.001)
         return len(answers)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_operator_crd import CRDS
-from tests.support import operator_process
+from tests.support import crds, operator_process
 from tests.support.live import MERGE, Client, Json, Tasks, await_
+from tests.support.operator_process import PATIENT_LEASE
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 HOME, WORK = "pods-operator", "pods-work"
 
 
@@ -82,17 +82,16 @@ SPEC: Json = {"retry": {"limits": {"application": 0, "neverStarted": 0}, "backof
 @pytest.fixture(scope="module")
 def ended(control_plane: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Json]]:
     """Start a task for each end, give its pod that end, and return the attempts as recorded."""
-    control_plane.kubectl("apply", "-f", str(CRDS))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/longtasks.longtask.dev", "--timeout=20s")
+    crds.install(control_plane)
     for name in (HOME, WORK):
         control_plane.kubectl("create", "namespace", name)
-    directory, settings = tmp_path_factory.mktemp("operator"), {"LONGTASK_OPERATOR_NAMESPACE": HOME}
+    directory = tmp_path_factory.mktemp("operator")
+    settings = {"LONGTASK_OPERATOR_NAMESPACE": HOME, **PATIENT_LEASE}
     operator = operator_process.start(control_plane.kubeconfig, settings, directory=directory)
     client = Client(control_plane.kubeconfig)
     tasks = Tasks(client, WORK)
     try:
-        operator.until_leading()
-        await_("the kind served", lambda: client.find(tasks.path) is not None, 20)
+        operator.until_leading(120)
         for name in ENDS:
             tasks.create(name, "true", **SPEC)
         for name, (status, _) in ENDS.items():
@@ -107,7 +106,7 @@ def ended(control_plane: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def pod_of(tasks: Tasks, name: str) -> str:
-    await_(f"a pod of {name}", lambda: tasks.pods(name), 30)
+    await_(f"a pod of {name}", lambda: tasks.pods(name), 90)
     return str(tasks.pods(name)[0]["metadata"]["name"])
 
 

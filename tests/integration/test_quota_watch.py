@@ -17,9 +17,9 @@ from longtask_operator.adapters.quotas import QuotaView, observe_quota
 from longtask_operator.adapters.store import Store
 from longtask_operator.api.names import API_VERSION, TENANTQUOTA_PLURAL
 from longtask_operator.handlers.kopf_thread import KopfThread
+from tests.support import crds
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-CRD = Path(__file__).resolve().parents[2] / "crds" / "tenantquotas.yaml"
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 PATH = resource_path(API_VERSION, TENANTQUOTA_PLURAL)
 NAMES = ("watch-goes", "watch-stays")
 
@@ -36,7 +36,7 @@ class Known:
     def names(self) -> set[str]:
         return {view.name for view in self.store if view.name in NAMES}
 
-    async def until(self, holds: Callable[[], bool], seconds: float = 20) -> None:
+    async def until(self, holds: Callable[[], bool], seconds: float = 90) -> None:
         async with asyncio.timeout(seconds):
             while not holds():  # noqa: ASYNC110 - the API server and a thread change it
                 await asyncio.sleep(0.05)
@@ -76,8 +76,7 @@ async def knowing(kubeconfig: Path) -> AsyncIterator[Known]:
 
 
 async def test_a_quota_that_is_deleted_between_our_list_and_that_of_kopf_is_gone(control_plane: Any) -> None:
-    control_plane.kubectl("apply", "-f", str(CRD))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/tenantquotas.longtask.dev", "--timeout=20s")
+    crds.install(control_plane)
     try:
         async with knowing(control_plane.kubeconfig) as known:
             assert known.names() == set(NAMES)

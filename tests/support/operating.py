@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.test_operator_crd import CRDS
-from tests.support import operator_process
+from tests.support import crds, operator_process
 from tests.support.live import MERGE, Client, Json, Tasks, await_
-from tests.support.operator_process import OperatorProcess
+from tests.support.operator_process import PATIENT_LEASE, OperatorProcess
 
 
 class Stage:
@@ -29,21 +28,20 @@ class Stage:
         self.client.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
         self.neighbours.append(namespace)
         account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
-        await_("the default ServiceAccount", lambda: self.client.find(account), 30)
+        await_("the default ServiceAccount", lambda: self.client.find(account), 120)
         return Stage(self.control_plane, namespace, self.home, self._directory)
 
     def start(self, settings: Mapping[str, str] | None = None, identity: str = "local") -> OperatorProcess:
-        """Start an operator and wait until it leads."""
-        env = {"LONGTASK_OPERATOR_NAMESPACE": self.home, **(settings or {})}
+        """Start an operator and wait until it leads; one before it may have to lose the Lease first."""
+        env = {"LONGTASK_OPERATOR_NAMESPACE": self.home, **PATIENT_LEASE, **(settings or {})}
         started = operator_process.start(
             self.control_plane.kubeconfig, env, directory=self._directory, identity=identity
         )
         self.operators.append(started)
-        started.until_leading()
-        await_("the kind served", lambda: self.client.find(self.tasks.path) is not None, 20)
+        started.until_leading(120)
         return started
 
-    def pod_of(self, name: str, seconds: float = 30) -> Json:
+    def pod_of(self, name: str, seconds: float = 90) -> Json:
         """Return the newest pod of the task *name*, as soon as there is one."""
         await_(f"a pod of {name}", lambda: self.tasks.pods(name), seconds)
         return max(self.tasks.pods(name), key=lambda pod: int(pod["metadata"]["labels"]["longtask.dev/attempt"]))
@@ -88,8 +86,7 @@ def _container(state: Json) -> Json:
 def operating(control_plane: Any, directory: Path, name: str) -> Iterator[Stage]:
     """Install the CRDs, create the namespaces `<name>-operator` and `<name>-work`, and clean up afterwards."""
     home, work = f"{name}-operator", f"{name}-work"
-    control_plane.kubectl("apply", "-f", str(CRDS))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/longtasks.longtask.dev", "--timeout=20s")
+    crds.install(control_plane)
     for namespace in (home, work):
         control_plane.kubectl("create", "namespace", namespace)
     stage = Stage(control_plane, work, home, directory)
