@@ -16,7 +16,7 @@ from tests.support.live import await_
 from tests.support.operating import Stage
 from tests.support.tenants import Story, Tenant, Told, numbered, those, told
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
 def without_limits_all_is_lent(ground: Stage) -> None:
@@ -187,7 +187,7 @@ def the_status_of_a_quota_says_what_is_borrowed(ground: Stage) -> None:
     borrower.submit("one", "two", cpu="250m", memory="1Gi")
     borrower.until(Admitted=2)
     loan = {"concurrency": 1, "cpu": "0", "memory": "1Gi"}
-    await_(lambda: f"{loan}, not {borrower.quota()}", lambda: borrower.quota().get("borrowed") == loan, 30)
+    await_(lambda: f"{loan}, not {borrower.quota()}", lambda: borrower.quota().get("borrowed") == loan, 90)
 
 
 def ledger(ground: Stage, name: str) -> dict[str, str]:

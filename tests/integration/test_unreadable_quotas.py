@@ -18,7 +18,7 @@ from tests.support.live import Client, RefusedError, await_, condition
 from tests.support.operating import Stage, operating
 from tests.support.tenants import QUOTAS, Tenant
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/tenantquotas.longtask.dev"
 
 
@@ -37,7 +37,7 @@ def relaxed(client: Client) -> Iterator[None]:
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     schema["properties"]["spec"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     client.request("PUT", CRD_PATH, crd)
-    await_("the API server takes what cannot be read", lambda: takes(client, {"cohort": 7}), 20)
+    await_("the API server takes what cannot be read", lambda: takes(client, {"cohort": 7}), 90)
     try:
         yield
     finally:
@@ -113,7 +113,7 @@ class Pair:
         borrower.until(Succeeded=2, TenantStopped=1)
         borrower.change_quota(cohort=cohort, **self.case.sound)
         borrower.until_admitted("three")
-        await_("ready", lambda: condition(borrower.quota(), "Ready").get("status") == "True", 30)
+        await_("ready", lambda: condition(borrower.quota(), "Ready").get("status") == "True", 90)
 
 
 def test_what_was_borrowed_counts_in_its_cohort(ground: Stage) -> None:

@@ -6,6 +6,7 @@ the API server and bound to that pod.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.support.live import MERGE, Client, Json
+import urllib3
+
+from tests.support.live import MERGE, Client, Json, RefusedError
 from tests.support.operator_process import ROOT
 
 LEASES = "kube-node-lease"
@@ -126,8 +129,9 @@ class PlayedNode:
 
     def _beat(self) -> None:
         path = f"/apis/coordination.k8s.io/v1/namespaces/{LEASES}/leases/{self.name}"
-        while not self._closing.wait(10):
-            self._client.request("PATCH", path, {"spec": self._lease()}, form=MERGE)
+        while not self._closing.wait(5):
+            with contextlib.suppress(RefusedError, urllib3.exceptions.HTTPError):  # the next beat comes soon
+                self._client.request("PATCH", path, {"spec": self._lease()}, form=MERGE)
 
     def _lease(self) -> Json:
         return {"holderIdentity": self.name, "leaseDurationSeconds": 40, "renewTime": _now()[:-1] + ".000000Z"}

@@ -65,11 +65,15 @@ class Tenant:
             self.stage.tasks.create(name, "true", **size, **spec)
 
     def age(self, name: str, **by: float) -> None:
-        """Make the run of a task that waits begin that much earlier: nobody waits for hours here."""
+        """Make the run of a task that waits begin that much earlier: nobody waits for hours here.
+
+        It is the oldest of its tenant then. What is created afterwards finds an operator that knows.
+        """
         self.stage.tasks.until(name, "its first visit", lambda status: status.get("runStartTime"))
         began = (datetime.now(UTC) - timedelta(**by)).strftime("%Y-%m-%dT%H:%M:%SZ")
         path = f"{self.stage.tasks.path}/{name}/status"
         self.stage.client.request("PATCH", path, {"status": {"runStartTime": began}}, form=MERGE)
+        await_(lambda: f"{began}, not {self.quota()}", lambda: self.quota().get("oldestQueuedTime") == began)
 
     def until(self, seconds: float = 60, **counts: int) -> dict[str, Json]:
         """Wait until so many tasks have each verdict, and none another; return their statuses by name."""
