@@ -14,10 +14,10 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,13 @@ from tests.support.pod_process import PlayedNode, PodProcess
 from tests.support.s3 import S3Server
 from tests.support.zombies import late_commits
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 #: As many as are at work at once; on demand more.
 ZOMBIES = int(os.environ.get("LONGTASK_ZOMBIES", "12"))
 #: So many at work at once a small machine can bear; those that only wait for the cluster do not count.
 AT_WORK = threading.BoundedSemaphore(12)
-NUMBERS, PAUSE, INTERVAL = 60, 0.25, 1
+NUMBERS, PAUSE, INTERVAL = 400, 0.25, 1
 RESULT: Json = {"sum": sum(range(NUMBERS)), "attempt": 2}
 QUICK: Json = {"initialSeconds": 1, "factor": 1, "jitterPercent": 0}
 # Adds up numbers. Saves each time, so that a zombie has something to offer; every fourth does not stop when told to.
@@ -210,15 +210,24 @@ class History:
         with path.open("wb") as output:
             self._watch = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
-    @cached_property
+    def until_ended(self, names: Collection[str]) -> None:
+        """Wait until the watch has told of the end of all these tasks: it does so a moment after the API server."""
+
+        def ended() -> bool:
+            told = self.statuses()
+            return all(name in told and told[name][-1].get("phase") in FINISHED_PHASES for name in names)
+
+        await_("the watch told of every end", ended)
+
     def statuses(self) -> dict[str, list[Json]]:
-        """The statuses by the task's name, in their order, up to the first look."""
-        text, found, at = self._path.read_text(), dict[str, list[Json]](), 0
+        """Return the statuses by the task's name, in their order, as far as they are told whole."""
+        text, found, at = self._path.read_text(errors="ignore"), dict[str, list[Json]](), 0
         decoder = json.JSONDecoder()
-        while (at := text.find("{", at)) >= 0:
-            event, at = decoder.raw_decode(text, at)
-            task = event["object"]
-            found.setdefault(task["metadata"]["name"], []).append(task.get("status") or {})
+        with suppress(json.JSONDecodeError):  # the last one is being written
+            while (at := text.find("{", at)) >= 0:
+                event, at = decoder.raw_decode(text, at)
+                task = event["object"]
+                found.setdefault(task["metadata"]["name"], []).append(task.get("status") or {})
         return found
 
     def close(self) -> None:
@@ -243,6 +252,7 @@ def told(
         try:
             with ThreadPoolExecutor(ZOMBIES) as pool:
                 list(pool.map(Story.play, stories))
+            history.until_ended([story.name for story in stories])
             yield stories, history
         finally:
             for story in stories:
@@ -252,7 +262,7 @@ def told(
 
 def test_no_zombie_published_anything(told: tuple[list[Story], History]) -> None:
     stories, history = told
-    statuses = history.statuses
+    statuses = history.statuses()
     found = {story.name: late_commits(statuses[story.name], late_uris(story), RESULT) for story in stories}
     assert {name: late for name, late in found.items() if late} == {}
     assert len(stories) == ZOMBIES
@@ -277,8 +287,9 @@ def test_every_zombie_saved_and_reported_late_was_told_and_ended_without_a_word(
 
 def test_every_task_went_on_from_what_stood(told: tuple[list[Story], History]) -> None:
     stories, history = told
+    statuses = history.statuses()
     for story in stories:
-        status = history.statuses[story.name][-1]
+        status = statuses[story.name][-1]
         assert [one["cause"] for one in status["attempts"]] == ["Disruption", "Completed"]
         assert status["phase"] == "Succeeded"
         assert f"/{story.uid}/1/" in status["attempts"][1]["resumedFrom"]
