@@ -44,7 +44,7 @@ class HelmError(Exception):
 def helm(*args: str, stdin: str = "") -> str:
     """Return the standard output of Helm 3 from the project's environment. Raises HelmError."""
     program = Path(sys.executable).parent / "helm"
-    done = subprocess.run([str(program), *args], input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([str(program), *args], input=stdin, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise HelmError(done.stderr)
     return done.stdout

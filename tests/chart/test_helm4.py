@@ -13,7 +13,7 @@ from tests.chart.rendering import CHART, EVERYTHING, KUBE_VERSION, NAMESPACE, bi
 
 def helm_4(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [binary("helm"), *args]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
 
 
 def template(values: dict[str, Any]) -> subprocess.CompletedProcess[str]:

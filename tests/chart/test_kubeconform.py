@@ -35,7 +35,7 @@ def conform(text: str, version: str, folder: Path) -> dict[str, Any]:
     location = f"{schema_folder(version, folder)}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
     command = [binary("kubeconform"), "-strict", "-summary", "-output", "json", "-skip", FOREIGN]
     command += ["-kubernetes-version", version, "-schema-location", location, "-"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=300, check=False)
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 

@@ -39,7 +39,7 @@ class Release:
         """Run Helm and return what it did; fails the test on a refusal."""
         environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
         command = [self.program, *args, "--namespace", NAMESPACE]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -67,14 +67,27 @@ def release(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iter
 
 
 def apply(cluster: ControlPlane, *items: dict[str, Any]) -> None:
-    """Apply *items*, again and again while the API server's policies do not know the kind yet: a minute at most."""
-    end = time.monotonic() + 75
+    """Apply *items*, again while the API server or its policies do not know the kind yet: a minute at most."""
+    end = time.monotonic() + 120
     while True:
         done = cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(items), check=False)
         if done.returncode == 0:
             return
-        assert "Kind=LongTask not found" in done.stderr and time.monotonic() < end, done.stderr  # noqa: PT018
+        assert any(text in done.stderr for text in _KIND_IS_NEW), done.stderr
+        assert time.monotonic() < end, done.stderr
         time.sleep(1)
+
+
+#: What policies and discovery say of a kind whose CRD is some moments old.
+_KIND_IS_NEW = ("Kind=LongTask not found", 'no matches for kind "LongTask"')
+
+
+def until_answered(cluster: ControlPlane, answer: str, *asked: str) -> None:
+    """Wait until `auth can-i` says so: the API server takes up roles and bindings a moment after they are written."""
+    end = time.monotonic() + 60
+    while (said := cluster.kubectl("auth", "can-i", *asked, check=False)).stdout.strip() != answer:
+        assert time.monotonic() < end, f"{asked}: not {answer} but {said.stdout}{said.stderr}"
+        time.sleep(0.3)
 
 
 def a_task(name: str) -> dict[str, Any]:
@@ -114,8 +127,8 @@ def test_kubectl_applies_what_helm_renders(control_plane: ControlPlane) -> None:
         for _ in range(2):
             applied = control_plane.kubectl(*server_side, input=text).stdout.splitlines()
             assert len(applied) == len(ours) + 2
-        rights = ("auth", "can-i", "get", "leases.coordination.k8s.io/node-1", "-n", "kube-node-lease")
-        assert control_plane.kubectl(*rights, "--as", OPERATOR).stdout.strip() == "yes"
+        rights = ("get", "leases.coordination.k8s.io/node-1", "-n", "kube-node-lease")
+        until_answered(control_plane, "yes", *rights, "--as", OPERATOR)
         refused = control_plane.kubectl(*server_side, "-n", NAMESPACE, input=text, check=False)
         assert "does not match" in refused.stderr
     finally:
@@ -126,6 +139,11 @@ def test_kubectl_applies_what_helm_renders(control_plane: ControlPlane) -> None:
 def installed(control_plane: ControlPlane, team: str) -> Iterator[ControlPlane]:
     release = Release(HELM_3, control_plane)
     release.install()
+    # Cluster-wide, and in both namespaces that are not the tasks'.
+    until_answered(control_plane, "yes", "watch", "longtasks.longtask.dev", "-n", TEAM, "--as", OPERATOR)
+    for namespace, lease in ((NAMESPACE, "longtask-operator"), ("kube-node-lease", "node-1")):
+        mine = ("get", f"leases.coordination.k8s.io/{lease}", "-n", namespace)
+        until_answered(control_plane, "yes", *mine, "--as", OPERATOR)
     yield control_plane
     release.uninstall()
 
@@ -175,11 +193,8 @@ def test_who_may_view_or_edit_a_namespace_may_do_so_with_tasks(
     """The controller manager adds our roles to those of Kubernetes, a moment after the install."""
     binding = ["create", "rolebinding", f"chart-{role}", f"--clusterrole={role}", f"--user=a-{role}", "-n", TEAM]
     installed.kubectl(*binding, check=False)
-    asked = ["auth", "can-i", verb, *resource.split(), "-n", TEAM, "--as", f"a-{role}"]
-    end = time.monotonic() + 10
-    while installed.kubectl(*asked, check=False).stdout.strip() != answer:
-        assert time.monotonic() < end, f"{role} {verb} {resource}: not {answer}"
-        time.sleep(0.3)
+    until_answered(installed, "yes", "list", "longtasks.longtask.dev", "-n", TEAM, "--as", f"a-{role}")
+    until_answered(installed, answer, verb, *resource.split(), "-n", TEAM, "--as", f"a-{role}")
 
 
 @pytest.fixture
@@ -198,6 +213,10 @@ def script_environment(installed: ControlPlane, tmp_path: Path) -> dict[str, str
     }
 
 
+#: What each hook may do.
+HOOKS = {"longtask-release-pods": ("patch", "pods"), "longtask-test": ("create", "longtasks.longtask.dev")}
+
+
 @pytest.fixture
 def as_hook(installed: ControlPlane, script_environment: dict[str, str]) -> Iterator[Callable[[str], None]]:
     """Create the objects of a hook but its Job, and put the token of its ServiceAccount where the script looks."""
@@ -206,6 +225,8 @@ def as_hook(installed: ControlPlane, script_environment: dict[str, str]) -> Iter
     def create(name: str) -> None:
         created.extend(item for item in objects() if item["metadata"]["name"] == name and item["kind"] != "Job")
         apply(installed, *created)
+        account = f"system:serviceaccount:{NAMESPACE}:{name}"
+        until_answered(installed, "yes", *HOOKS[name], "-n", NAMESPACE, "--as", account)
         token = installed.kubectl("create", "token", name, "-n", NAMESPACE).stdout.strip()
         Path(script_environment["ACCOUNT_DIR"], "token").write_text(token)
 
@@ -213,9 +234,22 @@ def as_hook(installed: ControlPlane, script_environment: dict[str, str]) -> Iter
     installed.kubectl("delete", "--ignore-not-found", "-f", "-", input=yaml.safe_dump_all(created))
 
 
-def run_script(name: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(CHART / "files" / "scripts" / name)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+def run_script(
+    name: str, environment: dict[str, str], meanwhile: Callable[[], object] = lambda: None
+) -> subprocess.CompletedProcess[str]:
+    """Run a script; *meanwhile* is called once it has said its first line, or has ended without one."""
+    command = [sys.executable, "-u", str(CHART / "files" / "scripts" / name)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout
+        try:
+            first = process.stdout.readline()
+            meanwhile()
+            out, err = process.communicate(timeout=200)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, first + out, err)
 
 
 def a_pod(name: str, finalizers: list[str], labels: dict[str, str], namespace: str = TEAM) -> dict[str, Any]:
@@ -249,11 +283,8 @@ def test_release_pods_waits_for_the_operator_and_takes_only_our_finalizer(
         "OPERATOR_NAMESPACE": NAMESPACE,
         "OPERATOR_SELECTOR": "app.kubernetes.io/component=stand-in-operator",
     }
-    stop = ["delete", "pod", "stand-in", "-n", NAMESPACE, "--wait=false", "--grace-period=0"]
-    timer = threading.Timer(3, installed.kubectl, stop)
-    timer.start()
-    done = run_script("release_pods.py", environment)
-    timer.join()
+    stop = ("delete", "pod", "stand-in", "-n", NAMESPACE, "--wait=false", "--grace-period=0")
+    done = run_script("release_pods.py", environment, lambda: installed.kubectl(*stop))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("waiting for the operator to stop")
     shown = installed.kubectl(
@@ -267,7 +298,7 @@ def test_release_pods_waits_for_the_operator_and_takes_only_our_finalizer(
 
 def finish(cluster: ControlPlane, succeeded: str, reason: str) -> None:
     """Write the status of the one task of `helm test`, as the operator would, once it is there."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 90
     while not (name := cluster.kubectl("get", "longtasks", "-n", NAMESPACE, "-o", "name").stdout.strip()):
         assert time.monotonic() < end, "no task of the test appeared"
         time.sleep(0.2)
@@ -294,7 +325,7 @@ def test_smoke_test_says_how_the_task_ended_and_removes_it(
     says: str,
 ) -> None:
     as_hook("longtask-test")
-    environment = {**script_environment, "TASK_NAMESPACE": NAMESPACE, "TASK_IMAGE": "x", "TIMEOUT_SECONDS": "30"}
+    environment = {**script_environment, "TASK_NAMESPACE": NAMESPACE, "TASK_IMAGE": "x", "TIMEOUT_SECONDS": "120"}
     operator = threading.Thread(target=finish, args=(installed, succeeded, reason))
     operator.start()
     done = run_script("smoke_test.py", environment)
@@ -311,5 +342,7 @@ def test_smoke_test_says_when_nobody_looks_at_the_task_or_it_may_not(
     done = run_script("smoke_test.py", environment)
     assert (done.returncode, "the operator has not looked at the task" in done.stdout) == (1, True)
     installed.kubectl("delete", "rolebinding", "longtask-test", "-n", NAMESPACE)
+    account = f"system:serviceaccount:{NAMESPACE}:longtask-test"
+    until_answered(installed, "no", *HOOKS["longtask-test"], "-n", NAMESPACE, "--as", account)
     done = run_script("smoke_test.py", environment)
     assert (done.returncode, "the API server refused: longtasks.longtask.dev is forbidden" in done.stdout) == (1, True)
