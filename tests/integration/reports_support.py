@@ -87,7 +87,7 @@ class World:
         headers = more.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token is not None else {})
         connector = aiohttp.TCPConnector(ssl=self.trust, local_addr=(more.pop("source", "127.0.0.1"), 0))
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session,
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session,
             session.request(
                 more.pop("method", "POST"), url or self.url(), data=data, headers=headers, **more
             ) as response,

@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from longtask_operator.engines import report_listener
 from longtask_operator.engines.report_listener import LIFE_SECONDS, MAX_CONNECTIONS, Listener
 from tests.integration.reports_support import World, a_world
 
 pytestmark = pytest.mark.integration
+
+#: How much later than it should a busy machine may do anything.
+BUSY_SECONDS = 30
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -33,6 +37,13 @@ async def world(control_plane: Any) -> AsyncIterator[World]:
     assert faults == []
 
 
+@pytest.fixture
+def long_lives(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let connections live so many seconds that a busy machine cuts none off before its time."""
+    monkeypatch.setattr(report_listener, "LIFE_SECONDS", 60.0)
+    return report_listener.LIFE_SECONDS
+
+
 async def connect(world: World, *, tls: bool = True, source: str = "127.0.0.1") -> Streams:
     trust = world.trust if tls else None
     return await asyncio.open_connection("127.0.0.1", world.port, ssl=trust, local_addr=(source, 0))
@@ -44,7 +55,7 @@ async def raw(world: World, request: bytes) -> bytes:
     writer.write(request)
     answer = b""
     with contextlib.suppress(ConnectionError, ssl.SSLError):
-        async with asyncio.timeout(LIFE_SECONDS + 3):
+        async with asyncio.timeout(LIFE_SECONDS + BUSY_SECONDS):
             answer = await reader.read()
     writer.close()
     return answer
@@ -52,7 +63,7 @@ async def raw(world: World, request: bytes) -> bytes:
 
 async def quiet(world: World) -> None:
     """Wait until no connection is open."""
-    async with asyncio.timeout(LIFE_SECONDS + 3):
+    async with asyncio.timeout(LIFE_SECONDS + BUSY_SECONDS):
         while world.server.listener.connections:  # noqa: ASYNC110 - seen from outside
             await asyncio.sleep(0.05)
 
@@ -67,7 +78,7 @@ async def test_a_silent_peer_is_sent_away_whatever_it_has_said(world: World) -> 
 
     started = time.monotonic()
     peers = [None, b"", b"POST /v1/namesp", b"POST / HTTP/1.1\r\nHost: x\r\nX-A: "]
-    async with asyncio.timeout(LIFE_SECONDS + 3):
+    async with asyncio.timeout(LIFE_SECONDS + BUSY_SECONDS):
         assert await asyncio.gather(*(wait(sent) for sent in peers)) == [b""] * len(peers)
     assert time.monotonic() - started > LIFE_SECONDS - 1
     await quiet(world)
@@ -116,14 +127,14 @@ async def test_a_length_beyond_the_limit_is_refused_before_anything_is_read(worl
     assert b" 413 " in await raw(world, head.encode())
 
 
-async def test_a_pod_that_takes_all_places_keeps_nobody_out(world: World) -> None:
+async def test_a_pod_that_takes_all_places_keeps_nobody_out(world: World, long_lives: float) -> None:
     token = await world.token(await world.a_pod())
     idle = [await connect(world, tls=index % 2 == 0, source="127.0.0.9") for index in range(2 * MAX_CONNECTIONS)]
     try:
         assert world.server.listener.connections <= MAX_CONNECTIONS
         started = time.monotonic()
         assert (await world.post(token)).status == 200
-        assert time.monotonic() - started < LIFE_SECONDS
+        assert time.monotonic() - started < long_lives
         assert world.server.listener.connections <= MAX_CONNECTIONS
     finally:
         for _, writer in idle:
@@ -131,6 +142,7 @@ async def test_a_pod_that_takes_all_places_keeps_nobody_out(world: World) -> Non
     await quiet(world)
 
 
+@pytest.mark.usefixtures("long_lives")
 async def test_a_burst_of_reports_is_taken_whole(world: World) -> None:
     pods = [await world.a_pod() for _ in range(40)]
     senders = {await world.token(pod): f"127.0.1.{number}" for number, pod in enumerate(pods, 1)}
