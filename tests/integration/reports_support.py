@@ -127,6 +127,14 @@ class World:
         path = resource_path("v1", "pods", pod.namespace, self.names[pod.uid])
         await self.kube.delete(f"{path}?gracePeriodSeconds=0", uid=pod.uid)
 
+    async def until_refused(self, token: str) -> None:
+        """Wait until the API server refuses a *token* whose pod is deleted: it looks into a cache of pods first."""
+        body = {"spec": {"token": token, "audiences": ["longtask"]}}
+        path = resource_path("authentication.k8s.io/v1", "tokenreviews")
+        async with asyncio.timeout(60):
+            while (await self.kube.create(path, body))["status"].get("authenticated"):  # noqa: ASYNC110 - it changes there
+                await asyncio.sleep(0.05)
+
 
 @asynccontextmanager
 async def a_namespace(kube: Kube) -> AsyncIterator[str]:

@@ -210,6 +210,7 @@ class TestAnOlderAttempt:
         pod = await world.a_pod()
         token = await world.token(pod)
         await world.delete_pod(pod)
+        await world.until_refused(token)
         del world.directory.pods[pod.uid]
         world.directory.tasks[world.namespace, TASK] = LiveTask(uid=TASK_UID, attempt=2)
         world.directory.newer_confirmed = True
@@ -228,6 +229,7 @@ class TestADeletedPod:
         pod = await world.a_pod(known=False)
         token = await world.token(pod)
         await world.delete_pod(pod)
+        await world.until_refused(token)
         assert (await world.post(token)).status == 401
 
     async def test_is_no_longer_taken_when_its_token_was_seen(self, world: World) -> None:
