@@ -162,7 +162,7 @@ def what_was_said_of_an_old_quota_is_corrected_within_a_minute(ground: Stage) ->
     assert tenant.until_waits("wide", "NeverFits")["message"] == said.format(1)
     tenant.change_quota(cpu={"nominal": "1500m"})
     is_corrected = lambda status: status["queue"]["message"] == said.format("1500m")  # noqa: E731
-    tenant.stage.tasks.until("wide", "the present quota named", is_corrected, 75)
+    tenant.stage.tasks.until("wide", "the present quota named", is_corrected, 90)
 
 
 def order_is_by_priority_then_age_and_waiting_counts(ground: Stage) -> None:

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from longtask_operator.adapters.certificates import SECRET, ServingCertificate
 from longtask_operator.adapters.kube import Json, Kube, load_credentials, resource_path
+from longtask_operator.engines import report_listener
 from longtask_operator.engines.endpoints import publish_endpoint
 from longtask_operator.settings import Settings
 from tests.integration.reports_support import World, a_namespace, a_world
@@ -89,7 +90,10 @@ class TestCertificate:
         assert second.ca_bundle() != first.ca_bundle()
         assert await certificate(kube, namespace).load()
 
-    async def test_a_renewed_certificate_counts_from_the_next_connection_on(self, control_plane: Any) -> None:
+    async def test_a_renewed_certificate_counts_from_the_next_connection_on(
+        self, control_plane: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(report_listener, "LIFE_SECONDS", 60.0)  # what is open must live until the end
         async with a_world(control_plane.kubeconfig, age_days=300) as world:
             token = await world.token(await world.a_pod())
             old = await served(world)

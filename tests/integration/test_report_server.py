@@ -97,7 +97,7 @@ class TestTheAttemptsOwnPod:
         (tmp_path / "ca.crt").write_text(world.certificate.ca_bundle())
         channel = Channel(world.url(), str(tmp_path / "token"), str(tmp_path / "ca.crt"))
         facts = {"done": 5, "total": 9, "unit": "lines", "message": "Grüße 🎉", "memoryBytes": 7, "cpuSeconds": 0.5}
-        answer = await asyncio.to_thread(channel.post, build_report(1, facts), 5.0)
+        answer = await asyncio.to_thread(channel.post, build_report(1, facts), 60.0)
         assert (answer.status, answer.interval, answer.cancel) == (200, 5, False)
         latest = world.book.latest(pod.uid)
         assert latest is not None

@@ -14,6 +14,8 @@ Json = dict[str, Any]
 GROUP_PATH = "/apis/longtask.dev/v1alpha1"
 FINISHED_PHASES = ("Succeeded", "Failed", "Cancelled")
 MERGE = "application/merge-patch+json"
+#: Seconds that anything may take which a test waits for: a machine that does much else is slow for a while.
+PATIENCE = 150
 
 
 class RefusedError(Exception):
@@ -121,7 +123,7 @@ class Tasks:
         path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
         return self.client.items(path, fieldSelector=selector)
 
-    def until(self, name: str, what: str, check: Callable[[Json], Any], seconds: float = 60) -> Json:
+    def until(self, name: str, what: str, check: Callable[[Json], Any], seconds: float = PATIENCE) -> Json:
         """Wait until *check* holds for the task's status and return it; fails with the last one."""
         last: Json = {}
 
@@ -133,13 +135,13 @@ class Tasks:
         await_(lambda: f"{self.namespace}/{name}: {what}; last status {json.dumps(last)[:1500]}", holds, seconds)
         return last
 
-    def until_phase(self, name: str, *phases: str, seconds: float = 60) -> Json:
+    def until_phase(self, name: str, *phases: str, seconds: float = PATIENCE) -> Json:
         return self.until(name, " or ".join(phases), lambda status: status.get("phase") in phases, seconds)
 
-    def until_finished(self, name: str, seconds: float = 90) -> Json:
+    def until_finished(self, name: str, seconds: float = PATIENCE) -> Json:
         return self.until_phase(name, *FINISHED_PHASES, seconds=seconds)
 
-    def until_gone(self, name: str, seconds: float = 60) -> None:
+    def until_gone(self, name: str, seconds: float = PATIENCE) -> None:
         """Wait until neither the task nor a Job or Pod of it is left."""
 
         def gone() -> bool:
@@ -152,7 +154,9 @@ class Tasks:
         return self.client.items(path, labelSelector=f"longtask.dev/task={name}")
 
 
-def await_(what: Callable[[], str] | str, check: Callable[[], Any], seconds: float = 60, pause: float = 0.25) -> None:
+def await_(
+    what: Callable[[], str] | str, check: Callable[[], Any], seconds: float = PATIENCE, pause: float = 0.25
+) -> None:
     """Wait until *check* holds; fails after *seconds*, telling *what* was awaited."""
     limit = time.monotonic() + seconds
     while not check():

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.support.live import FINISHED_PHASES, GROUP_PATH, MERGE, Json, await_, condition
+from tests.support.live import FINISHED_PHASES, GROUP_PATH, MERGE, PATIENCE, Json, await_, condition
 from tests.support.operating import Stage, operating
 
 QUOTAS = f"{GROUP_PATH}/tenantquotas"
@@ -75,7 +75,7 @@ class Tenant:
         self.stage.client.request("PATCH", path, {"status": {"runStartTime": began}}, form=MERGE)
         await_(lambda: f"{began}, not {self.quota()}", lambda: self.quota().get("oldestQueuedTime") == began)
 
-    def until(self, seconds: float = 60, **counts: int) -> dict[str, Json]:
+    def until(self, seconds: float = PATIENCE, **counts: int) -> dict[str, Json]:
         """Wait until so many tasks have each verdict, and none another; return their statuses by name."""
         found: dict[str, Json] = {}
 
