@@ -21,8 +21,9 @@ from longtask_operator.core.room import Vector
 HALF_LIFE = timedelta(hours=168)
 #: An attempt counts as if it had run so long at least.
 PENALTY = timedelta(minutes=5)
-#: Shares of decayed usage below this are forgotten: a thousandth of an attempt, a millicore, a mebibyte.
-_LEAST = (0.001, 1.0, float(MEBIBYTE))
+#: Decayed usage below this is forgotten once nothing is held: about what an attempt of 1 CPU and 1 GiB adds in a second.
+#: It grows from nothing by as little at each write, however long the attempts take together.
+_LEAST = (1e-6, 1e-3, 1e-3 * MEBIBYTE)
 
 Use = tuple[float, float, float]
 NOTHING: Use = (0.0, 0.0, 0.0)
@@ -50,7 +51,11 @@ def advanced(decayed: Decayed, current: Mapping[str, Vector], now: datetime) -> 
         tenant: grown(decayed.use.get(tenant, NOTHING), current.get(tenant, (0, 0, 0)), now - since)
         for tenant in {*decayed.use, *current}
     }
-    kept = {tenant: amounts for tenant, amounts in use.items() if any(amounts[r] >= _LEAST[r] for r in (0, 1, 2))}
+    kept = {
+        tenant: amounts
+        for tenant, amounts in use.items()
+        if any(amounts[r] >= _LEAST[r] for r in (0, 1, 2)) or (any(amounts) and any(current.get(tenant, ())))
+    }
     return Decayed(at=max(since, now), use=kept)
 
 

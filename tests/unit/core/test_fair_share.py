@@ -32,6 +32,33 @@ def test_it_does_not_matter_how_often_it_is_written(seconds: int) -> None:
     assert twice.use["a"] == pytest.approx(once.use["a"], rel=1e-6)
 
 
+@pytest.mark.parametrize("every", [0.05, 1, 60])
+def test_who_begins_with_nothing_gathers_usage_however_often_it_is_written(every: float) -> None:
+    """A busy cohort's ledger is written many times a second; what is added each time is tiny."""
+    decayed, now = Decayed(at=START), START
+    for _ in range(1_000):
+        now += timedelta(seconds=every)
+        decayed = parse_decayed(format_decayed(advanced(decayed, {"a": ONE}, now)))
+    once = advanced(Decayed(at=START), {"a": ONE}, now)
+    assert decayed.use["a"] == pytest.approx(once.use["a"], rel=1e-4)
+
+
+def test_who_runs_short_attempts_now_and_then_gathers_usage_too() -> None:
+    decayed, now = Decayed(at=START), START
+    for _ in range(1_000):
+        for held in ({"a": ONE}, {}):
+            now += timedelta(seconds=2)
+            decayed = parse_decayed(format_decayed(advanced(decayed, held, now)))
+    half = advanced(Decayed(at=START), {"a": (1, 500, 1 << 29)}, now)
+    assert decayed.use["a"][1:] == pytest.approx(half.use["a"][1:], rel=1e-2)
+
+
+def test_who_used_little_long_ago_is_forgotten() -> None:
+    decayed = advanced(advanced(Decayed(at=START), {"a": ONE}, START + timedelta(seconds=60)), {}, START + HALF_LIFE)
+    assert "a" in decayed.use
+    assert advanced(decayed, {}, START + 25 * HALF_LIFE).use == {}
+
+
 def test_the_first_write_begins_the_count_though_nothing_was_used() -> None:
     begun = parse_decayed(format_decayed(advanced(Decayed(), {}, START)))
     assert begun.at == START
