@@ -117,16 +117,19 @@ def budgets_of(spec: TenantQuotaSpec) -> tuple[Budget, ...]:
 def advance(spending: Spending | None, budgets: Sequence[Budget], held: Amounts, now: datetime) -> Spending:
     """Return *spending* up to *now*, with *held* since it was last known; what has left its window is dropped.
 
-    A clock that went back adds nothing. Budgets that are no longer there are forgotten; new ones begin empty.
+    A clock that went back adds nothing. Budgets that are no longer there are forgotten; new ones begin empty: what was
+    held before is none of theirs.
     """
     now_ms = _ms(now)
     if spending is None:
         return Spending(as_of=now_ms, steps={budget.name: () for budget in budgets})
-    until = max(now_ms, spending.as_of)
+    since, until, known = spending.as_of, max(now_ms, spending.as_of), spending.steps
     return Spending(
         as_of=until,
         steps={
-            budget.name: _advanced(spending.steps.get(budget.name, ()), budget, held, since=spending.as_of, until=until)
+            budget.name: _advanced(known[budget.name], budget, held, since=since, until=until)
+            if budget.name in known
+            else ()
             for budget in budgets
         },
     )

@@ -131,6 +131,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now, quotas.is_unreadable)
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses
+    quotas.listeners.append(spendings.limits_changed)
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)
     resizer = Resizer(context, admission, events)
     bundle, refused = reporting.certificate.ca_bundle, RefusedPods(context)

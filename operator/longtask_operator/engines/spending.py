@@ -58,7 +58,8 @@ class Spendings:
 
     def take_in(self, name: str, text: str) -> None:
         """Take note of what ledger *name* carries; of a tenant that moved, the newest word counts."""
-        carried = self._carried[name] = {}
+        before, carried = self._carried.get(name, {}), dict[str, int]()
+        self._carried[name] = carried
         for block in ("\n" + text).split(f"\n{_TENANT}")[1:]:
             tenant, _, rest = block.partition("\n")
             try:
@@ -72,6 +73,13 @@ class Spendings:
             known = self._known.get(tenant)
             if known is None or known.as_of <= spending.as_of:
                 self._known[tenant] = spending
+        for tenant in before.keys() - carried.keys():
+            self.limits_changed(tenant)
+
+    def limits_changed(self, tenant: str) -> None:
+        """Forget what a tenant spent that has no budgets any more: it may get new ones, which begin then."""
+        if tenant not in self.budgets and not self.is_unreadable(tenant):
+            self._known.pop(tenant, None)
 
     def uses(self, tenant: str) -> list[BudgetUse]:
         """Return how far the budgets of *tenant* are used now; empty if it has none."""

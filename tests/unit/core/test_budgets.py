@@ -94,7 +94,8 @@ def test_a_new_budget_begins_empty_and_an_old_one_is_forgotten() -> None:
     week = Budget(name="week", window=timedelta(days=7), cpu_hours=1)
     spending = advance(held((1, TWO)), [week], TWO, at(2 * HOUR))
     assert set(spending.steps) == {"week"}
-    assert use(spending, week).cpu_hours == 2.0
+    assert use(spending, week).cpu_hours == 0.0
+    assert use(advance(spending, [week], TWO, at(3 * HOUR)), week).cpu_hours == 2.0
 
 
 @pytest.mark.parametrize("text", ["", "x", "1\nday 1:2", "1\nday a:b:c", "1\nday 1:2:3:4:5"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -162,3 +163,37 @@ def test_budgets_that_are_no_more_are() -> None:
     setup.write(LONE, LIVE)
     setup.budgets.clear()
     assert setup.write(LONE, {}) == ""
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_budgets_that_come_back_begin_then(hears: bool) -> None:
+    """What ran while there were none, or before, is nothing to them: so another process would count as well."""
+    setup = Setup()
+    setup.write(LONE, LIVE)
+    setup.at(START + HOUR).budgets.clear()
+    if hears:
+        setup.spendings.limits_changed("team-a")
+    setup.write(LONE, {})
+    setup.at(START + 10 * HOUR).write(LONE, LIVE)
+    setup.at(START + 11 * HOUR).budgets["team-a"] = (DAY,)
+    assert setup.hours == 0
+    assert setup.at(START + 13 * HOUR).hours == 0.5
+
+
+def test_budgets_that_come_back_begin_then_also_where_no_ledger_ever_had_them() -> None:
+    setup = Setup()
+    assert setup.hours == 0
+    setup.budgets.clear()
+    setup.spendings.limits_changed("team-a")
+    setup.at(START + 10 * HOUR).write(LONE, LIVE)
+    setup.at(START + 11 * HOUR).budgets["team-a"] = (DAY,)
+    assert setup.hours == 0
+
+
+def test_a_budget_beside_another_begins_when_it_is_set() -> None:
+    setup = Setup()
+    setup.write(LONE, LIVE)
+    setup.at(START + 10 * HOUR).budgets["team-a"] = (DAY, replace(DAY, name="other"))
+    setup.write(LONE, LIVE)
+    setup.at(START + 12 * HOUR)
+    assert [use.cpu_hours for use in setup.spendings.uses("team-a")] == [3.0, 0.5]
