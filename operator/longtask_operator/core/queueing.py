@@ -108,6 +108,7 @@ class TenantQueue:
         self._waiting: dict[str, Candidate] = {}
         self._lines: dict[Line, list[_Entry]] = {}
         self._count = 0  #: of all puts: entries of a heap are never equal
+        self._last: Place | None = None  #: of all that were put in since the queue was empty
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -128,11 +129,12 @@ class TenantQueue:
 
     def put(self, candidate: Candidate) -> None:
         """Let *candidate* wait; it takes the place of another of the same task."""
-        uid = candidate.entry.uid
+        uid, its = candidate.entry.uid, place_of(candidate, self._max_priority)
+        self._last = max(self._last, its) if self._last and self._waiting else its
         self._waiting[uid] = candidate
         line = self._lines.setdefault(Line.of(candidate), [])
         self._count += 1
-        heapq.heappush(line, (place_of(candidate, self._max_priority), self._count, candidate))
+        heapq.heappush(line, (its, self._count, candidate))
         if len(line) > 2 * len(self._waiting) + _SPARE:
             self._clear_out(line)
 
@@ -140,11 +142,16 @@ class TenantQueue:
         """Forget the candidate of a task."""
         self._waiting.pop(uid, None)
 
+    def is_last(self, candidate: Candidate) -> bool:
+        """Whether *candidate*, which waits, surely comes after all others; costs nothing."""
+        return self._last is not None and place_of(candidate, self._max_priority) >= self._last
+
     def set_max_priority(self, max_priority: int | None) -> None:
         """Order anew if the cap on priorities changed."""
         if max_priority != self._max_priority:
             self._max_priority, candidates = max_priority, list(self._waiting.values())
             self._lines.clear()
+            self._last = None
             for candidate in candidates:
                 self.put(candidate)
 

@@ -1,7 +1,8 @@
 """Who waits for admission, and what they were told of it.
 
 A task that merely keeps waiting is told nothing, but when its reason, the limits or noticeably its place
-changes: at once when a cycle looks at it for the first time, later once a minute and so many at a time.
+changes: at once when a cycle looks at it for the first time, later once a minute and so many at a time. Places change
+when somebody leaves the queue, and when somebody comes who is not the last of it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Waiting:
     positions: dict[str, int] = field(default_factory=dict)  #: as last computed
     told: dict[str, int] = field(default_factory=dict)  #: positions as last told
     outdated: set[str] = field(default_factory=set)  #: uids that were told with other limits
+    first: str = ""  #: uid that the next refresh begins with: the last one did not reach it
     rank_after: float = -1e9  #: loop time
     moved: bool = False  #: since the last refresh
 
@@ -46,6 +48,12 @@ class Waiting:
         position = self.positions.get(uid) or self.told.get(uid) or len(self.queue)
         self.told.setdefault(uid, position)
         return position
+
+    def in_turn(self) -> list[tuple[str, int]]:
+        """Return all uids and places, in their order from where the last look ended, then those before."""
+        places, begin = list(self.positions.items()), self.positions.get(self.first, 1) - 1
+        self.first = ""
+        return places[begin:] + places[:begin]
 
     def forget(self, uid: str) -> None:
         """Forget a task that waits no more."""
@@ -97,12 +105,18 @@ class WaitingRoom:
         return uid in self._reasons
 
     def enter(self, candidate: Candidate) -> None:
-        """Let *candidate* wait; it takes the place of another of the same task."""
+        """Let *candidate* wait; it takes the place of another of the same task, and may get another place by that."""
         uid, waiting = candidate.entry.uid, self._by_tenant[candidate.tenant]
+        told = waiting.told.get(uid)
         self.leave(uid)
         waiting.queue.put(candidate)
         waiting.unheard[uid] = None
         self._where[uid] = candidate.tenant
+        if told is not None:
+            waiting.told[uid] = told
+        waiting.positions.setdefault(uid, told or len(waiting.queue))
+        if not waiting.queue.is_last(candidate):
+            self.moved(candidate.tenant)
 
     def leave(self, uid: str) -> None:
         """Let a task wait no more."""
@@ -202,7 +216,7 @@ class WaitingRoom:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _look_again(self) -> Iterator[None]:
-        """Tell those whose reason, limits or noticeably whose place has changed, the first in the queues first.
+        """Tell those whose reason, limits or noticeably whose place has changed, in the order of the queues.
 
         The budget is that of all tenants. Whom it does not reach is looked at a minute later, before those it did.
         """
@@ -216,11 +230,12 @@ class WaitingRoom:
             self._by_tenant[tenant] = self._by_tenant.pop(tenant)  # the last in the next turn
             waiting.moved, waiting.rank_after, explain = False, -1e9, self._explainer(tenant)
             self._rank(waiting)
-            for number, (uid, position) in enumerate(list(waiting.positions.items()), start=1):
+            for number, (uid, position) in enumerate(waiting.in_turn(), start=1):
                 if number % _AT_A_TIME == 0:
                     explain = self._explainer(tenant)  # meanwhile things may have changed
                 candidate = waiting.queue.get(uid)
                 if budget == 0:
+                    waiting.first = uid
                     self.moved(tenant)
                     break
                 if candidate and self._changed(waiting, candidate, position, explain):

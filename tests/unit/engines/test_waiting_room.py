@@ -37,10 +37,11 @@ class Bench:
         self.told.clear()
         self.looks.clear()
 
-    def candidate(self, number: int, tenant: str = TENANT) -> Candidate:
+    def candidate(self, number: int, tenant: str = TENANT, priority: int = 0) -> Candidate:
         entry = LedgerEntry(uid=f"u{number:05d}", attempt=1, generation=1, size=SMALLEST)
         queued_at = START + timedelta(seconds=number)
-        return Candidate(key=f"ns/u{number:05d}", tenant=tenant, priority=0, queued_at=queued_at, entry=entry)
+        key = f"ns/u{number:05d}"
+        return Candidate(key=key, tenant=tenant, priority=priority, queued_at=queued_at, entry=entry)
 
     def explain(self, candidate: Candidate) -> HeldBack:
         self.looks[self.turn] += 1
@@ -122,9 +123,62 @@ def test_all_tenants_share_what_may_be_told_in_a_minute_and_take_turns(bench: Be
     assert bench.told == mine[:REFRESH_WRITES]
     bench.refresh()
     assert bench.told[REFRESH_WRITES:] == theirs + mine[REFRESH_WRITES:]
+    bench.refresh()  # of those that the budget did not reach
+    assert len(bench.told) == 600
     looks = bench.looks.total()
     bench.refresh()
     assert bench.looks.total() == looks
+
+
+def test_a_queue_whose_first_ones_move_all_the_time_tells_the_others_too(bench: Bench) -> None:
+    """What was said of an old limit is corrected, 300 a minute, however fast the queue moves."""
+    assert bench.room.look_at_all(TENANT)
+    bench.room.tell(TENANT)
+    for minute in range(4):
+        for number in range(100 * minute, 100 * minute + 100):
+            bench.room.leave(f"u{number:05d}")
+        bench.refresh()
+    assert {f"ns/u{number:05d}" for number in range(400, 1_000)} <= {*bench.told}
+
+
+class TestWhoComes:
+    """Who comes before others has a place that was not computed when it was told, and the others have new ones."""
+
+    def test_a_newcomer_that_passes_others_hears_its_place(self, bench: Bench) -> None:
+        bench.room.enter(bench.candidate(1_000))
+        bench.room.tell(TENANT)
+        first = bench.candidate(1_001, priority=1)
+        bench.room.enter(first)
+        bench.room.tell(TENANT)
+        assert bench.told == ["ns/u01000", first.key]
+        bench.refresh()
+        assert bench.told[2] == first.key
+        assert bench.room.of(TENANT).position(first.entry.uid) == 1
+
+    def test_those_that_are_passed_hear_it(self, bench: Bench) -> None:
+        for number in range(1_000, 1_010):
+            bench.room.enter(bench.candidate(number, priority=1))
+        bench.room.tell(TENANT)
+        bench.refresh()
+        assert bench.told[-50:] == [f"ns/u{number:05d}" for number in range(50)]
+
+    def test_who_gets_another_priority_hears_its_new_place(self, bench: Bench) -> None:
+        bench.loop.elapsed += 2  # so that places are computed
+        bench.room.enter(bench.candidate(999, priority=1))
+        bench.room.tell(TENANT)
+        assert bench.told == []
+        bench.refresh()
+        assert bench.told[0] == "ns/u00999"
+        assert bench.room.of(TENANT).position("u00999") == 1
+
+    def test_who_comes_last_changes_nothing(self, bench: Bench) -> None:
+        for number in range(1_000, 1_100):
+            bench.room.enter(bench.candidate(number))
+            bench.room.tell(TENANT)
+        told, looks = len(bench.told), bench.looks.total()
+        bench.refresh()
+        assert (len(bench.told), bench.looks.total()) == (told, looks)
+        assert bench.room.of(TENANT).position("u01050") == 1_051
 
 
 def test_who_leaves_meanwhile_is_passed_over(bench: Bench) -> None:
