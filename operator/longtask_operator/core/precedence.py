@@ -14,6 +14,8 @@ _RANKS = {reason: rank for rank, reason in enumerate(QueueReason)}
 INADMISSIBLE = frozenset(
     {QueueReason.INVALID, QueueReason.KEY_CONFLICT, QueueReason.EXCEEDS_MAX_SIZE, QueueReason.NEVER_FITS}
 )
+#: In the end of a sentence: others give way to the task. That begins and ends while all else stays.
+MAKING_ROOM = "way to this one and it starts when the room is free"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,8 @@ class HeldBack:
         """Whether *message*, said for *reason* before, differs at most in numbers that change with what others use."""
         if reason != self.reason or self.lasting is None:
             return (reason, message) == (self.reason, self.message)
-        return all(part in message for part in self.lasting)
+        parts_hold = all(part in message for part in self.lasting)
+        return parts_hold and (MAKING_ROOM in message) == (MAKING_ROOM in self.message)
 
 
 def first_of(first: HeldBack, *others: HeldBack | None) -> HeldBack:

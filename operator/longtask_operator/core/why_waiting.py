@@ -13,7 +13,7 @@ from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import NO_PLAN, Plan, Snapshot
 from longtask_operator.core.ledger import LedgerEntry
-from longtask_operator.core.precedence import HeldBack, in_order
+from longtask_operator.core.precedence import MAKING_ROOM, HeldBack, in_order
 from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import describe_shortage, exceeds_max_size
 from longtask_operator.core.reservation import can_hold, has_waited, head_of, is_kept_from, is_short_of_room
@@ -76,7 +76,7 @@ def _room_being_made(candidate: Candidate, snapshot: Snapshot) -> str:
     if claim is None:
         return ""
     number = f"{len(claim.victims)} attempts give" if len(claim.victims) > 1 else "an attempt gives"
-    return f"; {number} way to this one and it starts when the room is free"
+    return f"; {number} {MAKING_ROOM}"
 
 
 def _of_the_queue(candidate: Candidate, scene: Scene) -> HeldBack:

@@ -211,6 +211,21 @@ class TestReclaim:
         assert said.reason is QueueReason.COHORT_EXHAUSTED
         assert said.message.endswith("; an attempt gives way to this one and it starts when the room is free")
 
+    def test_it_is_said_anew_when_that_begins_and_when_it_ends(self) -> None:
+        """Whoever waits already hears it, though neither its reason nor the numbers change."""
+        cohort = Cohort(own=limits(2), guest=limits(0))
+        cohort.holds("guest", 2)
+        uid = cohort.waits("own")
+        cohort.cycle()
+        before = cohort.why("own", uid)
+        cohort.limits["own"] = limits(2, preemption=RECLAIM)
+        cohort.cycle()
+        now = cohort.why("own", uid)
+        assert now.message == before.message + "; an attempt gives way to this one and it starts when the room is free"
+        assert not now.was_said(before.reason, before.message)
+        assert not before.was_said(now.reason, now.message)
+        assert now.was_said(now.reason, now.message.replace("guest 2", "guest 1"))
+
     def test_who_was_handed_over_to_kueue_holds_nothing_that_could_come_back(self) -> None:
         cohort = Cohort(own=limits(1, preemption=RECLAIM), guest=limits(0))
         kueues = cohort.holds("guest", since=None)
