@@ -59,7 +59,7 @@ class AdmissionLoop:
         self.admits: Callable[[str], Awaitable[bool]] = _always  #: whether the quotas let a ledger admit now
         self._snapshots = Snapshots(self._tenants, self._look_at_task, ledgers.most)
         self.claims = self._snapshots.claims
-        self._snapshots.persons.coming = lambda uid: one.user if (one := self._in_flight.get(uid)) else ""
+        self._snapshots.persons.coming = lambda uid: one.user if (one := self._in_flight.get(uid)) else None
         ledgers.riders += [self._snapshots.shares, self._snapshots.persons, self.claims]
         self._plans: dict[str, Plan] = {}  #: the last one of each ledger
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger

@@ -28,14 +28,14 @@ class Tasks(Protocol):
 
 @dataclass(slots=True)
 class Persons:
-    """A rider of the ledgers. *most* says how many entries one may hold, *coming* for whom an admitted task counts.
+    """A rider of the ledgers. *most* says how many entries one may hold, *coming* for whom a task counts.
 
     An attempt gets its person where its tenant has a limit of each person, and keeps it until its line leaves.
     """
 
     tasks: Tasks
     most: Callable[[str], int]
-    coming: Callable[[str], str] = lambda uid: ""
+    coming: Callable[[str], str | None] = lambda uid: None  #: of who is being admitted; None for others
     key: str = "quota.persons"
     urgent: bool = False
     _texts: dict[str, str] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Persons:
         if not persons:
             return ""
         room = room_for_persons(self.most(name), sum(map(len, after.values())))
-        return format_persons(persons, room + len(self._texts.get(name, "")))
+        return format_persons(persons, room + len(self._texts.get(name, "")), first=self._standing.get(name, {}))
 
     def _person(self, entry: LedgerEntry, before: LedgerEntry | None, *, has_limit: bool) -> str:
         """Return whom *entry* counts for; a new attempt counts for whom it was admitted."""
@@ -68,7 +68,8 @@ class Persons:
             return carried
         if not has_limit or entry.handed_over:
             return ""
-        return self.coming(entry.uid) or self.tasks.user(entry.uid) or carried
+        coming = self.coming(entry.uid)
+        return coming if coming is not None else self.tasks.user(entry.uid) or carried
 
     def take_in(self, name: str, text: str) -> None:
         """Take note of what ledger *name* carries."""

@@ -134,7 +134,7 @@ class Quotas:
         self.changed(view.name)
 
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
-        if before and (after is None or after.uid != before.uid):
+        if before and (after is None or after.uid != before.uid or not after.user):
             self._users.pop(before.uid, None)
         if after and after.user:
             self._users[after.uid] = after.user

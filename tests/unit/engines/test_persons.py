@@ -42,7 +42,7 @@ class Setup:
 
     def restarted(self) -> Persons:
         """Return the rider of another process, which has read the ledgers."""
-        persons = Persons(self.tasks, self.most, lambda uid: self.coming.get(uid, ""))
+        persons = Persons(self.tasks, self.most, lambda uid: self.coming.get(uid))
         for name, text in self.carried.items():
             persons.take_in(name, text)
         return persons
@@ -108,6 +108,15 @@ def test_an_attempt_counts_for_whom_it_was_admitted(setup: Setup) -> None:
     assert setup.write(entry("a", 2)) == 'a "bob"\n'
 
 
+def test_the_next_attempt_of_a_task_that_counts_for_nobody_any_more_counts_for_nobody(setup: Setup) -> None:
+    setup.coming = {"a": "eve"}
+    setup.write(entry("a"))
+    setup.coming.clear()
+    assert setup.write(entry("a"), entry("b")) == 'a "eve"\n'
+    setup.coming["a"] = ""
+    assert setup.write(entry("a", 2), entry("b")) == ""
+
+
 def test_who_moves_to_another_ledger_takes_the_person_along(setup: Setup) -> None:
     setup.coming = {"a": "eve"}
     setup.write(entry("a"), name="old")
@@ -137,3 +146,14 @@ def test_a_ledger_is_never_made_too_large_by_persons(setup: Setup) -> None:
     text = setup.write(*map(entry, uids))
     assert 0 < len(text) <= 10 * 80
     assert setup.persons.of(uids[-1]) == f"person-{uids[-1]}"
+
+
+def test_who_stands_in_a_ledger_is_not_left_out_for_others(setup: Setup) -> None:
+    """Its task may be gone: what stands is all that is known."""
+    setup.coming["z"] = "zoe"
+    setup.write(entry("z"))
+    setup.coming.clear()
+    uids = [f"{number:036d}" for number in range(MAX_ENTRIES - 10)]
+    setup.tasks.users = {uid: f"person-{uid}" for uid in uids}
+    setup.write(entry("z"), *map(entry, uids))
+    assert setup.persons.of("z") == "zoe"

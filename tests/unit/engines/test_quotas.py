@@ -167,6 +167,9 @@ def test_a_person_counts_and_a_service_account_does_not(setup: Setup) -> None:
     """Once a task is gone nothing says here whose it was; its ledger does as long as it has a line."""
     uid = setup.put_task("eve")
     assert setup.quotas.user(uid) == "eve"
+    setup.put_task("system:serviceaccount:ci:bot", version=2)  # a trusted submitter may name nobody any more
+    assert setup.quotas.user(uid) == ""
+    setup.put_task("eve", version=3)
     setup.caches.tasks.remove("team-a", "wordcount", uid)
     assert setup.quotas.user(uid) == ""
     setup.put_task("system:serviceaccount:ci:bot", version=9)
