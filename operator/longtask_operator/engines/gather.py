@@ -15,6 +15,7 @@ from longtask_operator.core.attempt_size import Suggestion
 from longtask_operator.core.checkpoints import Offer, Resumed, is_acceptable, is_news, resumed_by
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import Observed, find_attempt
+from longtask_operator.core.estimate import Pace
 from longtask_operator.core.live_growth import ResizeTrouble
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.core.precedence import HeldBack
@@ -124,7 +125,7 @@ class Gatherer:
             terms=self.terms(tenant) if tenant and _may_wait(task, pods) else None,
             refusal=refusal,
             rivals=self._keys.rivals_of(record) if record.claim else None,
-            pace=self.paces.of(tenant) if held_back and tenant else None,
+            pace=self._pace(tenant) if held_back and tenant else None,
             waiting_since=waiting_since,
             now=now,
             jitter=self._context.clock.jitter(),
@@ -139,6 +140,10 @@ class Gatherer:
         """Return when the newest attempt's last report came, or None."""
         pod = _newest(pods)
         return self._book.heard(pod.uid) if pod else None
+
+    def _pace(self, tenant: str) -> Pace | None:
+        terms = self.terms(tenant)
+        return self.paces.of(tenant, terms.most.concurrency if terms else None)
 
     def _signs(self, task: LongTask, pods: tuple[PodView, ...], progress: Progress | None) -> Signs | None:
         """Return the signs of life of the newest attempt's pod, with what the status still knows of them."""

@@ -41,9 +41,14 @@ class Paces:
             if attempts:
                 self.attempt_ended(record.tenant, attempts[-1])
 
-    def of(self, tenant: str) -> Pace | None:
-        """Return the pace of *tenant* now, or None while too little is known."""
-        return pace_of(self._seconds.get(tenant, ()), len(self._ledgers.entries_of(tenant)))
+    def of(self, tenant: str, most: int | None = None) -> Pace | None:
+        """Return the pace of *tenant* now, or None while too little is known.
+
+        *most* is how many attempts it may have at once: more may live since before that was lowered. Those that Kueue
+        admitted take nobody's place.
+        """
+        live = sum(not entry.handed_over for entry in self._ledgers.entries_of(tenant).values())
+        return pace_of(self._seconds.get(tenant, ()), live if most is None else min(live, most))
 
 
 def _newest_of_each(records: Iterable[TaskRecord]) -> list[TaskRecord]:

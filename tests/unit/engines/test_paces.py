@@ -14,10 +14,13 @@ from longtask_operator.engines.paces import Paces
 from tests.builders import FINISHED, SMALLEST, a_longtask_body, wire
 
 
-def some_paces(live: int = 2) -> Paces:
+def some_paces(live: int = 2, kueues: int = 0) -> Paces:
     nothing: Any = None
     ledgers = Ledgers(nothing, "longtask-system")
-    entries = {f"u{n}": LedgerEntry(uid=f"u{n}", attempt=1, generation=1, size=SMALLEST) for n in range(live)}
+    entries = {
+        f"u{n}": LedgerEntry(uid=f"u{n}", attempt=1, generation=1, size=SMALLEST, handed_over=n >= live)
+        for n in range(live + kueues)
+    }
     ledgers._set(ledgers.ledger(ledger_name("team-a")), "1", Content(tenants={"team-a": entries}), {})
     return Paces(ledgers)
 
@@ -32,6 +35,20 @@ def test_a_restart_learns_from_the_tasks_that_are_there() -> None:
     pace = paces.of("team-a")
     assert pace is not None
     assert (pace.samples, pace.live, pace.quick) == (7, 2, 4.0)
+
+
+def test_whom_kueue_admits_makes_no_room_for_who_waits_here() -> None:
+    for live, expected in ((2, 2), (0, None)):
+        paces = some_paces(live, kueues=10)
+        paces.read(records(7))
+        pace = paces.of("team-a")
+        assert (pace and pace.live) == expected
+
+
+def test_more_live_than_may_since_a_quota_was_lowered_are_not_replaced() -> None:
+    paces = some_paces(10)
+    paces.read(records(7))
+    assert [pace and pace.live for pace in (paces.of("team-a", 2), paces.of("team-a", 20))] == [2, 10]
 
 
 def test_no_more_is_remembered_than_is_used() -> None:
