@@ -21,8 +21,8 @@ from longtask_operator.core.room import Vector
 HALF_LIFE = timedelta(hours=168)
 #: An attempt counts as if it had run so long at least.
 PENALTY = timedelta(minutes=5)
-#: Decayed usage below this is forgotten once nothing is held: about what an attempt of 1 CPU and 1 GiB adds in a second.
-#: It grows from nothing by as little at each write, however long the attempts take together.
+#: Decayed usage below this is forgotten once nothing is held: about what an attempt of 1 CPU and 1 GiB adds in a
+#: second. It grows from nothing by as little at each write, however long the attempts take together.
 _LEAST = (1e-6, 1e-3, 1e-3 * MEBIBYTE)
 
 Use = tuple[float, float, float]

@@ -247,7 +247,9 @@ class WaitingRoom:
         uid = candidate.entry.uid
         reason, before = explain(candidate).reason, self._reasons.get(uid)
         moved, outdated = moved_noticeably(waiting.told.get(uid), position), uid in waiting.outdated
-        self._reasons[uid] = reason
+        if reason != before:
+            self._reasons[uid] = reason
+            self._metrics.held_back(candidate.tenant, reason)
         waiting.outdated.discard(uid)
         if moved:
             waiting.told[uid] = position

@@ -141,6 +141,20 @@ def test_a_queue_whose_first_ones_move_all_the_time_tells_the_others_too(bench: 
     assert {f"ns/u{number:05d}" for number in range(400, 1_000)} <= {*bench.told}
 
 
+def test_another_reason_that_a_later_look_finds_is_counted_once(bench: Bench) -> None:
+    def counted() -> float:
+        labels = {"tenant": TENANT, "reason": "Reserved"}
+        return METRICS.registry.get_sample_value("longtask_held_back_total", labels) or 0.0
+
+    before = counted()
+    bench.reasons["u00500"] = QueueReason.RESERVED
+    for uid in ("u00998", "u00999"):
+        _set_running_loop(bench.loop)
+        bench.room.leave(uid)
+        bench.refresh()
+    assert (bench.told, counted() - before) == (["ns/u00500"], 1)
+
+
 class TestWhoComes:
     """Who comes before others has a place that was not computed when it was told, and the others have new ones."""
 
