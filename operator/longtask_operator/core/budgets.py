@@ -17,7 +17,7 @@ from typing import Literal
 
 from longtask_operator.api.quantity import MEBIBYTE
 from longtask_operator.api.tenantquota import TenantQuotaSpec
-from longtask_operator.api.times import format_time
+from longtask_operator.api.times import format_time, parse_time
 from longtask_operator.core.quota import Amounts
 
 STEPS = 24
@@ -27,6 +27,7 @@ _MS_PER_HOUR = 3_600_000
 State = Literal["Ok", "Warning", "Spent"]
 #: Of what is said of a spent budget, what time alone changes.
 _PASSING = re.compile(r"[0-9.]+(?= of )|(?<=; it recovers from ).*$")
+_RECOVERS = "; it recovers from "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +141,24 @@ def uses_of(spending: Spending, budgets: Iterable[Budget]) -> list[BudgetUse]:
     return [_use_of(budget, spending.steps.get(budget.name, ())) for budget in budgets]
 
 
+def blocking(uses: Iterable[BudgetUse]) -> BudgetUse | None:
+    """Return the first budget that lets nothing start, or None."""
+    return next((use for use in uses if use.state == "Spent" and not use.budget.only_warns), None)
+
+
 def describe_spent(uses: Iterable[BudgetUse], origin: str) -> str:
     """Return in a sentence which budget lets nothing start, or an empty string; *origin* names the quota."""
-    for use in uses:
-        if use.state == "Spent" and not use.budget.only_warns:
-            recovers = f"; it recovers from {format_time(use.recovers_at)}" if use.recovers_at else ""
-            return f"budget {use.budget.name} of {origin} is spent: {_amounts(use)}{recovers}"
-    return ""
+    use = blocking(uses)
+    if use is None:
+        return ""
+    recovers = f"{_RECOVERS}{format_time(use.recovers_at)}" if use.recovers_at else ""
+    return f"budget {use.budget.name} of {origin} is spent: {_amounts(use)}{recovers}"
+
+
+def is_overdue(spent: str, now: datetime) -> bool:
+    """Whether the budget of which `describe_spent` said *spent* was to have room again by *now*."""
+    moment = spent.partition(_RECOVERS)[2]
+    return bool(moment) and parse_time(moment) <= now
 
 
 def lasting_of(spent: str) -> tuple[str, ...]:

@@ -6,12 +6,15 @@ of it are judged apart; here they meet.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.identity import person_of
-from longtask_operator.api.reasons import ConditionType
-from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.api.reasons import ConditionType, QueueReason
+from longtask_operator.api.status import LongTaskStatus, Queue
 from longtask_operator.core import lifecycle
 from longtask_operator.core.attempt_size import choose_size
+from longtask_operator.core.budgets import is_overdue
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import Observed
 from longtask_operator.core.estimate import estimate_start
@@ -59,13 +62,18 @@ def with_wait(seen: Observed, status: LongTaskStatus, why: HeldBack) -> LongTask
     """Return *status* of a task that waits for *why*; what was said stays while only its numbers differ a little."""
     said, message, position = status.queue, why.message, why.position
     estimate = estimate_start(why.reason, position, seen.pace, now=seen.now)
-    if said and why.was_said(said.reason, said.message):
+    if said and why.was_said(said.reason, said.message) and not _has_expired(said, seen.now):
         if position is None:
             message = said.message
         elif not moved_noticeably(said.position, position):
             message, position, estimate = said.message, said.position, said.estimated_start
     situation = lifecycle.waiting(why.reason, message, position=position, estimate=estimate)
     return lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+
+
+def _has_expired(said: Queue, now: datetime) -> bool:
+    """Whether what was said names a moment for its end, and that has passed: what ran on has spent more."""
+    return said.reason == QueueReason.BUDGET_EXHAUSTED and is_overdue(said.message, now)
 
 
 def may_be_told_later(before: LongTaskStatus, after: LongTaskStatus) -> bool:

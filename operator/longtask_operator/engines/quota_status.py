@@ -1,7 +1,7 @@
 """Mirrors what tenants use into the status of their TenantQuotas and into the metrics, when it changed.
 
 A few seconds behind on purpose: the ledgers are the truth, this is for people. Time alone spends and restores
-budgets, so here is noticed when one begins or ceases to hold a tenant back.
+budgets, so here is noticed when one begins or ceases to hold a tenant back, or does not cease when it was to.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from longtask_operator.adapters.errors import ApiError
 from longtask_operator.adapters.kube import resource_path
 from longtask_operator.adapters.quotas import QuotaView, observe_quota
 from longtask_operator.api.names import API_VERSION, TENANTQUOTA_PLURAL
+from longtask_operator.core.budgets import BudgetUse, blocking
 from longtask_operator.core.quota import Amounts, Limits, usage_of
 from longtask_operator.core.quota_status import TenantUse, quota_status
 from longtask_operator.engines.admission_loop import AdmissionLoop
@@ -41,7 +42,7 @@ class QuotaStatus:
     ) -> None:
         self._context, self._ledgers, self._admission, self._quotas = context, ledgers, admission, quotas
         self._stands = stands  #: whether nobody is admitted by an older edition of a tenant's quota any more
-        self._spent: dict[str, bool] = {}  #: whether a budget let nothing start when last looked at
+        self._spent: dict[str, datetime | None] = {}  #: until when a budget was to let nothing start, when last said
         self._shown: set[str] = set()  #: tenants mirrored the last time
 
     async def run(self) -> None:
@@ -66,9 +67,7 @@ class QuotaStatus:
         limits, budgets = self._quotas.limits(tenant), self._quotas.uses(tenant)
         self._count(tenant, usage, limits, queued, oldest)
         self._context.metrics.budgets(tenant, {use.budget.name: use.percent / 100 for use in budgets})
-        if self._spent.get(tenant, False) != bool(limits.spent):
-            self._spent[tenant] = bool(limits.spent)
-            self._quotas.changed(tenant)
+        self._notice(tenant, blocking(budgets))
         view = self._context.caches.quotas.get("", tenant)
         if view is None or not self._stands(tenant):  # observedGeneration is a promise
             return
@@ -84,6 +83,13 @@ class QuotaStatus:
         wanted = quota_status(view.status, view.generation, use, now=now)
         if wanted != view.status:
             await self._write(view, wanted)
+
+    def _notice(self, tenant: str, spent: BudgetUse | None) -> None:
+        """Tell everybody when a budget begins or ceases to let nothing start, or does not cease when that was said."""
+        said_until, until = self._spent.get(tenant), spent.recovers_at if spent else None
+        if (said_until is None) != (until is None) or (said_until and self._quotas.now() >= said_until):
+            self._spent[tenant] = until
+            self._quotas.changed(tenant)
 
     def _count(self, tenant: str, usage: Amounts, limits: Limits, queued: int, oldest: datetime | None) -> None:
         waited = (self._quotas.now() - oldest).total_seconds() if oldest else 0.0

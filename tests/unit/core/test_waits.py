@@ -237,6 +237,21 @@ class TestWhatStays:
         assert after.queue
         assert after.queue.message == "the attempt needs 250m CPU and no quota has 50m in all"
 
+    def test_that_a_budget_did_not_recover_when_it_was_to_is_said(self) -> None:
+        """What runs goes on to spend: the moment that was named passes, and nothing else tells of that."""
+        spent = "budget day of a quota is spent: {} of 10 CPU-hours in 1 days; it recovers from {}"
+        status: LongTaskStatus | None = None
+        said = []
+        for second, used, recovers in ((10, "10.0", 60), (59, "11.0", 90), (60, "11.1", 120), (61, "11.2", 150)):
+            limits = Limits(spent=spent.format(used, wire(recovers)))
+            there = terms_of("team-a", limits, Room({"team-a": (limits, NO_AMOUNTS)}))
+            sight = seen(a_longtask(None, status or BEGUN), terms=there, now=at(second), waiting_since=at(0))
+            status = reconcile(sight, POLICY).status
+            assert status
+            assert status.queue
+            said.append(status.queue.message)
+        assert said == [spent.format(used, wire(until)) for used, until in [("10.0", 60)] * 2 + [("11.1", 120)] * 2]
+
 
 class TestWhoIsToldLater:
     def test_thousands_of_a_stopped_tenant_are_told_one_after_the_other(self) -> None:

@@ -57,3 +57,38 @@ def test_a_queue_and_what_a_quota_allows_and_has_spent_is_shown() -> None:
     assert (shown("queue_depth"), shown("queue_oldest_seconds")) == (3, 3600)
     assert [shown("quota_nominal", resource=name) for name in ("concurrency", "cpu", "memory")] == [5, 2000, None]
     assert shown("budget_used_ratio", budget="month") == 0.5
+
+
+def test_everybody_hears_of_a_spent_budget_when_it_begins_goes_on_beyond_what_was_said_and_ends() -> None:
+    nothing: Any = None
+    metrics, moment = Metrics(version="1", max_tenants=10), [START]
+    clock = Clock(now=lambda: moment[0], jitter=lambda: 0.5)
+    context = replace(context_on(new_caches()), metrics=metrics, clock=clock)
+    quotas, ledgers, heard = Quotas(context, default_limits(5, "", "")), Ledgers(nothing, "x"), list[str]()
+    quotas.listeners.append(heard.append)
+    month, until = Budget(name="month", window=timedelta(days=30), cpu_hours=10), [START + timedelta(hours=1)]
+    quotas.uses = lambda tenant: [
+        BudgetUse(
+            budget=month, cpu_hours=12.0 if until else 9.0, memory_gib_hours=0.0, recovers_at=max(until, default=None)
+        )
+    ]
+    admission = AdmissionLoop(ledgers, metrics, lambda key: None, quotas)
+    status = QuotaStatus(context, ledgers, admission, quotas)
+    ledgers._set(ledgers.ledger(ledger_name("a")), "1", Content(tenants={"a": {UID: an_entry()}}), {})
+
+    def hears(minutes: int) -> bool:
+        heard.clear()
+        moment[0] = START + timedelta(minutes=minutes)
+        asyncio.run(status.mirror())
+        asyncio.run(status.mirror())
+        assert heard in ([], ["a"])
+        return bool(heard)
+
+    assert hears(0)
+    until[0] += timedelta(hours=1)  # what runs goes on to spend
+    assert not hears(59)
+    assert hears(60)
+    assert not hears(119)
+    until.clear()
+    assert hears(120)
+    assert not hears(180)
