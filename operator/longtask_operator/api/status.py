@@ -27,7 +27,9 @@ class Queue(Model):
     )
     since: Time | None = Field(None, description="Since when it waits.")
     estimated_start: StartEstimate | None = Field(
-        None, description="When it may start, as of the last change of position; absent where nothing can be said."
+        None,
+        description="When it may start, as of the last change of position, or since the last guess did not come true; "
+        "absent where nothing can be said.",
     )
 
 

@@ -3,6 +3,7 @@
 With n attempts at once one of them ends every n-th part of an attempt's time, and each end lets one more start.
 The early end of the range takes a quick attempt (lower quartile), the late end a slow one (ninth decile) and
 nobody who is about to end. It is a guess from the past, so it names its basis; without enough of a past there is none.
+A guess whose late end has passed is made anew, with a range twice as long: so that is seldom, however long it waits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime, timedelta
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.status import StartEstimate
-from longtask_operator.api.times import format_time
+from longtask_operator.api.times import format_time, parse_time
 
 #: Attempts that an estimate looks back on, and how few are too few.
 MOST_SAMPLES, LEAST_SAMPLES = 40, 5
@@ -23,6 +24,9 @@ _ENDS_WITH_OTHERS = frozenset(
     {QueueReason.QUOTA_EXHAUSTED, QueueReason.COHORT_EXHAUSTED, QueueReason.RESERVED, QueueReason.BEHIND_OTHERS}
 )
 _LONGEST = timedelta(days=365)
+#: What did not come true is said anew so long after its late end: nothing is written more often.
+_COARSE = timedelta(seconds=60)
+_LATE = "; an earlier estimate has passed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +63,15 @@ def estimate_start(
         latest=format_time(now + timedelta(seconds=latest)),
         basis=f"last {pace.samples} attempts of this tenant, {pace.live} at once",
     )
+
+
+def believed_until(said: StartEstimate) -> datetime:
+    """Return from when on something else is to be said than *said* to a task that waits on at its place."""
+    return parse_time(said.latest) + _COARSE
+
+
+def prolonged(estimate: StartEstimate, said: StartEstimate, now: datetime) -> StartEstimate:
+    """Return *estimate* of a task that was to have started by now: its range is twice as long as what was *said*."""
+    length = 2 * (parse_time(said.latest) - parse_time(said.earliest))
+    latest = min(max(parse_time(estimate.latest), now + max(length, _COARSE)), now + _LONGEST)
+    return estimate.model_copy(update={"latest": format_time(latest), "basis": f"{estimate.basis}{_LATE}"})

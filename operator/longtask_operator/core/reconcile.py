@@ -31,6 +31,7 @@ from longtask_operator.core.decision import (
 )
 from longtask_operator.core.duplicates import LOOK_AGAIN, Yields, ended_apart, judge, named, take_over
 from longtask_operator.core.environment import check_environment
+from longtask_operator.core.estimate import believed_until
 from longtask_operator.core.handover import check_queue
 from longtask_operator.core.node_loss import describe_loss, forced, lost_since, next_look
 from longtask_operator.core.observe import PodView
@@ -269,7 +270,11 @@ def _held_back(
 ) -> Decision:
     """Show why admission holds the task back."""
     why = why_shown(seen, status, held_back, policy)
-    return replace(waiting, status=with_wait(seen, status, why), can_wait=not why.inadmissible)
+    status = with_wait(seen, status, why)
+    shown = status.queue.estimated_start if status.queue else None
+    if shown and (until := believed_until(shown)) > seen.now:
+        waiting = replace(waiting, again_at=earliest(waiting.again_at, until))
+    return replace(waiting, status=status, can_wait=not why.inadmissible)
 
 
 def _waits(

@@ -11,13 +11,13 @@ from datetime import datetime
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.identity import person_of
 from longtask_operator.api.reasons import ConditionType, QueueReason
-from longtask_operator.api.status import LongTaskStatus, Queue
+from longtask_operator.api.status import LongTaskStatus, Queue, StartEstimate
 from longtask_operator.core import lifecycle
 from longtask_operator.core.attempt_size import choose_size
 from longtask_operator.core.budgets import is_overdue
 from longtask_operator.core.conditions import is_true
 from longtask_operator.core.current import Observed
-from longtask_operator.core.estimate import estimate_start
+from longtask_operator.core.estimate import believed_until, estimate_start, prolonged
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.policy import Policy
 from longtask_operator.core.precedence import HeldBack, first_of
@@ -66,9 +66,17 @@ def with_wait(seen: Observed, status: LongTaskStatus, why: HeldBack) -> LongTask
         if position is None:
             message = said.message
         elif not moved_noticeably(said.position, position):
-            message, position, estimate = said.message, said.position, said.estimated_start
+            message, position, estimate = said.message, said.position, _estimate_beside(said, estimate, seen.now)
     situation = lifecycle.waiting(why.reason, message, position=position, estimate=estimate)
     return lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+
+
+def _estimate_beside(said: Queue, estimate: StartEstimate | None, now: datetime) -> StartEstimate | None:
+    """Return what stands beside a place that stays: as it was said, until it is proved wrong."""
+    shown = said.estimated_start
+    if shown is None or estimate is None or now < believed_until(shown):
+        return shown
+    return prolonged(estimate, shown, now)
 
 
 def _has_expired(said: Queue, now: datetime) -> bool:

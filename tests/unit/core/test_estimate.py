@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.times import parse_time
-from longtask_operator.core.estimate import LEAST_SAMPLES, Pace, estimate_start, pace_of
+from longtask_operator.core.estimate import LEAST_SAMPLES, Pace, believed_until, estimate_start, pace_of, prolonged
 from tests.builders import START, at, wire
 
 FULL = QueueReason.QUOTA_EXHAUSTED
@@ -44,6 +46,25 @@ def test_without_a_place_or_a_past_nothing_is_said() -> None:
     assert estimate_start(FULL, None, PACE, now=START) is None
     assert estimate_start(FULL, 1, None, now=START) is None
     assert estimate_start(FULL, 10**9, PACE, now=START) is None
+
+
+@pytest.mark.parametrize("slow", [0, 5, 3600])
+def test_what_does_not_come_true_is_said_anew_ever_more_seldom(slow: float) -> None:
+    pace, now = Pace(quick=slow, slow=slow, samples=40, live=5), START
+    said = estimate_start(FULL, 1, pace, now=now)
+    times = []
+    for _ in range(10):
+        assert said is not None
+        now = believed_until(said)
+        found = estimate_start(FULL, 1, pace, now=now)
+        assert found is not None
+        said = prolonged(found, said, now)
+        assert now <= parse_time(said.earliest) < parse_time(said.latest)
+        times.append((now - START).total_seconds())
+    assert said.basis == "last 40 attempts of this tenant, 5 at once; an earlier estimate has passed"
+    assert times[0] == slow + 60
+    assert all(later - earlier >= 60 for earlier, later in pairwise(times))
+    assert times[-1] > 100 * times[0]
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=5, max_size=40), st.integers(1, 50), st.integers(1, 1000))

@@ -20,6 +20,7 @@ from longtask_operator.core.conditions import is_true
 from longtask_operator.core.decision import Decision
 from longtask_operator.core.duplicates import Claimant, KeyClaim, Rivals
 from longtask_operator.core.ending import end_attempt
+from longtask_operator.core.estimate import Pace
 from longtask_operator.core.precedence import INADMISSIBLE, HeldBack
 from longtask_operator.core.quota import NO_AMOUNTS, UNLIMITED, Limits
 from longtask_operator.core.reconcile import reconcile
@@ -236,6 +237,29 @@ class TestWhatStays:
         assert after
         assert after.queue
         assert after.queue.message == "the attempt needs 250m CPU and no quota has 50m in all"
+
+    def test_a_start_that_did_not_come_is_estimated_anew_and_the_place_stays(self) -> None:
+        pace = Pace(quick=10, slow=20, samples=40, live=5)
+
+        def look(before: LongTaskStatus | None, second: float, position: int = 4) -> Decision:
+            held_back = HeldBack(reason=R.QUOTA_EXHAUSTED, message="uses 5 of 5", position=position, lasting=(" of 5",))
+            task = a_longtask(None, before or BEGUN)
+            sight = seen(task, held_back=held_back, terms=terms(), pace=pace, now=at(second))
+            return reconcile(sight, POLICY)
+
+        said = look(None, 10)
+        assert said.again_at == at(10 + 20 + 60)
+        assert look(said.status, 89).status == said.status
+        anew = look(said.status, 90)
+        assert anew.can_wait
+        assert anew.status
+        assert anew.status.queue
+        assert anew.status.queue.position == 4
+        estimate = anew.status.queue.estimated_start
+        assert estimate
+        assert (estimate.earliest, estimate.latest) == (wire(90), wire(90 + 60))
+        assert anew.again_at == at(90 + 60 + 60)
+        assert look(anew.status, 91) == replace(anew, candidate=look(anew.status, 91).candidate)
 
     def test_that_a_budget_did_not_recover_when_it_was_to_is_said(self) -> None:
         """What runs goes on to spend: the moment that was named passes, and nothing else tells of that."""
