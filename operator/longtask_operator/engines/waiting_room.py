@@ -171,11 +171,7 @@ class WaitingRoom:
             candidate = waiting.queue.get(uid)
             if candidate is None:
                 continue
-            reason, before = explain(candidate).reason, self._reasons.get(uid)
-            if reason != before:
-                self._reasons[uid] = reason
-                waiting.outdated.discard(uid)
-                self._metrics.held_back(tenant, reason)
+            if self._has_new_reason(waiting, candidate, explain):
                 self._on_change(candidate.key)
         if waiting.outdated:  # their sentences may name old limits, which is not urgent
             self.moved(tenant)
@@ -244,13 +240,21 @@ class WaitingRoom:
                 yield
 
     def _changed(self, waiting: Waiting, candidate: Candidate, position: int, explain: Explain) -> bool:
-        uid = candidate.entry.uid
-        reason, before = explain(candidate).reason, self._reasons.get(uid)
+        uid, is_new = candidate.entry.uid, self._has_new_reason(waiting, candidate, explain)
         moved, outdated = moved_noticeably(waiting.told.get(uid), position), uid in waiting.outdated
-        if reason != before:
-            self._reasons[uid] = reason
-            self._metrics.held_back(candidate.tenant, reason)
         waiting.outdated.discard(uid)
         if moved:
             waiting.told[uid] = position
-        return moved or outdated or reason != before
+        return moved or outdated or is_new
+
+    def _has_new_reason(self, waiting: Waiting, candidate: Candidate, explain: Explain) -> bool:
+        """Whether the task is to be told another reason than it was; it is told its place along with it."""
+        uid, found = candidate.entry.uid, explain(candidate)
+        if found.reason == self._reasons.get(uid):
+            return False
+        self._reasons[uid] = found.reason
+        self._metrics.held_back(candidate.tenant, found.reason)
+        waiting.outdated.discard(uid)
+        if found.position:
+            waiting.told[uid] = found.position
+        return True

@@ -155,6 +155,23 @@ def test_another_reason_that_a_later_look_finds_is_counted_once(bench: Bench) ->
     assert (bench.told, counted() - before) == (["ns/u00500"], 1)
 
 
+def test_a_place_that_was_told_along_with_a_reason_is_what_later_ones_are_compared_with(bench: Bench) -> None:
+    """From 501 to 441, which is told for the reason's sake, to 530: the last step is one by a fifth."""
+    bench.reasons["u00500"] = QueueReason.RESERVED
+    for number in range(60):
+        bench.room.leave(f"u{number:05d}")
+    bench.refresh()
+    assert "ns/u00500" in bench.told
+    bench.told.clear()
+    _set_running_loop(bench.loop)
+    for number in range(1_000, 1_089):
+        bench.room.enter(bench.candidate(number, priority=1))
+    bench.room.tell(TENANT)
+    for _ in range(3):
+        bench.refresh()
+    assert "ns/u00500" in bench.told
+
+
 class TestWhoComes:
     """Who comes before others has a place that was not computed when it was told, and the others have new ones."""
 
