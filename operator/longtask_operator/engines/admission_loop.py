@@ -172,7 +172,7 @@ class AdmissionLoop:
         candidate = self._room.candidate(uid)
         if candidate is None or not self._room.told(uid):
             return None
-        return self._explainer(candidate.tenant)(candidate)
+        return self._room.shown(candidate, self._explainer(candidate.tenant)(candidate))
 
     def queued(self, tenant: str) -> tuple[int, datetime | None]:
         """Return how many tasks of *tenant* wait, and when the oldest run of these began."""

@@ -104,6 +104,13 @@ class WaitingRoom:
         """Return whether a cycle has looked at the task and it was told why it waits."""
         return uid in self._reasons
 
+    def shown(self, candidate: Candidate, found: HeldBack) -> HeldBack:
+        """Take note that the status of a task is about to show *found*, and return it."""
+        told, uid = self._by_tenant[candidate.tenant].told, candidate.entry.uid
+        if found.position and moved_noticeably(told.get(uid), found.position):
+            told[uid] = found.position
+        return found
+
     def enter(self, candidate: Candidate) -> None:
         """Let *candidate* wait; it takes the place of another of the same task, and may get another place by that."""
         uid, waiting = candidate.entry.uid, self._by_tenant[candidate.tenant]
@@ -155,6 +162,7 @@ class WaitingRoom:
         waiting = self._by_tenant.get(tenant)
         if waiting is None:
             return False
+        waiting.rank_after = -1e9  # maxPriority may be another one, and with it the order
         waiting.unheard |= dict.fromkeys(waiting.queue.uids())
         waiting.outdated |= self._reasons.keys() & waiting.unheard.keys()
         return bool(waiting.unheard)

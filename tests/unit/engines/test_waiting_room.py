@@ -172,6 +172,31 @@ def test_a_place_that_was_told_along_with_a_reason_is_what_later_ones_are_compar
     assert "ns/u00500" in bench.told
 
 
+def test_a_place_that_a_status_showed_meanwhile_is_what_later_ones_are_compared_with(bench: Bench) -> None:
+    """Its task was looked at for another reason, while places were computed or guessed otherwise."""
+    told = HeldBack(reason=QueueReason.BEHIND_OTHERS, message="", position=300)
+    assert bench.room.shown(bench.candidate(500), told) is told
+    bench.room.leave("u00999")
+    bench.refresh()
+    assert bench.told == ["ns/u00500"]
+
+
+def test_after_a_change_of_limits_places_are_those_of_the_new_order(bench: Bench) -> None:
+    """Also where everybody has another reason, so that nobody has to be told a place later."""
+    for number in range(1_000, 1_010):
+        bench.room.enter(bench.candidate(number, priority=1))
+    bench.room.tell(TENANT)
+    bench.refresh()
+    _set_running_loop(bench.loop)
+    waiting = bench.room.of(TENANT)
+    assert waiting.position("u01000") == 1
+    waiting.queue.set_max_priority(0)
+    bench.reasons = dict.fromkeys(waiting.queue.uids(), QueueReason.QUOTA_EXHAUSTED)
+    bench.room.look_at_all(TENANT)
+    bench.room.tell(TENANT)
+    assert [waiting.position(uid) for uid in ("u00000", "u01000")] == [1, 1_001]
+
+
 class TestWhoComes:
     """Who comes before others has a place that was not computed when it was told, and the others have new ones."""
 
