@@ -78,12 +78,16 @@ def _start_fake_nodes(paths: ClusterPaths, plan: Plan, binaries: Mapping[str, Pa
 
 def _start_real_node(paths: ClusterPaths, plan: Plan, binaries: Mapping[str, Path], kube: Kube) -> None:
     images.load(paths, images.pause_archive(binaries["pause"]))
+    # the API server makes it a moment after it is ready
+    namespace = "/api/v1/namespaces/kube-system"
+    await_component(paths, "kube-apiserver", lambda: kube.get(namespace) is not None)
     for path, document in dns.objects(plan):
         kube.apply(path, document)
     for component in ("kubelet", "kube-proxy", "coredns"):
         components.start(paths, plan, component, binaries)
     await_component(paths, "kubelet", lambda: kube.ready_nodes() == 1)
     await_component(paths, "coredns", lambda: dns.ready(plan))
+    await_component(paths, "kube-proxy", lambda: node.reaches_services(paths))
 
 
 def await_api(paths: ClusterPaths, plan: Plan) -> None:

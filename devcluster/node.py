@@ -14,7 +14,7 @@ from typing import Any
 from devcluster import process
 from devcluster.errors import DevclusterError
 from devcluster.paths import ClusterPaths
-from devcluster.plan import DNS_IP, NODE_NAME, POD_CIDR, Plan
+from devcluster.plan import API_SERVICE_IP, DNS_IP, NODE_NAME, POD_CIDR, Plan
 
 HOLDER = "node"
 PAUSE_IMAGE = "localhost/pause:1"
@@ -109,6 +109,16 @@ def inside(paths: ClusterPaths) -> list[str]:
             "The node's namespaces are gone; run `python -m devcluster up` to bring the cluster back."
         )
     return ["nsenter", f"--target={process_of_holder.pid}", "--net", "--mount", "--"]
+
+
+def reaches_services(paths: ClusterPaths) -> bool:
+    """Whether kube-proxy leads from the node and its pods to the API server and the name service."""
+    return leads_to_services(process.run([*inside(paths), "iptables-save", "-t", "nat"]))
+
+
+def leads_to_services(rules: str) -> bool:
+    """The same of the text of iptables-save: a service without endpoints has no rule there."""
+    return all(f"-d {address}/32 " in rules for address in (API_SERVICE_IP, DNS_IP))
 
 
 def arguments(paths: ClusterPaths, plan: Plan, component: str) -> list[str]:

@@ -81,7 +81,7 @@ def start(paths: ClusterPaths, component: str, argv: Sequence[str], env: Mapping
         cwd=paths.root,
         env={**os.environ, **(env or {}), MARK: str(paths.root)},
     )
-    wait_for(lambda: pid_file.exists() and pid_file.stat().st_size > 0, 10, f"{component} did not start", poll=0.01)
+    wait_for(lambda: pid_file.exists() and pid_file.stat().st_size > 0, 60, f"{component} did not start", poll=0.01)
 
 
 def marked(paths: ClusterPaths) -> list[Process]:

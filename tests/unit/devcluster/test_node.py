@@ -64,6 +64,13 @@ def test_foreign_names_are_only_forwarded_where_somebody_answers(tmp_path: Path)
     assert "forward" not in node.corefile(PATHS, resolver)
 
 
+def test_services_are_reached_once_kube_proxy_knows_where_both_of_the_cluster_are() -> None:
+    api, dns = (f"-A KUBE-SERVICES -d {ip}/32 -p tcp -m tcp -j KUBE-SVC-X" for ip in ("10.96.0.1", "10.96.0.10"))
+    assert node.leads_to_services(f"{api}\n{dns}\n")
+    for rules in ("", api, dns):
+        assert not node.leads_to_services(f"*nat\n{rules}\nCOMMIT\n")
+
+
 def test_the_processor_listing_counts_without_a_topology(tmp_path: Path) -> None:
     """With topology files the kubelet would pin its cgroup to processors that the machine does not have."""
     paths = ClusterPaths(root=tmp_path)
