@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
+
+from tests.support import crds
 
 ROOT = Path(__file__).resolve().parents[2]
 HELM = Path(sys.executable).with_name("helm")
@@ -88,7 +91,7 @@ class Api:
         """Write *status* of a LongTask as the operator does; None removes it."""
         return self.patch(f"longtask/{name}", {"status": status}, "--subresource=status", user=OPERATOR)
 
-    def until(self, what: str, check: Callable[[], bool], seconds: float = 20) -> None:
+    def until(self, what: str, check: Callable[[], bool], seconds: float = 90) -> None:
         """Wait until *check* holds: the API server takes up changed policies and parameters a moment later."""
         limit = time.monotonic() + seconds
         while not check():
@@ -145,31 +148,59 @@ def condition(kind: str, status: str) -> dict[str, str]:
 
 @contextmanager
 def installed(control_plane: ControlPlane, namespace: str, *settings: str) -> Iterator[Api]:
-    """Install the CRD and the policies and yield an Api; remove the policies and the tasks afterwards."""
+    """Install the CRDs and the policies and yield an Api; remove the policies and the tasks afterwards.
+
+    Each wait names who must have refused: a request that came to nothing for any other reason says nothing of policies.
+    """
     api = Api(control_plane, namespace)
-    control_plane.kubectl("apply", "-f", str(ROOT / "crds"))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/longtasks.longtask.dev", "--timeout=20s")
-    documents = {"apiVersion": "v1", "kind": "List", "items": [*_ground(namespace), *rendered_policies(*settings)]}
-    api.run("apply", "-f", "-", document=documents, check=True)
-    api.until("policies at work", lambda: _at_work(api))
+    crds.install(control_plane)
+    policies = {"apiVersion": "v1", "kind": "List", "items": rendered_policies(*settings)}
     try:
+        documents = {**policies, "items": [*_ground(namespace), *policies["items"]]}
+        api.run("apply", "-f", "-", document=documents, check=True)
+        api.until("policies at work", lambda: _refusals(api) == [True] * 3 and _creator_of_probe(api) == "admin")
+        api.until("users at work", lambda: _may(api, ALICE, "create longtasks") and _may(api, ASSIGNER, "assign"))
+        api.run("wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=120s", check=True)
         yield api
     finally:
-        policies = {"apiVersion": "v1", "kind": "List", "items": rendered_policies(*settings)}
         api.run("delete", "--ignore-not-found", "-f", "-", document=policies, check=True)
+        # Else those of who comes next would seem to be at work before they are.
+        api.until("policies gone", lambda: _refusals(api) == [False] * 3 and _creator_of_probe(api) == "nobody")
         api.run("delete", "longtasks", "--all", "-n", namespace, "--wait=false", check=True)
 
 
-def _at_work(api: Api) -> bool:
-    """Tell whether policies refuse what they alone can refuse; the last one applied, on quotas, takes effect last."""
+def _refusals(api: Api) -> list[bool | None]:
+    """Tell for three policies whether each refuses what it alone can refuse, None where the answer says neither.
+
+    Policies take effect and go in their order, and that on quotas is the last one.
+    """
     quota = {"apiVersion": "longtask.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "a.b"}, "spec": {}}
-    bad: list[dict[str, Any]] = [{"image": "no image"}, {"resources": {"cpu": "3"}}]
-    probes = [*(a_longtask("probe", api.namespace, **spec) for spec in bad), quota]
-    answers = [api.create(probe, "--dry-run=server") for probe in probes]
+    task = partial(a_longtask, "probe", api.namespace)
+    probes = [("longtask-spec", task(image="no image")), ("longtask-cluster", task(resources={"cpu": "3"}))]
+    return [_refuses(api, policy, probe) for policy, probe in (*probes, ("longtask-tenantquotas", quota))]
+
+
+def _refuses(api: Api, policy: str, document: dict[str, Any]) -> bool | None:
+    answer = api.create(document, "--dry-run=server")
+    return False if answer.returncode == 0 else True if f"'{policy}'" in answer.stderr else None
+
+
+def _creator_of_probe(api: Api) -> str:
+    """Return who is the creator of a task that says that it was nobody; empty when it was not taken."""
     forged = a_longtask("probe", api.namespace)
     forged["metadata"]["annotations"] = {"longtask.dev/created-by": "nobody"}
-    named = api.create(forged, "--dry-run=server", "-o", "json")
-    return all(answer.returncode for answer in answers) and not named.returncode and "nobody" not in named.stdout
+    answer = api.create(forged, "--dry-run=server", "-o", "json")
+    if answer.returncode:
+        return ""
+    creator: str = json.loads(answer.stdout)["metadata"]["annotations"]["longtask.dev/created-by"]
+    return creator
+
+
+def _may(api: Api, user: str, what: str) -> bool:
+    """Tell whether *user* has the verb on longtasks or tenantquotas: the API server takes up roles a moment later."""
+    verb, _, plural = what.partition(" ")
+    asked = ["auth", "can-i", verb, f"{plural or 'tenantquotas'}.longtask.dev", "-n", api.namespace]
+    return api.run(*asked, user=user).stdout.strip() == "yes"
 
 
 def _ground(namespace: str) -> list[dict[str, Any]]:
