@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ def run_python(cluster: api.Cluster, name: str, code: str) -> str:
     """Run Python in a pod to its end and return what it printed."""
     image = [f"--image={BASE}", "--image-pull-policy=Never", "--restart=Never"]
     kubectl(cluster, "run", name, *image, "--", "python3", "-c", code)
-    kubectl(cluster, "wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    kubectl(cluster, "wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=240s")
     return kubectl(cluster, "logs", name)
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -93,29 +94,30 @@ def devcluster(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.e2e
 def test_a_job_runs_to_completion_and_its_log_can_be_read(real: api.Cluster) -> None:
     kubectl(real, "create", "job", "hello", f"--image={BASE}", "--", "echo", "it ran")
-    kubectl(real, "wait", "job/hello", "--for=condition=Complete", "--timeout=60s")
+    kubectl(real, "wait", "job/hello", "--for=condition=Complete", "--timeout=240s")
     assert kubectl(real, "logs", "job/hello") == "it ran\n"
 
 
 @pytest.mark.e2e
 def test_pods_reach_services_by_name(real: api.Cluster) -> None:
     kubectl(real, "create", "namespace", "other")
+    kubectl(real, "-n", "other", "wait", "serviceaccount/default", "--for=create", "--timeout=240s")
     server = ["--", "python3", "-m", "http.server", "8000", "--directory", "/etc/ssl"]
     kubectl(real, "-n", "other", "run", "web", f"--image={BASE}", "--image-pull-policy=Never", *server)
     kubectl(real, "-n", "other", "expose", "pod", "web", "--port=80", "--target-port=8000")
-    kubectl(real, "-n", "other", "wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
+    kubectl(real, "-n", "other", "wait", "pod/web", "--for=condition=Ready", "--timeout=240s")
     code = """
 import socket, time, urllib.request
 def status():
     try:
-        return urllib.request.urlopen("http://web.other.svc/", timeout=2).status
+        return urllib.request.urlopen("http://web.other.svc/", timeout=10).status
     except OSError:
         return 0
-deadline = time.monotonic() + 20
+deadline = time.monotonic() + 120
 while status() != 200:
     assert time.monotonic() < deadline
     time.sleep(0.1)
-socket.create_connection(("kubernetes.default", 443), timeout=5).close()
+socket.create_connection(("kubernetes.default", 443), timeout=60).close()
 print("reached")
 """
     assert run_python(real, "client", code) == "reached\n"
@@ -149,7 +151,7 @@ def test_an_image_is_built_from_a_dockerfile_and_runs(real: api.Cluster, tmp_pat
     loaded = devcluster("load-image", "--name", real.name, str(archive))
     assert "docker.io/test/devcluster:1" in loaded.stdout, loaded.stderr
     kubectl(real, "run", "built", "--image=test/devcluster:1", "--image-pull-policy=Never", "--restart=Never")
-    kubectl(real, "wait", "pod/built", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    kubectl(real, "wait", "pod/built", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=240s")
     assert kubectl(real, "logs", "built") == "0\n"
     assert not [line for line in Path("/proc/mounts").read_text().splitlines() if "longtask/buildah" in line]
 
@@ -164,9 +166,9 @@ def test_up_repairs_a_cluster_whose_parts_were_killed(real: api.Cluster) -> None
     assert again.api_url == real.api_url
     kubectl(again, "get", "configmap", "kept")
     assert run_python(again, "after-repair", "print(1)") == "1\n"
-    started = time.monotonic()
-    api.up(real.name)
-    assert time.monotonic() - started < 3
+    before = api.describe(real)["components"]
+    assert None not in before.values()
+    assert api.describe(api.up(real.name))["components"] == before
 
 
 @pytest.mark.e2e
@@ -174,11 +176,11 @@ def test_two_clusters_run_side_by_side_and_one_goes_without_the_other(real: api.
     second = bring_up("dc2")
     try:
         second.load_image(base_image.ensure(Progress()))
-        code = "import socket; socket.create_connection(('kubernetes.default.svc', 443), 5); print('up')"
+        code = "import socket; socket.create_connection(('kubernetes.default.svc', 443), 60); print('up')"
         assert run_python(second, "beside", code) == "up\n"
         assert run_python(real, "beside", code) == "up\n"
         kubectl(second, "run", "stays", f"--image={BASE}", "--image-pull-policy=Never", "--", "sleep", "1000")
-        kubectl(second, "wait", "pod/stays", "--for=condition=Ready", "--timeout=60s")
+        kubectl(second, "wait", "pod/stays", "--for=condition=Ready", "--timeout=240s")
         assert members(second.paths)
     finally:
         second.down()
@@ -231,7 +233,7 @@ FINALIZED_JOB = {
 def test_fake_nodes_complete_a_job_whose_pods_carry_a_finalizer(fake: api.Cluster) -> None:
     assert len(kubectl(fake, "get", "nodes", "--output=name").split()) == 20
     kubectl(fake, "apply", "--filename=-", stdin=json.dumps(FINALIZED_JOB))
-    kubectl(fake, "wait", "job/hello", "--for=condition=Complete", "--timeout=60s")
+    kubectl(fake, "wait", "job/hello", "--for=condition=Complete", "--timeout=240s")
     pod = json.loads(kubectl(fake, "get", "pods", "--selector=job-name=hello", "--output=json"))["items"][0]
     assert pod["status"]["phase"] == "Succeeded"
     assert pod["metadata"]["finalizers"] == ["longtask.dev/accounting"]
@@ -247,7 +249,7 @@ def test_a_fake_node_that_joins_late_runs_the_pods_it_already_has(fake: api.Clus
     eventually(lambda: kubectl(fake, "get", "pods", *names) != "", "the pod of the Job exists")
     kubectl(fake, "apply", "--filename=-", stdin=json.dumps(kwok.node("late")))
     try:
-        kubectl(fake, "wait", "job/early", "--for=condition=Complete", "--timeout=30s")
+        kubectl(fake, "wait", "job/early", "--for=condition=Complete", "--timeout=240s")
     finally:
         kubectl(fake, "delete", "node", "late")
 
@@ -257,9 +259,9 @@ def test_a_deleted_fake_pod_ends_first_and_waits_for_its_finalizer(fake: api.Clu
     template = FINALIZED_JOB["spec"]["template"]  # type: ignore[index]
     pod = {**template, "apiVersion": "v1", "kind": "Pod", "metadata": {**template["metadata"], "name": "lone"}}
     kubectl(fake, "apply", "--filename=-", stdin=json.dumps(pod))
-    kubectl(fake, "wait", "pod/lone", "--for=jsonpath={.status.phase}=Running", "--timeout=30s")
+    kubectl(fake, "wait", "pod/lone", "--for=jsonpath={.status.phase}=Running", "--timeout=240s")
     kubectl(fake, "delete", "pod", "lone", "--wait=false")
-    kubectl(fake, "wait", "pod/lone", "--for=jsonpath={.status.phase}=Failed", "--timeout=30s")
+    kubectl(fake, "wait", "pod/lone", "--for=jsonpath={.status.phase}=Failed", "--timeout=240s")
     read = json.loads(kubectl(fake, "get", "pod", "lone", "--output=json"))
     assert read["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
     kubectl(fake, "patch", "pod", "lone", "--type=merge", '--patch={"metadata":{"finalizers":null}}')
@@ -270,7 +272,8 @@ def test_a_deleted_fake_pod_ends_first_and_waits_for_its_finalizer(fake: api.Clu
 def test_the_audit_log_names_the_client_of_every_write_and_read(fake: api.Cluster) -> None:
     kubectl(fake, "create", "configmap", "audited")
     kubectl(fake, "get", "configmap", "audited")
-    events = [json.loads(line) for line in fake.audit_log.read_text().splitlines()]
+    whole, _, _ = fake.audit_log.read_text().rpartition("\n")  # behind it others' writes are being noted
+    events = [json.loads(line) for line in whole.splitlines()]
     mine = [event for event in events if event.get("objectRef", {}).get("name") == "audited"]
     assert [event["verb"] for event in mine] == ["create", "get"]
     assert all(event["userAgent"].startswith("kubectl/") for event in mine)
@@ -309,14 +312,16 @@ def test_the_api_server_can_be_stopped_and_started(fake: api.Cluster) -> None:
     assert api.healthy(fake)
 
 
+def open_files(pid: int) -> Iterator[str]:
+    """Yield what the file descriptors of a process stand for; those that it closes meanwhile are left out."""
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            yield os.readlink(f"/proc/{pid}/fd/{number}")
+
+
 @pytest.mark.integration
 def test_without_real_nodes_everything_listens_on_loopback_only(fake: api.Cluster) -> None:
-    inodes = {
-        os.readlink(link)
-        for item in process.marked(fake.paths)
-        for link in Path(f"/proc/{item.pid}/fd").iterdir()
-        if link.is_symlink()
-    }
+    inodes = {inode for item in process.marked(fake.paths) for inode in open_files(item.pid)}
     rows = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()]
     listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
     assert len(listening) >= 3
