@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class ForkServer:
     """See `tests.faults.forkserver`."""
 
     process: asyncio.subprocess.Process
-    _started: asyncio.Queue[Forked] = field(default_factory=asyncio.Queue)
+    _asked: deque[asyncio.Future[Forked]] = field(default_factory=deque)  #: it answers in this order
     _running: dict[int, Forked] = field(default_factory=dict)
 
     @classmethod
@@ -76,15 +77,21 @@ class ForkServer:
         if "code" in said:
             self._running.pop(said["pid"]).ended.set_result(said["code"])
         else:
-            forked = self._running[said["pid"]] = Forked(said["pid"])
-            self._started.put_nowait(forked)
+            forked, asked = Forked(said["pid"]), self._asked.popleft()
+            self._running[forked.pid] = forked
+            if asked.done():  # who asked was cancelled meanwhile: it would lead beside those of others
+                os.kill(forked.pid, signal.SIGKILL)
+            else:
+                asked.set_result(forked)
 
     async def fork(self, env: Mapping[str, str], log: Path, mutant: str) -> Forked:
         """Start an operator and return its process."""
         assert self.process.stdin is not None
         order = {"env": dict(env), "log": str(log), "mutant": mutant}
+        asked = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        return await asyncio.wait_for(self._started.get(), 20)
+        return await asyncio.wait_for(asked, 60)
 
     async def close(self) -> None:
         """End it and every operator that it started."""
