@@ -135,7 +135,7 @@ class TestVerifying:
         [
             pytest.param(sign(exp=int(time.time()) - 60), id="expired"),
             pytest.param(sign(exp=None), id="never-expires"),
-            pytest.param(sign(nbf=int(time.time()) + 600), id="not-yet-valid"),
+            pytest.param(sign(nbf=int(time.time()) + 86_400), id="not-yet-valid"),
             pytest.param(sign(aud=["https://kubernetes.default.svc"]), id="other-audience"),
             pytest.param(sign(aud=None), id="no-audience"),
             pytest.param(sign(rsa.generate_private_key(public_exponent=65537, key_size=2048)), id="own-key"),

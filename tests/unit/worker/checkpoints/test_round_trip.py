@@ -117,7 +117,9 @@ def tree(folder: Path) -> dict[str, tuple[bytes | None, int]]:
     }
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=20
+)
 @given(files=st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map(tuple), st.binary(max_size=50), max_size=8))
 def test_any_folder(files: dict[tuple[str, ...], bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.mktemp("folder")
