@@ -157,11 +157,14 @@ class Tasks:
 def await_(
     what: Callable[[], str] | str, check: Callable[[], Any], seconds: float = PATIENCE, pause: float = 0.25
 ) -> None:
-    """Wait until *check* holds; fails after *seconds*, telling *what* was awaited."""
-    limit = time.monotonic() + seconds
+    """Wait until *check* holds; fails after *seconds*, never before PATIENCE, telling *what* was awaited.
+
+    So it is no measure of anything: what has to come to pass in time is to be measured.
+    """
+    began, limit = time.monotonic(), time.monotonic() + max(seconds, PATIENCE)
     while not check():
         said = what if isinstance(what, str) else what()
-        assert time.monotonic() < limit, f"after {seconds} s still not: {said}"
+        assert time.monotonic() < limit, f"after {time.monotonic() - began:.0f} s still not: {said}"
         time.sleep(pause)
 
 
