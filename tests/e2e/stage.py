@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ from tests.support.operator_process import NAMESPACE, OperatorProcess
 
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/longtask-operator"
 QUOTAS = "/apis/longtask.dev/v1alpha1/tenantquotas"
+#: Of a local operator, unless a test asks for another: none is to end itself because the machine is slow for a moment.
+LEASE = {"lease_duration_seconds": "20", "lease_renew_deadline_seconds": "16"}
+#: Seconds until an operator leads, who may have to wait for the end of another's lease.
+UNTIL_LEADING = 90
 #: Ends at once on SIGTERM; a plain `sleep` as process 1 would ignore it.
 STOPPABLE = "trap 'exit 143' TERM; sleep {seconds} & wait $!"
 
@@ -27,6 +33,11 @@ STOPPABLE = "trap 'exit 143' TERM; sleep {seconds} & wait $!"
 def stoppable(seconds: int = 300) -> str:
     """Return a script that works for *seconds*, or until SIGTERM."""
     return STOPPABLE.format(seconds=seconds)
+
+
+def held(then: str = "true") -> str:
+    """Return a script that works until `Stage.let_end` or SIGTERM; let end, it does *then* and succeeds."""
+    return f"let_end() {{ {then}; exit 0; }}; trap let_end USR1; {stoppable(600)}"
 
 
 def says(result: Any) -> str:
@@ -55,7 +66,7 @@ class Stage:
             stage.set_quota(concurrency={"nominal": quota})
         client.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
         account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-        await_("the default ServiceAccount", lambda: client.find(account), 30)
+        await_("the default ServiceAccount", lambda: client.find(account), 90)
         return stage
 
     @property
@@ -131,7 +142,7 @@ class Stage:
 
     def until_released(self, cohort: str) -> None:
         """Wait until no attempt stands in a cohort's ledger."""
-        await_("an empty ledger", lambda: not any("." not in key for key in self.cohort_ledger(cohort)), 30)
+        await_("an empty ledger", lambda: not any("." not in key for key in self.cohort_ledger(cohort)), 90)
 
     @property
     def ledger_name(self) -> str:
@@ -142,14 +153,30 @@ class Stage:
 
         The ledger of *cohort* is read too; all of its members must have ended what they ran.
         """
-        await_(lambda: f"an empty ledger, not {self.ledger()!r}", lambda: not self.ledger().strip(), 30)
-        await_("pods let go of", lambda: not self.held_pods(), 30)
+        await_(lambda: f"an empty ledger, not {self.ledger()!r}", lambda: not self.ledger().strip(), 90)
+        await_("pods let go of", lambda: not self.held_pods(), 90)
         wanted = {f"{self.namespace}/{name}": end for name, end in (expected or {}).items()}
         history = read_history(self.cluster.etcd_endpoint, since=self.since, namespaces=[self.namespace, NAMESPACE])
         ledgers = {self.ledger_name, f"longtask-ledger-cohort-{cohort}"}
         ours = [c for c in history if c.namespace == self.namespace or c.name in ledgers]
         assert any(c.kind == "Job" for c in ours), "the history holds no Job: the audit would be empty"
         return Auditor().replay(ours).finish(wanted)
+
+    def let_end(self, name: str) -> None:
+        """Let the container of a task with a `held` script end, once it runs, and return when it has."""
+        uid, told = self.tasks.get(name)["metadata"]["uid"], False
+
+        def ended() -> bool:
+            nonlocal told
+            # Only the first process: a child that is about to become something else would die of it.
+            found = [pid for pid in processes_of(uid, "let_end") if is_first(pid)]
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR1)  # nothing happens before its trap is set, so it is sent again
+            told = told or bool(found)
+            return told and not found
+
+        await_(f"the end of {self.namespace}/{name}", ended, 60)
 
     def held_pods(self) -> list[str]:
         pods = self.client.items(f"/api/v1/namespaces/{self.namespace}/pods")
@@ -170,13 +197,13 @@ class Played:
     def __init__(self, futures: Mapping[str, Future[Any]]) -> None:
         self._futures = dict(futures)
 
-    def of(self, scenario: Scenario, seconds: float = 150) -> Any:
+    def of(self, scenario: Scenario, seconds: float = 450) -> Any:
         return self._futures[scenario.__name__].result(seconds)
 
     def wait(self) -> None:
         """Wait for all, whatever comes of them."""
         for future in self._futures.values():
-            future.exception(150)
+            future.exception(450)
 
 
 @contextmanager
@@ -200,7 +227,7 @@ class Detached:
         """Start an operator; *settings* by their names in lower case."""
         env = {
             "LONGTASK_OPERATOR_REPORT_HOST": host_address(self.cluster),
-            **{f"LONGTASK_OPERATOR_{key.upper()}": value for key, value in settings.items()},
+            **{f"LONGTASK_OPERATOR_{key.upper()}": value for key, value in (LEASE | settings).items()},
         }
         self.started.append(operator_process.start(self.kubeconfig, env, directory=self.directory, identity=identity))
         return self.started[-1]
@@ -208,7 +235,7 @@ class Detached:
     def leading(self, identity: str, **settings: str) -> OperatorProcess:
         """Return an operator of that name that leads, after ending all others; they give their lease back."""
         self.end_all()
-        return self.start(identity, **settings).until_leading()
+        return self.start(identity, **settings).until_leading(UNTIL_LEADING)
 
     def end_all(self) -> None:
         for operator in self.started:
@@ -241,7 +268,7 @@ def scale(client: Client, replicas: int) -> None:
         status = client.request("GET", DEPLOYMENT).get("status") or {}
         return len(running) == replicas and (status.get("readyReplicas") or 0) == replicas
 
-    await_(f"{replicas} replicas of the installed operator", done, 90)
+    await_(f"{replicas} replicas of the installed operator", done, 150)
 
 
 def host_address(cluster: Any) -> str:
@@ -254,6 +281,13 @@ def host_address(cluster: Any) -> str:
 
 def worker_of(uid: str, program: str) -> int:
     """Return the process of a task's container, as this machine numbers it: the one that runs *program*."""
+    found = processes_of(uid, program)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def processes_of(uid: str, program: str) -> list[int]:
+    """Return the processes of a task's containers, as this machine numbers them, that run *program*."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -262,8 +296,29 @@ def worker_of(uid: str, program: str) -> int:
             continue
         if f"LONGTASK_UID={uid}".encode() in environ.split(b"\0") and program.encode() in command:
             found.append(int(process.name))
-    assert len(found) == 1, found
-    return found[0]
+    return found
+
+
+@contextmanager
+def endless(pod: Json) -> Iterator[None]:
+    """Let nobody end the containers of a running task's *pod*: their runtime hears of nothing meanwhile."""
+    uid = pod["metadata"]["labels"]["longtask.dev/task-uid"]
+    (first,) = [pid for pid in processes_of(uid, "") if is_first(pid)]
+    runtime = int(Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(runtime, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(runtime, signal.SIGCONT)
+
+
+def is_first(pid: int) -> bool:
+    """Tell whether a process is the first one of its container."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return status.partition("NSpid:")[2].splitlines()[0].split()[-1] == "1"
 
 
 def seconds_between(first: str, second: str) -> float:

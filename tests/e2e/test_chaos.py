@@ -15,19 +15,19 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import Detached, Stage, says, stoppable
+from tests.e2e.stage import UNTIL_LEADING, Detached, Stage, says, stoppable
 from tests.support.auditor import Expected
 from tests.support.live import RefusedError
 from tests.support.operator_process import OperatorProcess
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 TASKS = 50
 KILLS = 10
 QUOTA = 12
 #: Seconds from the start of an operator to its end: before it leads, while it reads, in the middle of its work.
 LIVES = (0.3, 5.0)
 #: One in so many is let begin to lead before its time runs, however long that takes on a busy machine.
-LEADS_EVERY, UNTIL_LEADING = 3, 40
+LEADS_EVERY = 3
 #: Like a container that is restarted in its pod, each operator has the name of the one before, and its lease.
 IDENTITY = "chaos"
 RETRY = {"limits": {"application": 2}, "backoff": {"initialSeconds": 1, "factor": 2, "jitterPercent": 50}}
@@ -130,8 +130,8 @@ def chaos(detached: Detached, new_stage: Callable[..., Stage]) -> Iterator[tuple
     thread.start()
     try:
         submit(stage, all_scripts, rng)
-        thread.join(KILLS * (LIVES[1] + UNTIL_LEADING / LEADS_EVERY))
-        killer.operator.until_leading()
+        thread.join()
+        killer.operator.until_leading(UNTIL_LEADING)
         for script in all_scripts:
             stage.tasks.until_finished(script.name, 120)
         yield stage, all_scripts, killer

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import Stage, says, stoppable
+from tests.e2e.stage import Stage, held, says, stoppable
 from tests.support.live import await_
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NewStage = Callable[..., Stage]
 
 
@@ -20,16 +20,17 @@ def stage(new_stage: NewStage) -> Stage:
 
 
 def waits_as(stage: Stage, name: str, reason: str) -> Any:
-    return stage.tasks.until(name, reason, lambda status: (status.get("queue") or {}).get("reason") == reason, 30)
+    return stage.tasks.until(name, reason, lambda status: (status.get("queue") or {}).get("reason") == reason, 60)
 
 
 def test_a_duplicate_takes_over_outcome_and_result(stage: Stage) -> None:
-    script = f"sleep 4; {says({'order': 4711})}"
+    script = held(says({"order": 4711}))
     first = stage.tasks.create("first", script, idempotencyKey="order-4711")
     stage.tasks.until_phase("first", "Running")
     stage.tasks.create("again", script, idempotencyKey="order-4711")
     status = waits_as(stage, "again", "Duplicate")
     assert status["duplicateOf"] == {"name": "first", "uid": first["metadata"]["uid"]}
+    stage.let_end("first")
     taken = stage.tasks.until_finished("again")
     assert (taken["phase"], taken["result"]) == ("Succeeded", {"value": {"order": 4711}})
     assert taken["duplicateOf"]["name"] == "first"

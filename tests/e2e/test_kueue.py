@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from longtask_operator.api.times import parse_time
-from tests.e2e.stage import Played, Scenario, Stage, played, stoppable
+from tests.e2e.stage import Played, Scenario, Stage, held, played, stoppable
 from tests.support.auditor import Expected
 from tests.support.live import Json, await_
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 KUEUE = "system:serviceaccount:kueue-system:kueue-controller-manager"
 QUEUE = {"queueName": "gpu-queue"}
 FLAVOR = {"kubernetes.io/os": "linux"}
@@ -62,7 +62,7 @@ def held_job(stage: Stage, name: str, attempt: int = 1) -> Json:
         name,
         f"attempt {attempt} waits for Kueue",
         lambda status: status.get("attempt") == attempt and (status.get("queue") or {}).get("reason") == "BehindOthers",
-        30,
+        60,
     )
     (job,) = [j for j in stage.tasks.jobs(name) if j["metadata"]["labels"]["longtask.dev/attempt"] == str(attempt)]
     assert job["spec"]["suspend"] is True
@@ -75,12 +75,13 @@ def age_of(job: Json) -> float:
 
 
 def waits_then_runs(stage: Stage) -> Json:
-    stage.tasks.create("waits", "sleep 2", **QUEUE)
+    stage.tasks.create("waits", held(), **QUEUE)
     job = held_job(stage, "waits")
     waiting, pods, line = stage.tasks.status("waits"), stage.tasks.pods("waits"), stage.ledger()
     admit(stage, job)
     stage.tasks.until_phase("waits", "Running")
     running = {"quota": stage.quota().get("status"), "pods": stage.tasks.pods("waits")}
+    stage.let_end("waits")
     status = stage.tasks.until_finished("waits")
     (after,) = stage.tasks.jobs("waits")
     return {"waiting": waiting, "pods": pods, "ledger": line, "running": running, "status": status, "job": after}

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.e2e.holding import holds
-from tests.e2e.stage import Detached, Played, Stage, played, says
+from tests.e2e.stage import UNTIL_LEADING, Detached, Played, Stage, played, says
 from tests.support.live import Json, condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 QUICK: Json = {"initialSeconds": 1, "factor": 1, "jitterPercent": 0}
 EXAMPLES = "longtask/examples:0.1.0"
 #: 64 GiB are more than any machine has that runs these tests; at 500m the ladder ends with 1 GiB.
@@ -45,7 +45,7 @@ def never_fits_the_node(stage: Stage) -> Json:
 
     The API server of 1.36 knows that and refuses; a kubelet that is asked all the same says `Deferred`.
     """
-    stage.tasks.create("no-such-node", **holds(440, 25), resources={"maxCpu": "250m"})
+    stage.tasks.create("no-such-node", **holds(440, 45), resources={"maxCpu": "250m"})
     return stage.tasks.until_finished("no-such-node", 180)
 
 
@@ -84,7 +84,7 @@ def past(detached: Detached, new_stage: Callable[..., Stage]) -> Stage:
     past = new_stage("past")
     finished_before(past, "fresh", "true", timedelta(hours=1))
     finished_before(past, "aged", ":", timedelta(hours=25))
-    detached.start("limits", **SETTINGS).until_leading()
+    detached.start("limits", **SETTINGS).until_leading(UNTIL_LEADING)
     return past
 
 
@@ -113,7 +113,7 @@ def causes(status: Json) -> list[str]:
 
 
 def test_a_disk_that_the_program_fills_is_charged_to_the_program(play: Played) -> None:
-    status = play.of(disk_filled, 200)
+    status = play.of(disk_filled)
     assert (status["phase"], causes(status)) == ("Succeeded", ["Application", "Completed"]), status
     assert status["attempts"][0]["message"] == (
         'Usage of EmptyDir volume "tmp" exceeds the limit "8Mi". '
@@ -122,14 +122,14 @@ def test_a_disk_that_the_program_fills_is_charged_to_the_program(play: Played) -
 
 
 def test_so_is_one_that_its_log_fills(play: Played, bounded: Played) -> None:
-    status = bounded.of(log_filled, 200)
+    status = bounded.of(log_filled)
     assert (status["phase"], causes(status)) == ("Succeeded", ["Application", "Completed"]), status
     said = "Pod ephemeral local storage usage exceeds the total limit of containers 16Mi."
     assert status["attempts"][0]["message"] == f"{said} Write less to the container's disk, its log included."
 
 
 def test_a_rung_that_no_node_could_hold_is_refused_and_not_asked_for_again(play: Played, stage: Stage) -> None:
-    status = play.of(never_fits_the_node, 200)
+    status = play.of(never_fits_the_node)
     (attempt,) = status["attempts"]
     assert (status["phase"], attempt["memory"], attempt["cause"]) == ("Succeeded", "512Mi", "Completed"), status
     said = r"Refused: .*node didn't have enough allocatable resources: memory, requested: 68719476736, allocatable: \d+"
@@ -139,7 +139,7 @@ def test_a_rung_that_no_node_could_hold_is_refused_and_not_asked_for_again(play:
 
 
 def test_at_the_ladders_top_the_task_fails_at_once_and_says_why(play: Played) -> None:
-    status = play.of(at_the_top, 200)
+    status = play.of(at_the_top)
     assert (status["phase"], status["reason"], causes(status)) == ("Failed", "OutOfMemory", ["OutOfMemory"])
     assert status["deadLettered"] is True
     said = "the size 500m/1Gi cannot grow: no size of this cluster has more memory"

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import Detached, Stage, says
+from tests.e2e.stage import UNTIL_LEADING, Detached, Stage, says
 from tests.support.auditor import Expected
 from tests.support.live import RefusedError, await_
 from tests.support.operator_process import OperatorProcess
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 #: Longer than any outage here, so that the process need not end: the lease outlives it.
 PATIENT = {"lease_duration_seconds": "30", "lease_renew_deadline_seconds": "25", "lease_retry_seconds": "1"}
-#: The longest task still works for some seconds after an outage, and one is retried twice.
-RECOVERY = 40
+#: The longest task still works for some seconds after an outage, and one is retried twice. Whoever sits out the longest
+#: wait between two tries needs more.
+RECOVERY = 44
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 
 
@@ -42,9 +43,10 @@ def check_goes_on(operator: OperatorProcess, stage: Stage) -> None:
     wanted = {f"task-{n}": Expected(phase="Succeeded", causes=("Completed",), result={"n": n}) for n in range(8)}
     wanted["retried"] = Expected(phase="Succeeded", causes=("Application", "Application", "Completed"))
     wanted["after"] = Expected(phase="Succeeded", causes=("Completed",))
-    limit = time.monotonic() + RECOVERY
+    began = time.monotonic()
     for name in wanted:
-        stage.tasks.until_finished(name, limit - time.monotonic())
+        stage.tasks.until_finished(name)
+    assert time.monotonic() - began < RECOVERY
     assert stage.audit(wanted) == []
     assert operator.runs()
 
@@ -63,9 +65,9 @@ def created(stage: Stage) -> bool:
 def test_the_api_server_restarts_while_tasks_run(cluster: Any, at_work: tuple[OperatorProcess, Stage]) -> None:
     operator, stage = at_work
     cluster.stop_component("kube-apiserver", kill=True)
-    operator.until("told", lambda: operator.says("the API server does not answer"))
+    operator.until("told", lambda: operator.says("the API server does not answer"), 60)
     cluster.start_component("kube-apiserver")
-    operator.until("recovered", lambda: operator.says("recovered"))
+    operator.until("recovered", lambda: operator.says("recovered"), 60)
     check_goes_on(operator, stage)
 
 
@@ -86,7 +88,7 @@ def test_permissions_are_revoked_for_ten_seconds(at_work: tuple[OperatorProcess,
     stage.client.request("DELETE", f"{BINDINGS}/longtask-operator")
     try:
         stage.tasks.create("forbidden", says({"waited": True}))
-        operator.until("told", lambda: operator.says("no permission"))
+        operator.until("told", lambda: operator.says("no permission"), 60)
         time.sleep(10)  # the length of the outage is what is tested
     finally:
         meta = {
@@ -101,16 +103,16 @@ def test_permissions_are_revoked_for_ten_seconds(at_work: tuple[OperatorProcess,
 def test_an_outage_that_outlasts_the_lease_ends_the_process_and_the_next_one_goes_on(
     cluster: Any, detached: Detached, new_stage: Callable[..., Stage]
 ) -> None:
-    operator = detached.leading("impatient")
+    operator = detached.leading("impatient", lease_duration_seconds="8", lease_renew_deadline_seconds="6")
     stage = new_stage("long-outage")
     stage.tasks.create("through", "sleep 12; " + says({"through": True}))
     stage.tasks.until_phase("through", "Running")
     cluster.stop_component("kube-apiserver", kill=True)
     try:
-        assert operator.process.wait(30) == 1
+        assert operator.process.wait(60) == 1
         assert operator.says("the lease is lost")
     finally:
         cluster.start_component("kube-apiserver")
-    detached.start("next").until_leading()
+    detached.start("next").until_leading(UNTIL_LEADING)
     assert stage.tasks.until_finished("through")["result"]["value"] == {"through": True}
     assert stage.audit({"through": Expected(phase="Succeeded", causes=("Completed",))}) == []
