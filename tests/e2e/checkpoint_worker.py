@@ -2,6 +2,8 @@
 
 The test sends this file's text as the container's program. It reports what it saved until the operator's answer
 echoes it, and ends on `cancel`, on 409 and on SIGTERM. Its folder is that of the claim, where the test reads along.
+Its first attempt goes no further than the plan says: it rests there, reporting on, saves if it is asked to, and waits
+for its end.
 """
 
 import hashlib
@@ -97,7 +99,11 @@ def main():
     for number in range(state["next"], PLAN["numbers"]):
         state = {"next": number + 1, "sum": state["sum"] + number}
         say("did", number=number)
-        time.sleep(PLAN.get("pause", 0.2))
+        time.sleep(0.2)
+        rests = ATTEMPT == 1 and PLAN.get("restsAt") == number
+        while rests and not checkpoints.requested:
+            checkpoints.report(number)
+            time.sleep(0.2)
         if checkpoints.requested or state["next"] % PLAN["every"] == 0:
             checkpoints.save(state)
         checkpoints.report(state["next"])
@@ -105,6 +111,9 @@ def main():
         while not checkpoints.answered:
             time.sleep(1)
             checkpoints.report(state["next"])
+        while rests:
+            checkpoints.report(state["next"])
+            time.sleep(0.2)
         if ATTEMPT == 1 and PLAN.get("failAt") == state["next"]:
             sys.exit(65)
     outcome = {"longtask": 1, "result": {"sum": state["sum"], "attempt": ATTEMPT}}

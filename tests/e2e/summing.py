@@ -28,6 +28,7 @@ class Summing:
     name: str
     uid: str
     folder: Path
+    rests_at: int | None  #: the number with which its first attempt waits to be killed, or to be asked to save
 
     @classmethod
     def create(cls, stage: Stage, folder: Path, name: str, payload: Json | None = None, **spec: Any) -> Summing:
@@ -36,17 +37,19 @@ class Summing:
         work = {"numbers": NUMBERS, "every": EVERY, **(payload or {})}
         spec = {"command": ["python3", "-c", PROGRAM], **spec}
         made = stage.tasks.create(name, payload=work, checkpoint=checkpoint, retry=retry, **spec)
-        return cls(stage, name, made["metadata"]["uid"], folder)
+        return cls(stage, name, made["metadata"]["uid"], folder, work.get("restsAt"))
 
     def said(self, word: str, attempt: int | None = None) -> list[Json]:
         """Return the lines of the log with that word, of one attempt or of all."""
         log = self.folder / self.uid / "log"
-        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        whole = log.read_text().rpartition("\n")[0] if log.exists() else ""  # the last line may be half written
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if line["word"] == word and attempt in (None, line["attempt"])]
 
-    def until_did(self, number: int, attempt: int = 1) -> None:
-        did = {"word": "did", "attempt": attempt, "number": number}
-        await_(f"{self.name}: {did}", lambda: did in self.said("did", attempt), 150, pause=0.05)
+    def until_rests(self) -> None:
+        """Wait until the first attempt has come to the number where it rests."""
+        did = {"word": "did", "attempt": 1, "number": self.rests_at}
+        await_(f"{self.name}: {did}", lambda: did in self.said("did", 1), 150)
 
     def until(self, what: str, check: Callable[[Json], Any], seconds: float = 150) -> Json:
         return self.stage.tasks.until(self.name, what, check, seconds)
