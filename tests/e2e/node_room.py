@@ -10,9 +10,16 @@ from tests.e2e.stage import Stage
 from tests.support.live import await_
 
 
+def alive(stage: Stage) -> list[str]:
+    """Return the pods of all tasks that are not over."""
+    pods = stage.client.items("/api/v1/pods", labelSelector="longtask.dev/task")
+    return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+
+
 @contextmanager
 def full_node(stage: Stage, spare: int) -> Iterator[None]:
-    """Let a pod ask for all memory of the node but *spare* MiB."""
+    """Let a pod ask for all memory of the node but *spare* MiB, once no attempt lives whose end would make room."""
+    await_("no attempt alive", lambda: not alive(stage), 90)
     (node,) = stage.client.items("/api/v1/nodes")
     pods = stage.client.items("/api/v1/pods", fieldSelector="status.phase=Running")
     requests = [
@@ -33,7 +40,7 @@ def full_node(stage: Stage, spare: int) -> Iterator[None]:
     path = f"/api/v1/namespaces/{stage.namespace}/pods"
     stage.client.request("POST", path, body)
     try:
-        await_("a full node", lambda: stage.client.request("GET", f"{path}/fill")["status"]["phase"] == "Running", 30)
+        await_("a full node", lambda: stage.client.request("GET", f"{path}/fill")["status"]["phase"] == "Running", 60)
         yield
     finally:
         stage.client.request("DELETE", f"{path}/fill")

@@ -17,7 +17,7 @@ from tests.support.auditor_history import read_history, versions
 from tests.support.live import Json, await_
 from tests.support.operator_process import NAMESPACE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NewStage = Callable[..., Stage]
 EXAMPLES = "longtask/examples:0.1.0"
 QUICK = {"backoff": {"initialSeconds": 1, "factor": 1}}
@@ -61,7 +61,7 @@ def grows_by_kills(stage: Stage) -> Json:
 def grows_too_late(stage: Stage) -> Json:
     """It grows in place, and needs more than that at once: the kernel is quicker than its next report."""
     code = HOLDS.replace("return len(kept)", "kept.append(b'x' * (1200 << 20)) if task.attempt == 1 else None")
-    spec = holds(440, 25) | {"command": ["python3", "-c", code]}
+    spec = holds(440, 45) | {"command": ["python3", "-c", code]}
     stage.tasks.create("too-late", **spec)
     return stage.tasks.until_finished("too-late", 150)
 
@@ -75,7 +75,7 @@ def growing(new_stage: NewStage) -> Any:
 
 def test_an_attempt_that_reports_its_memory_is_resized_before_it_is_killed(growing: tuple[Stage, Played]) -> None:
     stage, found = growing
-    status = found.of(grows_in_place, 200)
+    status = found.of(grows_in_place)
     assert (status["phase"], sizes(status)) == ("Succeeded", [("250m", "1Gi", "Completed")]), status
     assert status["attemptCounts"] == {"completed": 1}
     (attempt,) = status["attempts"]
@@ -88,7 +88,7 @@ def test_an_attempt_that_reports_its_memory_is_resized_before_it_is_killed(growi
 
 
 def test_without_that_the_same_program_grows_by_being_killed(growing: tuple[Stage, Played]) -> None:
-    status = growing[1].of(grows_by_kills, 200)
+    status = growing[1].of(grows_by_kills)
     assert (status["phase"], sizes(status)) == (
         "Succeeded",
         [("250m", "512Mi", "OutOfMemory"), ("250m", "1Gi", "Completed")],
@@ -97,7 +97,7 @@ def test_without_that_the_same_program_grows_by_being_killed(growing: tuple[Stag
 
 
 def test_a_kill_after_a_resize_climbs_from_the_size_in_force(growing: tuple[Stage, Played]) -> None:
-    status = growing[1].of(grows_too_late, 200)
+    status = growing[1].of(grows_too_late)
     assert (status["phase"], sizes(status)) == (
         "Succeeded",
         [("250m", "1Gi", "OutOfMemory"), ("250m", "2Gi", "Completed")],
@@ -105,7 +105,7 @@ def test_a_kill_after_a_resize_climbs_from_the_size_in_force(growing: tuple[Stag
 
 
 def test_the_ledger_holds_at_every_moment_what_the_pod_asks_for(growing: tuple[Stage, Played]) -> None:
-    samples = growing[1].of(samples_in_place, 200)
+    samples = growing[1].of(samples_in_place)
     assert {asked for asked, _ in samples} == {512, 1024}
     assert [(asked, held) for asked, held in samples if held is not None and held < asked] == []
     growing[1].wait()
@@ -115,8 +115,8 @@ def test_the_ledger_holds_at_every_moment_what_the_pod_asks_for(growing: tuple[S
 def test_where_the_quota_has_no_room_nothing_is_resized_and_the_next_attempt_waits(new_stage: NewStage) -> None:
     stage = new_stage("noroom")
     stage.set_quota(memory={"nominal": "768Mi"})
-    stage.tasks.create("held", **holds(440, 25))
-    status = stage.tasks.until_finished("held", 100)
+    stage.tasks.create("held", **holds(440, 45))
+    status = stage.tasks.until_finished("held", 150)
     assert (status["phase"], sizes(status)) == ("Succeeded", [("250m", "512Mi", "Completed")])
     said = [note for reason, note in events(stage, "held") if reason == "ResizeHeldBack"]
     assert said == [
@@ -132,8 +132,8 @@ def test_what_the_cluster_refuses_is_not_asked_for_again(new_stage: NewStage) ->
     stage.client.request("POST", path, {"apiVersion": "v1", "kind": "ResourceQuota", **quota})
     find = lambda: (stage.client.request("GET", f"{path}/memory").get("status") or {}).get("hard")  # noqa: E731
     await_("the quota at work", find, 30)
-    stage.tasks.create("refused", **holds(440, 25))
-    status = stage.tasks.until_finished("refused", 100)
+    stage.tasks.create("refused", **holds(440, 45))
+    status = stage.tasks.until_finished("refused", 150)
     assert (status["phase"], sizes(status)) == ("Succeeded", [("250m", "512Mi", "Completed")])
     assert re.match(r"Refused: .*exceeded quota: memory", status["attempts"][0]["resizeRefused"])
     assert [reason for reason, _ in events(stage, "refused")].count("ResizeRefused") == 1
@@ -143,10 +143,9 @@ def test_what_the_cluster_refuses_is_not_asked_for_again(new_stage: NewStage) ->
 
 def test_what_the_node_defers_for_long_is_taken_back(new_stage: NewStage) -> None:
     stage = new_stage("deferred")
-    stage.tasks.create("deferred", **holds(440, 100))
-    stage.tasks.until_phase("deferred", "Running")
-    with full_node(stage, spare=300):
-        status = stage.tasks.until_finished("deferred", 160)
+    with full_node(stage, spare=512 + 300):  # it has room itself, and no more
+        stage.tasks.create("deferred", **holds(440, 100))
+        status = stage.tasks.until_finished("deferred", 220)
     assert (status["phase"], sizes(status)) == ("Succeeded", [("250m", "512Mi", "Completed")])
     assert status["attempts"][0]["resizeRefused"].startswith("Deferred: not within 60 s: Node didn't have enough")
     (pod,) = stage.tasks.pods("deferred")
