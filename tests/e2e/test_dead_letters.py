@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.stage import Stage
 from tests.support.live import Json, await_, condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 PLACE = "s3://bucket/letters/"
 #: Saves and fails in its first run; in the second it tells what it was given.
 SCRIPT = """

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.stage import Played, Stage, played, stoppable
 from tests.support.live import await_
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NO_RETRY = {"limits": {"application": 0, "neverStarted": 0}}
 
 
@@ -18,7 +18,7 @@ def deleted(stage: Stage, name: str, phase: str) -> bool:
     uid = stage.tasks.get(name)["metadata"]["uid"]
     stage.tasks.until_phase(name, phase)
     stage.tasks.delete(name)
-    stage.tasks.until_gone(name, 60)
+    stage.tasks.until_gone(name, 90)
     await_(f"no ledger line of {name}", lambda: uid not in stage.ledger(), 30)
     return True
 
@@ -141,5 +141,6 @@ def test_a_deleted_namespace_goes_with_all_its_tasks(new_stage: Callable[..., St
     stage.tasks.until_phase("waiting", "Suspended")
     stage.close()
     path = f"/api/v1/namespaces/{stage.namespace}"
-    await_("the namespace gone", lambda: stage.client.find(path) is None, 60)
+    # Its controller looks again after a while that grows with what is left.
+    await_("the namespace gone", lambda: stage.client.find(path) is None, 180)
     await_("an empty ledger", lambda: not stage.ledger().strip(), 30)

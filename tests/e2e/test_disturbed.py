@@ -12,7 +12,7 @@ from tests.support.auditor import Expected
 from tests.support.live import Json, await_, condition
 from tests.support.operator_process import NAMESPACE, OPERATOR_USER
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 QUICK: Json = {"initialSeconds": 1, "factor": 1, "jitterPercent": 0}
 #: Works until stopped in its first attempt, and succeeds in its second.
 SECOND_SUCCEEDS = f"test $LONGTASK_ATTEMPT -ge 2 || {{ {stoppable()}; }}; " + says({"second": True})

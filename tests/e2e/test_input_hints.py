@@ -15,7 +15,7 @@ from tests.support.operator_process import NAMESPACE
 from tests.support.s3 import S3Server, serve
 from tests.support.store_front import Front, stand_before
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 #: The chart's settings of these tests have a rule for it: 256Mi and 150 % of the inputs.
 EXAMPLES = "longtask/examples:0.1.0"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -136,8 +136,10 @@ def test_a_store_that_says_nothing_delays_a_task_for_its_bound_and_nobody_else(s
     stage.tasks.create("silent", **task(put(own_s3, f"{stage.namespace}/silent-orders", 500)))
     stage.tasks.create("besides", "true")
     stage.tasks.create("answered", **task(known))
-    silent = stage.tasks.until_finished("silent")
+    # The store is left alone for half a minute from now on.
+    stage.tasks.until("silent", "its attempt", lambda status: status.get("attempt"))
     stage.tasks.create("next", **task(put(own_s3, f"{stage.namespace}/silent-prices", 500)))
+    silent = stage.tasks.until_finished("silent")
     found = {name: stage.tasks.until_finished(name) for name in ("besides", "answered", "next")}
     assert {status["phase"] for status in (silent, *found.values())} == {"Succeeded"}
     assert found["answered"]["sizing"]["source"] == "InputHint"

@@ -17,7 +17,7 @@ from tests.e2e.stage import Played, Stage, played, says, seconds_between, stoppa
 from tests.support.auditor import Expected
 from tests.support.live import Json, await_, condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = "longtask/examples:0.1.0"
 WORDCOUNT = {"megabytes": 2, "n": 2, "top": 3, "seconds": 14}
@@ -118,21 +118,22 @@ def deadline(stage: Stage) -> Json:
 
 
 def deadline_in_backoff(stage: Stage) -> Json:
-    stage.tasks.create("deadline-in-backoff", "exit 1", deadlineSeconds=20, retry={"backoff": {"initialSeconds": 600}})
-    return stage.tasks.until_finished("deadline-in-backoff")
+    backoff = {"initialSeconds": 600}
+    stage.tasks.create("deadline-in-backoff", "exit 1", deadlineSeconds=45, retry={"backoff": backoff})
+    return stage.tasks.until_finished("deadline-in-backoff", 140)
 
 
 def attempt_timeout(stage: Stage) -> Json:
     retry = {"backoff": {"initialSeconds": 1, "factor": 1, "jitterPercent": 0}}
     stage.tasks.create("attempt-timeout", stoppable(), attemptTimeoutSeconds=2, retry=retry)
-    return stage.tasks.until_finished("attempt-timeout")
+    return stage.tasks.until_finished("attempt-timeout", 140)
 
 
 def start_timeout(stage: Stage) -> Json:
     image = "registry.invalid/absent:1"
     limits = {"neverStarted": 0}
-    stage.tasks.create("start-timeout", image=image, startTimeoutSeconds=8, retry={"limits": limits})
-    return stage.tasks.until_finished("start-timeout")
+    stage.tasks.create("start-timeout", image=image, startTimeoutSeconds=30, retry={"limits": limits})
+    return stage.tasks.until_finished("start-timeout", 140)
 
 
 SCENARIOS = (
@@ -337,14 +338,15 @@ def test_the_deadline_ends_a_running_task(play: Played) -> None:
     status = play.of(deadline)
     assert (status["phase"], causes(status)) == ("Failed", ["Deadline"])
     assert conditions(status)["Succeeded"] == "False Deadline"
-    assert 12 <= seconds_between(status["runStartTime"], status["completionTime"]) < 12 + 10
+    # How long the container then takes to end is the node's.
+    assert 12 <= seconds_between(status["runStartTime"], status["attempts"][0]["stopTime"]) < 12 + 10
 
 
 def test_the_deadline_counts_waits(play: Played) -> None:
     status = play.of(deadline_in_backoff)
     assert (status["phase"], causes(status)) == ("Failed", ["Application"])
     assert conditions(status)["Succeeded"] == "False Deadline"
-    assert 20 <= seconds_between(status["runStartTime"], status["completionTime"]) < 26
+    assert 45 <= seconds_between(status["runStartTime"], status["completionTime"]) < 45 + 10
 
 
 def test_attempts_time_out_and_are_retried_within_their_own_budget(play: Played) -> None:
@@ -364,8 +366,8 @@ def test_an_image_that_cannot_be_pulled_is_told_at_once_and_given_up_after_the_s
         if entry.get("phase") == "Starting" and "ull" in told_of(entry)
     ]
     assert told, "no status before the end says that the image cannot be pulled"
-    assert seconds_between(status["runStartTime"], told[0]["conditions"][0]["lastTransitionTime"]) < 8
-    assert seconds_between(status["runStartTime"], status["completionTime"]) >= 8
+    assert seconds_between(status["runStartTime"], told[0]["conditions"][0]["lastTransitionTime"]) < 30
+    assert seconds_between(status["runStartTime"], status["completionTime"]) >= 30
     (attempt,) = status["attempts"]
     assert "registry.invalid" in attempt["message"]
     assert "exitCode" not in attempt

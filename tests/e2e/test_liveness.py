@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.stage import Played, Stage, played, says, stoppable
 from tests.support.live import Json, await_, condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 QUICK: Json = {"initialSeconds": 1, "factor": 1, "jitterPercent": 0}
 
 
@@ -89,17 +89,17 @@ def has(status: Json, kind: str) -> bool:
 
 def no_image(stage: Stage) -> tuple[Json, Json]:
     retry = {"limits": {"neverStarted": 0}}
-    stage.tasks.create("no-image", image="localhost:1/nothing:1", retry=retry, startTimeoutSeconds=20)
+    stage.tasks.create("no-image", image="localhost:1/nothing:1", retry=retry, startTimeoutSeconds=45)
     reason = ("ErrImagePull", "ImagePullBackOff")
-    told = stage.tasks.until("no-image", "the reason", lambda s: s.get("reason") in reason, 20)
-    return told, stage.tasks.until_finished("no-image", 120)
+    told = stage.tasks.until("no-image", "the reason", lambda s: s.get("reason") in reason, 45)
+    return told, stage.tasks.until_finished("no-image", 150)
 
 
 def nowhere(stage: Stage) -> tuple[Json, Json]:
     retry = {"limits": {"neverStarted": 0}}
-    stage.tasks.create("nowhere", "exit 0", nodeSelector={"no": "such"}, retry=retry, startTimeoutSeconds=15)
-    told = stage.tasks.until("nowhere", "the reason", lambda s: s.get("reason") == "Unschedulable", 15)
-    return told, stage.tasks.until_finished("nowhere", 120)
+    stage.tasks.create("nowhere", "exit 0", nodeSelector={"no": "such"}, retry=retry, startTimeoutSeconds=30)
+    told = stage.tasks.until("nowhere", "the reason", lambda s: s.get("reason") == "Unschedulable", 30)
+    return told, stage.tasks.until_finished("nowhere", 150)
 
 
 def no_secret(stage: Stage) -> tuple[Json, Json]:
@@ -107,8 +107,8 @@ def no_secret(stage: Stage) -> tuple[Json, Json]:
     env = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "key"}}}]
     stage.tasks.create("no-secret", "exit 0", env=env, retry={"limits": {"neverStarted": 0}})
     word = "CreateContainerConfigError"
-    told = stage.tasks.until("no-secret", "the reason", lambda s: s.get("reason") == word, 20)
-    return told, stage.tasks.until_finished("no-secret", 120)
+    told = stage.tasks.until("no-secret", "the reason", lambda s: s.get("reason") == word, 60)
+    return told, stage.tasks.until_finished("no-secret", 150)
 
 
 def evicted(stage: Stage) -> Json:
@@ -120,7 +120,7 @@ def evicted(stage: Stage) -> Json:
     meta = {"name": pod["metadata"]["name"], "namespace": stage.namespace}
     path = f"/api/v1/namespaces/{stage.namespace}/pods/{meta['name']}/eviction"
     stage.client.request("POST", path, {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta})
-    return stage.tasks.until_finished("evicted")
+    return stage.tasks.until_finished("evicted", 150)
 
 
 SCENARIOS = (silent, still, mute, steady, too_slow, no_image, no_secret, nowhere, evicted)
@@ -138,44 +138,44 @@ def causes(status: Json) -> list[str]:
 
 
 def test_silence_ends_an_attempt_and_uses_its_own_budget(running: Played) -> None:
-    status = running.of(silent, 300)
+    status = running.of(silent)
     assert causes(status) == ["HeartbeatLost", "Completed"]
     assert "no report for 15 s since" in status["attempts"][0]["message"]
     assert status["result"]["value"] == {"attempt": 2}
 
 
 def test_reports_without_progress_are_another_thing(running: Played) -> None:
-    status = running.of(still, 300)
+    status = running.of(still)
     assert causes(status) == ["NoProgress", "Completed"]
     assert "reports without progress since" in status["attempts"][0]["message"]
 
 
 def test_a_program_that_never_reports_is_told_so(running: Played) -> None:
-    status = running.of(mute, 300)
+    status = running.of(mute)
     assert (status["phase"], causes(status), status["deadLettered"]) == ("Failed", ["HeartbeatLost"], True)
     assert "no report at all" in status["attempts"][0]["message"]
 
 
 def test_long_steps_are_no_standstill(running: Played) -> None:
-    status = running.of(steady, 300)
+    status = running.of(steady)
     assert causes(status) == ["Completed"]
 
 
 def test_a_deadline_at_risk_is_warned_of_while_it_is(running: Played) -> None:
-    warned, calmed = running.of(too_slow, 300)
+    warned, calmed = running.of(too_slow)
     assert condition(warned, "DeadlineAtRisk")["reason"] == "TooSlow"
     assert calmed["phase"] == "Running"
 
 
 def test_an_image_that_cannot_be_pulled_is_said_within_seconds_and_ends(running: Played) -> None:
-    told, status = running.of(no_image, 300)
+    told, status = running.of(no_image)
     assert told["phase"] == "Starting"
     assert (causes(status), status["deadLettered"]) == (["NeverStarted"], True)
     assert "localhost:1/nothing:1" in status["attempts"][0]["message"]
 
 
 def test_a_start_that_people_must_repair_ends_by_the_bound_of_its_reason(running: Played) -> None:
-    told, status = running.of(no_secret, 300)
+    told, status = running.of(no_secret)
     assert (told["phase"], causes(status), status["deadLettered"]) == ("Starting", ["NeverStarted"], True)
     message = status["attempts"][0]["message"]
     assert "did not start within 12 s" in message
@@ -183,13 +183,13 @@ def test_a_start_that_people_must_repair_ends_by_the_bound_of_its_reason(running
 
 
 def test_what_no_node_can_take_is_said_within_seconds_and_ends(running: Played) -> None:
-    told, status = running.of(nowhere, 300)
+    told, status = running.of(nowhere)
     assert told["phase"] == "Starting"
     assert causes(status) == ["NeverStarted"]
 
 
 def test_an_eviction_uses_no_retry_of_the_program(running: Played) -> None:
-    status = running.of(evicted, 300)
+    status = running.of(evicted)
     assert causes(status) == ["Disruption", "Completed"]
 
 

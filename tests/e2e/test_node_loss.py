@@ -5,16 +5,18 @@ A worker that falls silent with its node is not ended for that: the node's Lease
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.e2e.stage import Stage, says
+from tests.e2e.stage import Stage, says, worker_of
 from tests.e2e.test_liveness import sdk
 from tests.support.live import Json
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 QUICK: Json = {"initialSeconds": 1, "factor": 1, "jitterPercent": 0}
 REPLACE = {"onNodeLoss": "Replace", "nodeLossTimeoutSeconds": 5}
 
@@ -28,15 +30,22 @@ def lost(cluster: Any, new_stage: Callable[..., Stage]) -> Iterator[Stage]:
     stage.tasks.create("replaced", first_only + says({"second": True}), retry=retry)
     stage.tasks.create("patient", "sleep 150; " + says({"first": True}), retry={"limits": {"application": 0}})
     hangs = """
+        import signal
         task.report(1, 10)
+        to_hang = []
+        signal.signal(signal.SIGUSR1, lambda *_: to_hang.append(True))
         while task.attempt == 1:
-            ctypes.PyDLL(None).sleep(600)
+            time.sleep(0.1)
+            if to_hang:
+                ctypes.PyDLL(None).sleep(600)
     """
-    stage.tasks.create("silent", **sdk(hangs), heartbeatTimeoutSeconds=5, retry={"backoff": QUICK})
-    for name in ("replaced", "patient", "silent"):
+    silent = stage.tasks.create("silent", **sdk(hangs), heartbeatTimeoutSeconds=5, retry={"backoff": QUICK})
+    for name in ("replaced", "patient"):
         stage.tasks.until_phase(name, "Running")
+    stage.tasks.until("silent", "its progress", lambda s: (s.get("progress") or {}).get("done") == 1)
     cluster.stop_component("kubelet", kill=True)
     try:
+        os.kill(worker_of(silent["metadata"]["uid"], "to_hang"), signal.SIGUSR1)
         yield stage
     finally:
         cluster.start_component("kubelet")

@@ -19,7 +19,7 @@ from tests.e2e.test_liveness import sdk
 from tests.e2e.test_node_refusals import ONLY_DISRUPTIONS, mutated_pods
 from tests.support.live import Json, await_, condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 TAINTS = {"MemoryPressure": "node.kubernetes.io/memory-pressure", "PIDPressure": "node.kubernetes.io/pid-pressure"}
 MORE_THAN_THERE_IS = "1Pi"
 #: Saves what it has in its first attempt and works until it is told to stop.

@@ -11,7 +11,7 @@ from tests.e2e.node_room import full_node
 from tests.e2e.stage import Stage, says, stoppable
 from tests.support.live import Json, await_
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NewStage = Callable[..., Stage]
 POLICIES = "/apis/admissionregistration.k8s.io/v1"
 #: No retry of the application is left: an end that is charged to it fails the task.
@@ -116,7 +116,7 @@ def test_a_drain_costs_no_retry_of_the_application(new_stage: NewStage) -> None:
     stage.tasks.until_phase("drained", "Running")
     selector = "--pod-selector=longtask.dev/task=drained"
     try:
-        stage.kubectl("drain", "node-1", selector, "--delete-emptydir-data", "--ignore-daemonsets", "--timeout=60s")
+        stage.kubectl("drain", "node-1", selector, "--delete-emptydir-data", "--ignore-daemonsets", "--timeout=180s")
         waits = lambda s: s.get("attempt") == 2 and s.get("phase") == "Starting"  # noqa: E731
         status = stage.tasks.until("drained", "attempt 2 without a node", waits, 60)
         assert status["attempts"][0]["cause"] == "Disruption"

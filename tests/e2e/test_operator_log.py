@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.operator_process import NAMESPACE, complaints
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_nothing_unexpected_stands_in_the_log(cluster: Any) -> None:

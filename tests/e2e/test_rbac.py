@@ -14,7 +14,7 @@ from tests.support.auditor_writes import requests
 from tests.support.live import Client, Json, await_
 from tests.support.operator_process import NAMESPACE, OPERATOR_USER
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ROLE = "longtask-operator"
 Right = tuple[str, str, str]  #: API group, resource, verb
@@ -31,14 +31,19 @@ def used(cluster: Any, client: Client) -> set[Right]:
     # Another pod has another address, which the EndpointSlice must then tell.
     scale(client, 0)
     scale(client, 1)
-    await_("an operator that leads", lambda: leads(client), 60)
+    await_("an operator that leads and tells its address", lambda: leads(client), 60)
     log = requests(cluster.audit_log, OPERATOR_USER)
     return {(request.group, request.resource, request.verb) for request in log if request.code != 403}
 
 
 def leads(client: Client) -> bool:
-    path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{ROLE}"
-    return str(client.request("GET", path)["spec"].get("holderIdentity") or "").startswith("longtask-operator-")
+    """Tell whether the one operator that is there has the lease, and the reports' EndpointSlice says where it is."""
+    (pod,) = client.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector="app.kubernetes.io/component=operator")
+    lease = client.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{ROLE}")
+    slices = client.items(f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices")
+    told = [address for one in slices for endpoint in one["endpoints"] or [] for address in endpoint["addresses"]]
+    holder = str(lease["spec"].get("holderIdentity") or "")
+    return holder.startswith(pod["metadata"]["name"]) and pod["status"]["podIP"] in told
 
 
 def rights_of(role: Json) -> set[Right]:

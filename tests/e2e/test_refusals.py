@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.stage import Stage, says
 from tests.support.live import Json, await_
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NewStage = Callable[..., Stage]
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
@@ -48,11 +48,12 @@ def test_a_resource_quota_on_pods_is_a_wait_that_costs_one_write_for_each_try(ne
     await_("the quota at work", counted, 30)
     began = time.monotonic()
     status = held_back(stage, "refused")
-    assert time.monotonic() - began < 15
     assert (status["phase"], "exceeded quota: pods" in status["queue"]["message"]) == ("Queued", True)
-    time.sleep(12)  # it is asked for again, each time after twice the wait
+    third = lambda s: (s.get("reason"), s.get("attempt")) == ("RefusedByCluster", 3)  # noqa: E731
+    stage.tasks.until("refused", "refused three times", third, 90)
+    # It takes 1 to 2 s each time to see why there is no pod; the waits of 2 s and 4 s are a fifth shorter at most.
+    assert time.monotonic() - began >= 7
     said = [known for known in stage.statuses("refused") if known.get("reason") == "RefusedByCluster"]
-    assert 2 <= len(said) <= 4
     assert len({known["queue"]["message"] for known in said}) == 1
     assert [known["attempt"] for known in said] == list(range(1, len(said) + 1))
     refusals = f'longtask_held_back_total{{reason="RefusedByCluster",tenant="{stage.namespace}"}}'

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.stage import Stage
 from tests.support.live import await_
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NewStage = Callable[..., Stage]
 QUICK = {"initialSeconds": 1, "factor": 1}
 LEAVES = """

@@ -11,7 +11,7 @@ from longtask_operator.api.quantity import MEBIBYTE, parse_memory
 from tests.e2e.stage import Stage
 from tests.support.live import condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NewStage = Callable[..., Stage]
 EXAMPLES = "longtask/examples:0.1.0"
 QUICK = {"backoff": {"initialSeconds": 1, "factor": 1}}
@@ -37,8 +37,9 @@ def test_memory_that_ran_out_grows_until_it_is_enough(new_stage: NewStage) -> No
     assert status["sizing"]["source"] == "OutOfMemory"
     assert status["sizing"]["message"] == "1Gi ran out of memory in attempt 2"
     assert status["attemptCounts"] == {"outOfMemory": 2, "completed": 1}
-    ledgers = [entry for entry in stage.statuses("climbs") if entry.get("phase") == "Backoff"]
-    assert [entry["sizing"]["display"] for entry in ledgers] == ["250m/1Gi", "250m/2Gi"]
+    waits = [entry for entry in stage.statuses("climbs") if entry.get("phase") == "Backoff"]
+    # More than one status may tell of one wait.
+    assert list(dict.fromkeys(entry["sizing"]["display"] for entry in waits)) == ["250m/1Gi", "250m/2Gi"]
     assert stage.audit() == []
 
 

@@ -24,7 +24,7 @@ import yaml
 from tests.e2e.stage import Stage, worker_of
 from tests.support.s3 import S3Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 EXAMPLES = Path(__file__).parents[2] / "worker-image" / "examples"
 ROWS = 800
@@ -72,7 +72,7 @@ def went_on(stage: Stage, name: str) -> Any:
 def test_a_table_is_repacked_into_parts_with_each_row_once(stage: Stage, cluster_s3: S3Server) -> None:
     rows = [{"id": str(number), "name": f'n "{number}",\nsecond line'} for number in range(ROWS)]
     lines = ('{},"{}"\n'.format(row["id"], row["name"].replace('"', '""')) for row in rows)
-    uid = create(stage, cluster_s3, "repack", ("id,name\n" + "".join(lines)).encode(), secondsPerRow=0.01)
+    uid = create(stage, cluster_s3, "repack", ("id,name\n" + "".join(lines)).encode(), secondsPerRow=0.03)
     kill_after_checkpoint(stage, "repack", uid)
     result = went_on(stage, "repack")
     assert result["rows"] == ROWS

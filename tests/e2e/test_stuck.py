@@ -10,7 +10,7 @@ from tests.e2e.stage import Stage
 from tests.e2e.test_liveness import has, sdk
 from tests.support.live import condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 #: The worker's process hangs in a call that its reporter does not survive, for longer than silence is watched.
 HANGS = """
     task.report(1, 3)

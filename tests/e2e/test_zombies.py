@@ -39,7 +39,7 @@ from tests.support.operator_process import OperatorProcess
 from tests.support.s3 import S3Server
 from tests.support.zombies import late_commits
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 #: As many as the project promises; on demand more.
 ZOMBIES = int(os.environ.get("LONGTASK_ZOMBIES", "50"))
@@ -51,7 +51,7 @@ PROGRAM = (Path(__file__).parent / "zombie_worker.py").read_text()
 SDK_PROGRAM = (Path(__file__).parent / "zombie_sdk_worker.py").read_text()
 PAUSE = 0.3
 RESULT = {"attempt": 2}
-SECONDS = 150
+SECONDS = 450
 ATTEMPT = "longtask.dev/attempt"
 _OVER = "ZX"
 _EXIT_CODE = 49  #: of the fields of /proc/PID/stat behind the name
