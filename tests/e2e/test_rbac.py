@@ -40,10 +40,10 @@ def leads(client: Client) -> bool:
     """Tell whether the one operator that is there has the lease, and the reports' EndpointSlice says where it is."""
     (pod,) = client.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector="app.kubernetes.io/component=operator")
     lease = client.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{ROLE}")
-    slices = client.items(f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices")
-    told = [address for one in slices for endpoint in one["endpoints"] or [] for address in endpoint["addresses"]]
+    told = client.request("GET", f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/longtask-reports")
+    addresses = [address for endpoint in told["endpoints"] or [] for address in endpoint["addresses"]]
     holder = str(lease["spec"].get("holderIdentity") or "")
-    return holder.startswith(pod["metadata"]["name"]) and pod["status"]["podIP"] in told
+    return holder.startswith(pod["metadata"]["name"]) and pod["status"]["podIP"] in addresses
 
 
 def rights_of(role: Json) -> set[Right]:
