@@ -195,9 +195,10 @@ def test_stop_stops_the_work(server: ReportServer, until: Path) -> None:
 
 
 def test_stop_ends_even_work_that_does_not_listen(server: ReportServer) -> None:
-    server.answer = lambda _received: Reply(status=409, fields={"stop": True})
+    stop = Reply(status=409, fields={"stop": True})  # once it has said all that is to be in its log
+    server.answer = lambda received: stop if "done" in received.body else ok()
     code = "import longtask_worker.cluster as c\nc.SUPERSEDED_GRACE_SECONDS = 0.1\ndef main(task):\n"
-    code += "    print('deaf')\n    time.sleep(600)\n"
+    code += "    print('deaf')\n    task.report(1)\n    time.sleep(600)\n"
     assert end(start_worker(code, server.environment()))[0] == 79
     assert outcome(server)["message"] == "superseded by a newer attempt"
     assert outcome(server)["logTail"] == "deaf\n"
