@@ -74,8 +74,8 @@ def _choose(scenario: Any, wanted: Any) -> Any:
     if scenario.name in FIRST_ATTEMPT_ONLY:
         return of_the_first_attempt(wanted.writes, chosen)
     moving = between_two(wanted) if scenario.name in MOVES else []
-    met = {(one.k, one.mode) for one in chosen}
-    return [*chosen, *(one for one in moving if (one.k, one.mode) not in met)]
+    met = {(one.k, one.mode) for one in moving}
+    return [*(one for one in chosen if (one.k, one.mode) not in met), *moving]
 
 
 def test_no_promise_is_broken(findings: Report) -> None:
