@@ -81,7 +81,7 @@ class Ground:
             body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}}
             await self.api.request("POST", "/apis/longtask.dev/v1alpha1/tenantquotas", {**body, "spec": quota})
         account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while await self.api.find(account) is None:  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(0.05)
 
@@ -144,7 +144,7 @@ async def await_kind(api: Api) -> None:
     """Wait until LongTasks are taken, and by the policies: the mutating ones look for new kinds once a minute."""
     body = {"apiVersion": "longtask.dev/v1alpha1", "kind": "LongTask", "metadata": {"name": "probe"}}
     path = "/apis/longtask.dev/v1alpha1/namespaces/default/longtasks?dryRun=All"
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while True:
             try:
                 answer = await api.request("POST", path, {**body, "spec": {"image": "registry.example/task:1"}})

@@ -17,7 +17,7 @@ from tests.support.auditor_history import forget_key
 from tests.support.operator_process import NAMESPACE
 
 GROUP = "/apis/longtask.dev/v1alpha1"
-PATIENCE = 25.0  #: seconds for one step, a restart of the operator and the wait for a Lease included
+PATIENCE = 60.0  #: seconds for one step, a restart of the operator on a busy machine and the wait for a Lease included
 FINISHED = ("Succeeded", "Failed", "Cancelled")
 
 

@@ -32,7 +32,7 @@ QUIET_SECONDS = 1.0
 #: Of tenants without a TenantQuota, by the operator's settings.
 DEFAULT_QUOTA: Json = {"concurrency": {"nominal": 5}}
 #: So long may it take from the end of the story until all is as without the fault.
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = 60.0
 #: Where a bug is planted, what may never come is waited for until nothing has changed for so long.
 MUTANT_SECONDS = 8.0
 #: What of the rules holds at every revision says so by one: see `tests.support.auditor`.
@@ -98,7 +98,7 @@ class Stage:
 
     async def ready(self) -> None:
         """Wait until the operator leads and has nothing to write."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await self.ground.proxy.ledgers_read.wait()
         await self.quiet(0.2)
 
@@ -129,7 +129,7 @@ class Stage:
     async def _knows_quota(self, name: str) -> None:
         """Wait until the operator took the new quota in: until then the default one holds."""
         path = f"{GROUP}/tenantquotas/{name}"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (await self.ground.api.request("GET", path))["status"].get("observedGeneration", -1) < 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -247,7 +247,7 @@ async def trial(
     play = opening.play
     proxy.arm(fault, play.counts)
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(300):
             await scenario.story(play)
             if fault.met and mode is Mode.LATE:
                 await fault.late_done.wait()
