@@ -66,7 +66,8 @@ class Ground:
         """Return a kubeconfig of the operator's ServiceAccount through a port of the proxy that is its own."""
         port = await self.proxy.listen()
         path = self.folder / f"kubeconfig-{port}"
-        operator_process.operator_kubeconfig(self, path)
+        # In a thread: all operators that run speak through this loop, and have a lease to renew.
+        await asyncio.to_thread(operator_process.operator_kubeconfig, self, path)
         config = yaml.safe_load(path.read_text())
         for entry in config["clusters"]:
             entry["cluster"] = {"server": f"http://127.0.0.1:{port}"}
@@ -127,7 +128,7 @@ def install_chart(ground: Ground) -> None:
     ground.kubectl("create", "namespace", NAMESPACE)
     ground.kubectl("create", "clusterrolebinding", "kueue", "--clusterrole=edit", f"--user={KUEUE}")
     install_crds(ground)
-    ground.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    ground.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
     command = [str(HELM), "template", "longtask", str(ROOT / "charts" / "longtask"), "--namespace", NAMESPACE]
     command += ["--set", "kueue.enabled=true", "--kube-version", "1.36.3"]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -122,7 +122,7 @@ async def find_all(
                 async with staged(ground, planted.mutant if really else "") as stage:
                     found[planted] = await violations_of(stage, planted.scenario, planted.expected, planted.rule)
         finally:
-            install_crds(ground)
+            await asyncio.to_thread(install_crds, ground)
 
     async with asyncio.TaskGroup() as group:
         for ground in grounds:
