@@ -59,13 +59,13 @@ def claim_of(body: Mapping[str, Any]) -> KeyClaim | None:
 
 def fingerprint(spec: Mapping[str, Any]) -> bytes:
     """Return a digest of what *spec* would run."""
-    return hashlib.sha256(orjson.dumps(what_runs(spec), option=orjson.OPT_SORT_KEYS)).digest()[:16]
+    return hashlib.sha256(_written(what_runs(spec))).digest()[:16]
 
 
 def differences(spec: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the fields by which two specs would not run the same, sorted."""
     one, two = what_runs(spec), what_runs(other)
-    return sorted(field for field in {*one, *two} if one.get(field) != two.get(field))
+    return sorted(field for field in {*one, *two} if _written(one.get(field)) != _written(two.get(field)))
 
 
 def what_runs(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,3 +74,8 @@ def what_runs(spec: Mapping[str, Any]) -> dict[str, Any]:
     if resources := {k: v for k, v in (spec.get("resources") or {}).items() if k not in _CEILINGS}:
         return kept | {"resources": resources}
     return {field: value for field, value in kept.items() if field != "resources"}
+
+
+def _written(value: Any) -> bytes:
+    """Return *value* as it is compared: to Python 1 and True are equal, to who reads a payload they are not."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

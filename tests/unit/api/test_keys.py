@@ -47,6 +47,13 @@ def test_what_runs_counts_and_is_named(other: dict[str, Any]) -> None:
     assert differences(SPEC | other, SPEC) == sorted(other)
 
 
+@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), (1, 1.0)])
+def test_values_that_only_python_takes_for_equal_differ(one: Any, other: Any) -> None:
+    spec, twin = SPEC | {"payload": {"n": [one]}}, SPEC | {"payload": {"n": [other]}}
+    assert fingerprint(spec) != fingerprint(twin)
+    assert differences(spec, twin) == ["payload"]
+
+
 def test_the_claim_says_whether_the_run_has_begun_and_ended() -> None:
     fresh, done = claim_of(a_longtask_body(SPEC)), claim_of(a_longtask_body(SPEC, FINISHED))
     assert fresh
