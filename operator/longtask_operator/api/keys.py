@@ -32,6 +32,7 @@ class KeyClaim:
     begun: bool  #: an attempt of this run stands in the status
     finished_at: str  #: when this run finished, or empty
     is_apart: bool  #: it ended, by its own cancel or deadline, while it waited for another: its end is nobody else's
+    taken_from: str  #: uid of the task whose outcome it has taken over, or empty
     deleting: bool
 
 
@@ -53,6 +54,7 @@ def claim_of(body: Mapping[str, Any]) -> KeyClaim | None:
         begun=any(attempt.get("run") == run for attempt in status.get("attempts") or ()),
         finished_at=str(status.get("completionTime") or meta.get("creationTimestamp") or "") if finished else "",
         is_apart=finished and conditions.get("Admitted", {}).get("reason") in _WAITS_FOR_ANOTHER,
+        taken_from=str((status.get("duplicateOf") or {}).get("uid") or "") if finished else "",
         deleting=bool(meta.get("deletionTimestamp")),
     )
 

@@ -45,6 +45,11 @@ class Claimant:
         return self.claim is not None and bool(self.claim.finished_at) and not self.claim.deleting
 
     @property
+    def taken_from(self) -> str:
+        """The uid of the task whose outcome it has taken over, or an empty string."""
+        return self.claim.taken_from if self.claim else ""
+
+    @property
     def contests(self) -> bool:
         """Whether it runs, or wants to."""
         return self.holds or self.lives or not (self.is_leaving or self.is_finished)
@@ -74,7 +79,7 @@ class Rivals:
 
     me: Claimant
     holder: Claimant | None  #: who runs, or may run next; may be *me*
-    finished: Claimant | None  #: who finished last
+    finished: Claimant | None  #: whose outcome is one for *me*
     outcome: LongTaskStatus | None = None  #: of *finished*
     differing: Sequence[str] = ()  #: fields by which the one that *me* yields to would run something else
 
@@ -111,23 +116,31 @@ class Yields:
         return f"LongTask {self.to.name} has the same idempotencyKey and comes first; its outcome will be taken over"
 
 
-def contest(claimants: Iterable[Claimant]) -> tuple[Claimant | None, Claimant | None]:
-    """Return who runs or may run next of *claimants*, and who of them finished last."""
+def contest(claimants: Iterable[Claimant]) -> tuple[Claimant | None, list[Claimant]]:
+    """Return who runs or may run next of *claimants*, and who has an outcome.
+
+    That is who finished last of those that ran, and who took over last what none that is there has to tell.
+    """
     field = list(claimants)
     holder = min((one for one in field if one.contests), key=lambda one: one.rank, default=None)
     done = [one for one in field if one.is_finished and one.claim and not one.claim.is_apart]
-    last = max(done, key=lambda one: (one.claim.finished_at if one.claim else "", one.uid), default=None)
-    return holder, last
+    ran = max((one for one in done if not one.taken_from), key=_end_of, default=None)
+    told = ran.uid if ran else ""
+    copy = max((one for one in done if one.taken_from not in ("", told)), key=_end_of, default=None)
+    return holder, [one for one in (ran, copy) if one]
+
+
+def counting_for(me: Claimant, done: Iterable[Claimant]) -> Claimant | None:
+    """Return whose outcome is one for *me*, the last of several; None where there is none."""
+    return max((one for one in done if _counts(one, me)), key=_end_of, default=None)
 
 
 def yields_to(me: Claimant, holder: Claimant | None, finished: Claimant | None) -> Claimant | None:
-    """Return to whom *me*, which is not finished, yields, or None if it may run."""
+    """Return to whom *me*, which is not finished, yields, or None if it may run; *finished* has an outcome for it."""
     ahead = holder if holder and holder.uid != me.uid else None
     if me.has_begun or (ahead and ahead.has_begun and not ahead.is_finished):
         return ahead
-    if finished and _counts(finished, me):
-        return finished
-    return ahead
+    return finished or ahead
 
 
 def judge(rivals: Rivals | None) -> Yields | None:
@@ -137,7 +150,7 @@ def judge(rivals: Rivals | None) -> Yields | None:
     other = yields_to(rivals.me, rivals.holder, rivals.finished)
     if other is None:
         return None
-    takes_over = other is rivals.finished and not rivals.differing and _counts(other, rivals.me)
+    takes_over = other is rivals.finished and not rivals.differing
     return Yields(to=other, outcome=rivals.outcome if takes_over else None, differing=rivals.differing)
 
 
@@ -156,7 +169,8 @@ def take_over(status: LongTaskStatus, yields: Yields) -> tuple[LongTaskStatus, S
         if condition.type in set(ConditionType)
     )
     situation = Situation(phase=Phase(outcome.phase), reason=outcome.reason or "", conditions=conditions)
-    taken = {"result": outcome.result, "dead_lettered": outcome.dead_lettered, "duplicate_of": named(yields.to)}
+    ran = outcome.duplicate_of or named(yields.to)
+    taken = {"result": outcome.result, "dead_lettered": outcome.dead_lettered, "duplicate_of": ran}
     return status.model_copy(update=taken), situation
 
 
@@ -194,10 +208,17 @@ def one_of_each_key(
 
 
 def _counts(finished: Claimant, me: Claimant) -> bool:
-    """Whether an outcome is one for *me*: a redrive asks for a new one, so that older ones do not count."""
+    """Whether an outcome is one for *me*: a redrive asks for a new one, so that older ones do not count.
+
+    Of one that was taken over nobody knows how old it is.
+    """
     if finished.claim is None or me.claim is None or finished.uid == me.uid:
         return False
-    return me.claim.run == 1 or finished.claim.finished_at > me.claim.run_start
+    return me.claim.run == 1 or (not finished.taken_from and finished.claim.finished_at > me.claim.run_start)
+
+
+def _end_of(finished: Claimant) -> tuple[str, str]:
+    return (finished.claim.finished_at if finished.claim else "", finished.uid)
 
 
 def _wanted(condition: Condition, said: str, *, again: bool) -> Wanted:

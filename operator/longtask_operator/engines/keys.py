@@ -12,13 +12,13 @@ from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.keys import KeyClaim, differences
 from longtask_operator.api.status import LongTaskStatus
-from longtask_operator.core.duplicates import Claimant, Rivals, contest, yields_to
+from longtask_operator.core.duplicates import Claimant, Rivals, contest, counting_for, yields_to
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.ledgers import Ledgers
 
 Group = tuple[str, str]  #: namespace and key
-_Said = tuple[str, KeyClaim | None, str, KeyClaim | None]
+_Said = tuple[tuple[str, KeyClaim | None], ...]
 
 
 class Keys:
@@ -48,7 +48,8 @@ class Keys:
         me = next((one for one in claimants if one.uid == record.uid), None)
         if me is None:
             return None
-        holder, finished = contest(claimants)
+        holder, done = contest(claimants)
+        finished = counting_for(me, done)
         other = yields_to(me, holder, finished)
         differing = self._differing(record, other) if other and _differs(me, other) else []
         outcome = self._record(group[0], finished) if finished and other is finished and not differing else None
@@ -94,8 +95,8 @@ class Keys:
             self._members.pop(group, None)
             self._said.pop(group, None)
             return
-        holder, finished = contest(claimants)
-        said = (*_said(holder), *_said(finished))
+        holder, done = contest(claimants)
+        said = tuple(_said(one) for one in (holder, *done))
         if said == self._said.get(group):
             return
         self._said[group] = said

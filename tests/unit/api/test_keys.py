@@ -66,3 +66,9 @@ def test_attempts_of_an_earlier_run_do_not_begin_this_one() -> None:
     claim = claim_of(a_longtask_body(SPEC, FINISHED | {"run": 2, "conditions": [], "runStartTime": wire(9)}))
     assert claim
     assert (claim.begun, claim.run_start, claim.finished_at) == (False, wire(9), "")
+
+
+def test_the_claim_says_whose_outcome_a_finished_task_has() -> None:
+    other = {"duplicateOf": {"name": "a", "uid": "1"}}
+    claims = [claim_of(a_longtask_body(SPEC, status)) for status in (FINISHED, FINISHED | other, other)]
+    assert [claim and claim.taken_from for claim in claims] == ["", "1", ""]

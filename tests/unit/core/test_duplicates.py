@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from longtask_operator.api.keys import KeyClaim, claim_of
 from longtask_operator.api.phases import Phase
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.api.status import LongTaskStatus
+from longtask_operator.api.status import DuplicateOf, LongTaskStatus
 from longtask_operator.core.duplicates import (
     LOOK_AGAIN,
     Claimant,
     Rivals,
     Yields,
     contest,
+    counting_for,
     judge,
     one_of_each_key,
     take_over,
@@ -37,6 +38,7 @@ CLAIM = KeyClaim(
     begun=False,
     finished_at="",
     is_apart=False,
+    taken_from="",
     deleting=False,
 )
 BARE = Claimant(name="a", uid="1", claim=CLAIM, holds=False, lives=False)
@@ -52,9 +54,11 @@ def gone(uid: str = "1", **changes: Any) -> Claimant:
 
 
 def who_runs(*field: Claimant) -> list[str]:
-    holder, finished = contest(field)
+    holder, done = contest(field)
     return [
-        one.uid for one in field if not (one.is_finished or one.is_leaving) and yields_to(one, holder, finished) is None
+        one.uid
+        for one in field
+        if not (one.is_finished or one.is_leaving) and yields_to(one, holder, counting_for(one, done)) is None
     ]
 
 
@@ -90,11 +94,33 @@ def test_an_outcome_older_than_a_redrive_does_not_count_for_the_redriven() -> No
     assert who_runs(done, a_claimant("2", run=2, run_start=wire(4))) == []
 
 
+def test_what_is_taken_over_after_a_redrive_is_older_than_it_all_the_same() -> None:
+    """A newcomer takes over, from another, what the redriven task itself had come to before."""
+    redriven = a_claimant("1", run=2, run_start=wire(6))
+    copies = [a_claimant(uid, finished_at=wire(time), taken_from="1") for uid, time in (("2", 5), ("3", 9))]
+    assert who_runs(redriven, *copies) == ["1"]
+    assert who_runs(redriven, *copies, a_claimant("4", finished_at=wire(8))) == []
+
+
+def test_who_ran_comes_before_those_that_took_it_over() -> None:
+    """Also where its outcome, of a new run, is one for a task that theirs would be too old for."""
+    ran, copy = a_claimant("1", run=2, finished_at=wire(7)), a_claimant("2", finished_at=wire(8), taken_from="1")
+    assert contest([ran, copy])[1] == [ran]
+    assert who_runs(ran, copy, a_claimant("3", run=2, run_start=wire(6))) == []
+
+
+def test_of_several_outcomes_the_last_one_counts() -> None:
+    old = a_claimant("1", finished_at=wire(3))
+    copies = [a_claimant(uid, finished_at=wire(time), taken_from="9") for uid, time in (("2", 5), ("3", 4))]
+    done = contest([old, *copies])[1]
+    assert counting_for(a_claimant("4"), done) == copies[0]
+    assert counting_for(a_claimant("4", run=2, run_start=wire(2)), done) == old
+
+
 def test_a_running_redrive_comes_before_the_outcome_of_an_earlier_run() -> None:
-    holder, finished = contest(
-        [a_claimant("1", run=2, begun=True, lives=True), a_claimant("2", finished_at=wire(5)), new := a_claimant("3")]
-    )
-    other = yields_to(new, holder, finished)
+    field = [a_claimant("1", run=2, begun=True, lives=True), a_claimant("2", finished_at=wire(5))]
+    holder, done = contest([*field, new := a_claimant("3")])
+    other = yields_to(new, holder, counting_for(new, done))
     assert other
     assert other.uid == "1"
 
@@ -111,6 +137,7 @@ def test_a_running_redrive_comes_before_the_outcome_of_an_earlier_run() -> None:
             run_start=st.sampled_from([wire(0), wire(7)]),
             begun=st.booleans(),
             finished_at=st.sampled_from(["", "", wire(5), wire(9)]),
+            taken_from=st.sampled_from(["", "1", "9"]),
             deleting=st.booleans(),
         ),
         unique_by=lambda one: one.uid,
@@ -119,16 +146,16 @@ def test_a_running_redrive_comes_before_the_outcome_of_an_earlier_run() -> None:
 def test_never_do_two_run_and_somebody_always_gets_on(field: list[Claimant]) -> None:
     starters = who_runs(*field)
     assert len(starters) <= 1
-    holder, finished = contest(field)
+    holder, done = contest(field)
     wanting = [one for one in field if not one.is_finished and not one.is_leaving]
     if wanting and not starters:
-        blockers = [yields_to(one, holder, finished) for one in wanting]
+        blockers = [yields_to(one, holder, counting_for(one, done)) for one in wanting]
         assert any(other and (other.is_finished or other.is_going) for other in blockers)
 
 
 def a_judgement(me: Claimant, *others: Claimant, **changes: Any) -> Yields | None:
-    holder, finished = contest([me, *others])
-    return judge(Rivals(me=me, holder=holder, finished=finished, **changes))
+    holder, done = contest([me, *others])
+    return judge(Rivals(me=me, holder=holder, finished=counting_for(me, done), **changes))
 
 
 def test_another_spec_is_a_conflict_and_takes_nothing_over() -> None:
@@ -151,13 +178,14 @@ def test_an_outcome_is_taken_over_whole_and_says_where_it_comes_from() -> None:
     assert "taken over from LongTask task-1" in situation.conditions[0].message
 
 
-def test_what_was_taken_over_before_keeps_its_words() -> None:
-    second = OUTCOME.model_copy(update={"duplicate_of": {"name": "x", "uid": "0"}})
+def test_what_was_taken_over_before_keeps_its_words_and_names_who_ran() -> None:
+    second = OUTCOME.model_copy(update={"duplicate_of": DuplicateOf(name="x", uid="0")})
     yields = a_judgement(a_claimant("3"), a_claimant("2", finished_at=wire(5)), outcome=second)
     assert yields
     taken = take_over(LongTaskStatus(run=1), yields)
     assert taken
     assert "taken over" not in taken[1].conditions[0].message
+    assert taken[0].duplicate_of == second.duplicate_of
 
 
 def test_a_phase_of_a_newer_version_is_waited_for() -> None:

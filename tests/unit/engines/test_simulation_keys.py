@@ -155,6 +155,29 @@ def test_a_redrive_of_the_holder_leaves_what_was_taken_over_as_it_is() -> None:
     tell_keys(story)
 
 
+def test_a_redrive_is_not_answered_by_what_a_newcomer_took_over_meanwhile() -> None:
+    """The first has failed and is to run anew, but cannot yet; of its old failure another task still tells."""
+
+    def story(state: KeyStory) -> None:
+        state.begin(KEY)
+        state.twin("b")
+        state.advance(60, "permanent")
+        state.wait(2)
+        state.world.edit(state.tasks()[0], suspend=True, redrive="1")
+        state.settle()
+        state.wait(2)
+        state.twin("c")
+        state.settle()
+        assert (named(state, "c")["phase"], named(state, "c")["duplicateOf"]["name"]) == ("Failed", "a")
+        state.edit(0, {"suspend": False})
+        state.advance(60, "success")
+        status = named(state, "a")
+        assert (status["run"], status["phase"], status["attempt"]) == (2, "Succeeded", 2)
+        assert "duplicateOf" not in status
+
+    tell_keys(story)
+
+
 def test_a_redriven_duplicate_runs_itself() -> None:
     def story(state: KeyStory) -> None:
         state.begin(KEY)
