@@ -1,12 +1,14 @@
 """Who shares an idempotency key: an index of the tasks that have one, and of what such tasks left behind.
 
 A task that is gone stays in the index while a ledger entry, a Job or a pod of it is known. Rivals
-are woken when another one comes first, or the first one changed; never for a mere report of progress.
+are woken when another one comes first, or the first one changed; never for a mere report of progress,
+nor for one more of them that has taken over what all of them may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
@@ -15,10 +17,15 @@ from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.duplicates import Claimant, Rivals, contest, counting_for, yields_to
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.engines.context import Context
+from longtask_operator.engines.key_groups import KeyGroup
 from longtask_operator.engines.ledgers import Ledgers
 
 Group = tuple[str, str]  #: namespace and key
-_Said = tuple[tuple[str, KeyClaim | None], ...]
+#: Uid, claim, and whether an attempt of it is known.
+_Named = tuple[str, KeyClaim | None, bool]
+_NOBODY: _Named = ("", None, False)
+#: Who runs or may run next, and who has an outcome.
+_Said = tuple[_Named, list[_Named]]
 
 
 class Keys:
@@ -26,29 +33,32 @@ class Keys:
 
     def __init__(self, context: Context, ledgers: Ledgers, wake: Callable[[str], None]) -> None:
         self._context, self._ledgers, self._wake = context, ledgers, wake
-        self._members: dict[Group, dict[str, str]] = {}  #: names by uid
+        self._groups: dict[Group, KeyGroup] = {}
         self._group_of: dict[str, Group] = {}
         self._said: dict[Group, _Said] = {}
         caches = context.caches
         caches.tasks.listeners.append(self._task_changed)
         caches.jobs.listeners.append(self._child_changed)
         caches.pods.listeners.append(self._child_changed)
+        ledgers.appeared += [self._came, self._reconsider]
+        ledgers.vanished.append(self._reconsider)
+
+    def __len__(self) -> int:
+        """Return how many tasks the index knows."""
+        return len(self._group_of)
 
     def rivals(self, uid: str) -> Iterator[str]:
         """Yield the uids of the other tasks with the key of *uid*."""
         group = self._group_of.get(uid)
-        yield from (other for other in self._members.get(group, ()) if other != uid) if group else ()
+        yield from (other for other in self._groups[group].names if other != uid) if group else ()
 
     def rivals_of(self, record: TaskRecord) -> Rivals | None:
         """Return what *record* has to know of those that share its key; None without others."""
         group = self._group_of.get(record.uid)
-        if group is None or len(self._members[group]) == 1:
+        if group is None or len(self._groups[group].names) == 1:
             return None
-        claimants = self._claimants(group)
-        me = next((one for one in claimants if one.uid == record.uid), None)
-        if me is None:
-            return None
-        holder, done = contest(claimants)
+        me = self._claimant(group, record.uid)
+        holder, done = contest(self._claimants(group))
         finished = counting_for(me, done)
         other = yields_to(me, holder, finished)
         differing = self._differing(record, other) if other and _differs(me, other) else []
@@ -76,46 +86,84 @@ class Keys:
         for record in (before, after):
             if record and record.claim:
                 self._enrol((record.namespace, record.claim.key), record.uid, record.name)
-        for uid in {record.uid for record in (before, after) if record and record.claim}:
-            self._look_at(self._group_of[uid])
+        if before and (after is None or after.uid != before.uid):
+            self._put(before.uid, None)
+        if after:
+            self._put(after.uid, after.claim)
+        concerned = [self._group_of.get(record.uid) for record in (before, after) if record]
+        for group in dict.fromkeys(group for group in concerned if group):
+            self._look_at(group)
+
+    def _put(self, uid: str, claim: KeyClaim | None) -> None:
+        if group := self._group_of.get(uid):
+            self._groups[group].put(uid, claim)
+            if claim is None:
+                self._groups[group].doubtful.add(uid)
 
     def _child_changed(self, before: JobView | PodView | None, after: JobView | PodView | None) -> None:
-        if after and after.key:
-            self._enrol((after.namespace, after.key), after.task_uid, after.task_name)
+        for child in (before, after):
+            if child and child.key:
+                self._enrol((child.namespace, child.key), child.task_uid, child.task_name)
+            if child:
+                self._came(child.task_uid)
+        if before and (after is None or after.uid != before.uid):
+            self._reconsider(before.task_uid)
+
+    def _came(self, uid: str) -> None:
+        """Take note that an entry, a Job or a pod of a task may be there."""
+        if group := self._group_of.get(uid):
+            self._groups[group].doubtful.add(uid)
+
+    def _reconsider(self, uid: str) -> None:
+        """Look at those with the key of a task that has an entry now, or of which the last thing may have gone."""
+        if group := self._group_of.get(uid):
+            self._look_at(group)
 
     def _enrol(self, group: Group, uid: str, name: str) -> None:
         if uid not in self._group_of:
             self._group_of[uid] = group
-            self._members.setdefault(group, {})[uid] = name
+            members = self._groups.setdefault(group, KeyGroup())
+            members.names[uid] = name
+            members.doubtful.add(uid)
 
     def _look_at(self, group: Group) -> None:
-        """Wake everybody with the key if another one comes first now, or the first one changed."""
+        """Wake those with the key whom it concerns that another one comes first now, or the first one changed."""
         claimants = self._claimants(group)
-        if not claimants:
-            self._members.pop(group, None)
+        members = self._groups[group]
+        if not members.names:
+            del self._groups[group]
             self._said.pop(group, None)
             return
         holder, done = contest(claimants)
-        said = tuple(_said(one) for one in (holder, *done))
-        if said == self._said.get(group):
+        said = (_named(holder), [_named(one) for one in done])
+        before = self._said.get(group, (_NOBODY, []))
+        if said == before:
             return
         self._said[group] = said
-        for claimant in claimants:
-            if claimant.claim:
-                self._wake(f"{group[0]}/{claimant.name}")
+        for uid in list(_concerned(members, before, said)):
+            self._wake(f"{group[0]}/{members.names[uid]}")
 
     def _claimants(self, group: Group) -> list[Claimant]:
-        """Return all who claim the key of *group*; those of whom nothing is left are forgotten."""
-        found = []
-        for uid, name in list(self._members.get(group, {}).items()):
-            record = self._context.caches.tasks.get(group[0], name)
-            claim = record.claim if record and record.uid == uid else None
-            holds, lives = self._ledgers.entry(uid) is not None, self._lives(f"{group[0]}/{name}", uid)
-            if claim or holds or lives:
-                found.append(Claimant(name=name, uid=uid, claim=claim, holds=holds, lives=lives))
+        """Return those who may decide who gets the key of *group*; those of whom nothing is left are forgotten."""
+        members, found = self._groups[group], []
+        for uid in members.notable():
+            claimant = self._claimant(group, uid)
+            if claimant.claim or claimant.holds or claimant.lives:
+                found.append(claimant)
+                if not (claimant.holds or claimant.lives):
+                    members.doubtful.discard(uid)
             else:
-                del self._members[group][uid], self._group_of[uid]
+                members.forget(uid)
+                del self._group_of[uid]
         return found
+
+    def _claimant(self, group: Group, uid: str) -> Claimant:
+        members = self._groups[group]
+        claimant = members.bare(uid)
+        if uid not in members.doubtful:
+            return claimant
+        holds, lives = self._ledgers.entry(uid) is not None, self._lives(f"{group[0]}/{claimant.name}", uid)
+        return replace(claimant, holds=holds, lives=lives)
 
     def _lives(self, key: str, uid: str) -> bool:
         """Whether a Job of the task may start a pod, or a pod of it may run."""
@@ -136,8 +184,18 @@ class Keys:
         return differences(record.body()["spec"], rival.body()["spec"]) if rival else []
 
 
-def _said(claimant: Claimant | None) -> tuple[str, KeyClaim | None]:
-    return (claimant.uid, claimant.claim) if claimant else ("", None)
+def _named(claimant: Claimant | None) -> _Named:
+    return (claimant.uid, claimant.claim, claimant.has_begun) if claimant else _NOBODY
+
+
+def _concerned(members: KeyGroup, before: _Said, now: _Said) -> set[str]:
+    """Return the uids of those whom it concerns that not *before* is so, but *now*.
+
+    Where there is an outcome, whose turn it would be without it concerns nobody but who asks for a new one.
+    """
+    (holder, done), (known, ends) = now, before
+    only_turns = bool(done) and done == ends and not (holder[2] or known[2])
+    return members.redriven if only_turns else members.waiting
 
 
 def _differs(me: Claimant, other: Claimant) -> bool:

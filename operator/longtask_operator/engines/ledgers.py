@@ -70,6 +70,7 @@ class Ledgers:
         self._strays: set[str] = set()  #: names of ConfigMaps that were said to be no ledgers
         self.riders: list[Rider] = []
         self.appeared: list[Callable[[str], None]] = []  #: told a task that has an entry in one more ledger
+        self.vanished: list[Callable[[str], None]] = []  #: told a task that has none any more
 
     async def load(self) -> None:
         """Read all ledgers. Raises ApiError."""
@@ -227,8 +228,9 @@ class Ledgers:
             standing = self._standing.get(uid, {})
             if name in standing and standing[name][0] == tenant:
                 del standing[name]
-            if not standing:
-                self._standing.pop(uid, None)
+            if not standing and self._standing.pop(uid, None) is not None:
+                for tell in self.vanished:
+                    tell(uid)
         for uid, entry in new.items():
             if old.get(uid) != entry:
                 standing = self._standing.setdefault(uid, {})
