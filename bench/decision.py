@@ -16,11 +16,12 @@ from datetime import UTC, datetime, timedelta
 
 from bench.lib import cli
 from bench.lib.results import Results
-from longtask_operator.core.admission import Snapshot, member_of, plan_admissions
+from longtask_operator.core.admission import plan_admissions
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import Limits
 from longtask_operator.core.sizing import parse_ladder
+from longtask_operator.core.snapshot import Snapshot, member_of
 from longtask_operator.settings import Settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

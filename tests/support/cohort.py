@@ -9,13 +9,14 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from longtask_operator.core.admission import NO_PLAN, Plan, Snapshot, member_of, plan_admissions
+from longtask_operator.core.admission import NO_PLAN, Plan, plan_admissions
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.preemption import Claim, Run, format_claims, parse_claims
 from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import RECLAIM, Caps, Limits, usage_of
 from longtask_operator.core.sizing import Size
+from longtask_operator.core.snapshot import Snapshot, member_of
 from longtask_operator.core.why_waiting import Scene, why_waiting
 from tests.builders import SMALLEST, START, at
 

@@ -11,13 +11,14 @@ from datetime import datetime
 
 from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import NO_PLAN, Plan, Snapshot
+from longtask_operator.core.admission import NO_PLAN, Plan
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.precedence import MAKING_ROOM, HeldBack, in_order
 from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import describe_shortage, exceeds_max_size
 from longtask_operator.core.reservation import can_hold, has_waited, head_of, is_kept_from, is_short_of_room
 from longtask_operator.core.room import Room, demand_of, growth_of, within
+from longtask_operator.core.snapshot import Snapshot
 from longtask_operator.core.terms import held_back_by, terms_of
 
 _CLAIMED = "what becomes free is kept for a task to which others give way"

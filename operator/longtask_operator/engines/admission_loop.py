@@ -17,7 +17,7 @@ import structlog
 from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict, Invalid
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import NO_PLAN, Plan, Snapshot, claimed_room, plan_admissions
+from longtask_operator.core.admission import NO_PLAN, Plan, plan_admissions
 from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
@@ -26,6 +26,7 @@ from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import NEVER
 from longtask_operator.core.room import growth_of
+from longtask_operator.core.snapshot import Snapshot, claimed_room
 from longtask_operator.core.why_waiting import Scene, why_it_may_not_grow, why_waiting
 from longtask_operator.engines.admitted import Admitted
 from longtask_operator.engines.ledger_moves import settled

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from longtask_operator.core.admission import Member, Snapshot, member_of
 from longtask_operator.core.fair_share import NOTHING
 from longtask_operator.core.ledger import Entries, LedgerEntry, entries_with_persons
 from longtask_operator.core.ledger_layout import Tenants as Held
 from longtask_operator.core.ledger_layout import cohort_of, ledger_name
 from longtask_operator.core.preemption import Run
 from longtask_operator.core.quota import UNLIMITED, Amounts, Limits, usage_of
+from longtask_operator.core.snapshot import Member, Snapshot, member_of
 from longtask_operator.engines.claims import Claims
 from longtask_operator.engines.fair_shares import FairShares
 from longtask_operator.engines.persons import Persons

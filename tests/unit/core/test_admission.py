@@ -13,13 +13,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from longtask_operator.api.quantity import GIBIBYTE, MEBIBYTE
 from longtask_operator.api.reasons import QueueReason
-from longtask_operator.core.admission import Snapshot, member_of, plan_admissions
+from longtask_operator.core.admission import plan_admissions
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import AGING_SECONDS, Candidate, TenantQueue, place_of
 from longtask_operator.core.quota import Amounts, Limits, exceeds_max_size, usage_of
 from longtask_operator.core.reservation import RESERVE_AFTER
 from longtask_operator.core.sizing import Size
+from longtask_operator.core.snapshot import Snapshot, member_of
 from longtask_operator.core.why_waiting import Scene, why_waiting
 from tests.builders import SMALLEST, START, at
 from tests.support.stories import how_many
