@@ -79,6 +79,7 @@ class _Cycle:
         self.holder: Candidate | None = None
         self._patient: list[Candidate] | None = None
         self.claims: dict[str, Claim] = {}
+        self._promised: Counter[tuple[str, str]] = Counter()  #: claims by tenant and person
         self._future: Future | None = None  #: only where room is being made
         self._asking: dict[str, list[Candidate]] = {}  #: by tenant: who may ask others to give way before its turn
         self._in_vain: set[str] = set()  #: uids that found too few who could give way: they seldom get more in a cycle
@@ -185,18 +186,17 @@ class _Cycle:
 
     def _claim(self, candidate: Candidate, before: Claim | None = None) -> bool:
         """Claim room for *candidate* if it may start but for the room, and others can be asked to give way."""
-        tenant, entry = candidate.tenant, candidate.entry
-        limits, claimed = self.members[tenant].limits, [self._claimant(claim) for claim in self.claims.values()]
-        users = self.users[tenant] + Counter(one.user for one in claimed if one and one.tenant == tenant)
+        tenant, entry, limits = candidate.tenant, candidate.entry, self.members[candidate.tenant].limits
         if (
             entry.handed_over
             or entry.uid in self._in_vain
             or limits.preemption == NEVER
             or self._is_stopped(tenant)
             or min(self.slots, MAX_CLAIMS_IN_ALL) <= len(self.claims)
+            or sum(claim.tenant == tenant for claim in self.claims.values()) >= MAX_CLAIMS
         ):
             return False
-        if exceeds_max_size(entry.size, limits) or not can_hold(candidate.user, users, limits):
+        if exceeds_max_size(entry.size, limits) or not self._can_hold(tenant, candidate.user):
             return False
         demand = demand_of(entry.held)
         if self.holder and is_kept_from(tenant, demand, self.holder, self.room):
@@ -209,10 +209,16 @@ class _Cycle:
         claim = self._future.claim(candidate, limits, before)
         if claim:
             self.claims[entry.uid] = claim
+            self._promised[tenant, candidate.user] += 1
             self._asked += before is None
         elif not self._future.room.fits(tenant, demand):
             self._in_vain.add(entry.uid)
         return claim is not None
+
+    def _can_hold(self, tenant: str, user: str) -> bool:
+        """Whether one more attempt of *user* may run, beside those for whose tasks room is made."""
+        has = self.users[tenant][user] + self._promised[tenant, user] if user else 0
+        return can_hold(user, {user: has}, self.members[tenant].limits)
 
     def _share(self, tenant: str) -> float:
         member, room = self.members[tenant], self.room
@@ -262,7 +268,7 @@ class _Cycle:
             and self.room.fits(tenant, demand)
             and (self._future is None or self._future.room.fits(tenant, demand))
             and not exceeds_max_size(line.size, limits)
-            and can_hold(line.user, self.users[tenant], limits)
+            and self._can_hold(tenant, line.user)
             and not (self.holder and is_kept_from(tenant, demand, self.holder, self.room))
         )
 
@@ -275,7 +281,9 @@ class _Cycle:
         self.queues[candidate.tenant].remove(candidate.entry.uid)
         self.users[candidate.tenant][candidate.user] += 1
         self.room.add(candidate.tenant, demand_of(candidate.entry.held))
-        if self._future and not self.claims.pop(candidate.entry.uid, None):  # whoever had a claim is counted there
+        if self.claims.pop(candidate.entry.uid, None):
+            self._promised[candidate.tenant, candidate.user] -= 1
+        elif self._future:  # whoever had a claim is counted there
             self._future.room.add(candidate.tenant, demand_of(candidate.entry.held))
         self.slots -= 1
         self.admitted.append(candidate)

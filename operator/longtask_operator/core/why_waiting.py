@@ -76,6 +76,8 @@ def _room_being_made(candidate: Candidate, snapshot: Snapshot) -> str:
     claim = next((claim for claim in snapshot.claims if claim.uid == candidate.entry.uid), None)
     if claim is None:
         return ""
+    if not claim.victims:
+        return "; what becomes free is kept for this one"
     number = f"{len(claim.victims)} attempts give" if len(claim.victims) > 1 else "an attempt gives"
     return f"; {number} {MAKING_ROOM}"
 
@@ -124,9 +126,13 @@ def _cohort(candidate: Candidate, scene: Scene) -> _Said:
 def _reserved(candidate: Candidate, scene: Scene) -> _Said:
     tenant, snapshot, demand = candidate.tenant, scene.snapshot, demand_of(candidate.entry.held)
     room, member, holder, left = snapshot.room, snapshot.members[tenant], scene.plan.holder, scene.plan.claimed
-    claimed = any(claim.uid != candidate.entry.uid for claim in snapshot.claims)
-    if claimed and left and not left.fits(tenant, demand):
+    others = [claim for claim in snapshot.claims if claim.uid != candidate.entry.uid]
+    if others and left and not left.fits(tenant, demand):
         return (_CLAIMED,)
+    known, user = [scene.queue.get(claim.uid) for claim in others], candidate.user
+    has = member.running.get(user, 0) + sum(one is not None and one.user == user for one in known)
+    if not can_hold(user, {user: has}, member.limits):
+        return (f"the next attempt of {user} is kept for a task to which others give way",)
     if holder is None or holder is candidate or not is_kept_from(tenant, demand, holder, room):
         holder = head_of(scene.queue, tenant, member.limits, room, member.running)
         if holder is None or holder is candidate or not has_waited(holder, scene.now):

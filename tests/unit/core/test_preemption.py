@@ -203,6 +203,28 @@ class TestReclaim:
         cohort.cycle()
         assert len(cohort.claims) == MAX_CLAIMS_IN_ALL
 
+    def test_of_one_tenant_only_so_many_have_room_made_whoever_comes_later(self) -> None:
+        """And so another one of the cohort gets its share of all that a ledger holds of them."""
+        cohort = Cohort(own=limits(99, preemption=RECLAIM), other=limits(1, preemption=RECLAIM), guest=limits(0))
+        cohort.holds("guest", 100)
+        for priority in range(5):
+            cohort.waits("own", MAX_CLAIMS, priority=priority)
+            cohort.cycle()
+            assert len(cohort.claims) == MAX_CLAIMS
+        uid = cohort.waits("other")
+        cohort.cycle()
+        assert uid in {claim.uid for claim in cohort.claims}
+
+    def test_what_leaves_by_itself_is_not_said_to_give_way(self) -> None:
+        cohort = Cohort(own=limits(3, preemption=RECLAIM), guest=limits(0))
+        cohort.holds("guest", 2)
+        cohort.holds("guest", leaving=True)
+        uid = cohort.waits("own")
+        cohort.cycle()
+        message = cohort.why("own", uid).message
+        assert "gives way" not in message
+        assert message.endswith("; what becomes free is kept for this one")
+
     def test_it_is_said_what_is_done(self) -> None:
         cohort = lent(1)
         uid = cohort.waits("own")
@@ -394,6 +416,24 @@ class TestLowerPriority:
         assert cohort.cycle() == []
         assert cohort.claims == ()
 
+    def test_nobody_takes_the_turn_of_its_person_for_whom_others_give_way(self) -> None:
+        """One person may have one attempt: a small task of hers that fits would stop the low one for nothing."""
+        cohort = Cohort(a=limits(None, cpu=2000, preemption=LOWER_PRIORITY, per_user=1))
+        low = cohort.holds("a", size=replace(SMALLEST, cpu=1750))
+        first = cohort.waits("a", size=replace(SMALLEST, cpu=1000), priority=9, user="eve")
+        later = cohort.waits("a", user="eve")
+        assert cohort.cycle() == []
+        assert cohort.victims() == [low]
+        said = cohort.why("a", later)
+        assert said.reason is QueueReason.RESERVED
+        assert said.message == "the next attempt of eve is kept for a task to which others give way"
+        cohort.waits("a", user="bob")
+        assert cohort.cycle() == ["a"]
+        cohort.ends(*cohort.records_stops())
+        assert cohort.cycle() == ["a"]
+        assert first in cohort.held["a"]
+        assert cohort.why("a", later).reason is QueueReason.USER_LIMIT
+
     def test_attempts_of_others_are_no_concern(self) -> None:
         cohort = Cohort(a=limits(2, preemption=LOWER_PRIORITY), guest=limits(0))
         cohort.holds("guest", 2, priority=-9)
@@ -466,10 +506,11 @@ class Preemption(CohortStory):
         size=st.sampled_from(SIZES),
         priority=st.integers(-1, 1),
         number=st.integers(1, 3),
+        user=st.sampled_from(["", "eve"]),
     )
-    def comes(self, tenant: str, size: Size, priority: int, number: int) -> None:
+    def comes(self, tenant: str, size: Size, priority: int, number: int, user: str) -> None:
         seconds = (self.cohort.now - START).total_seconds()
-        self.cohort.waits(tenant, number, size=size, seconds=seconds, priority=priority)
+        self.cohort.waits(tenant, number, size=size, seconds=seconds, priority=priority, user=user)
 
     @rule(tenant=st.sampled_from(TENANTS))
     def ends(self, tenant: str) -> None:
@@ -487,10 +528,10 @@ class Preemption(CohortStory):
         for tenant, held in self.cohort.held.items():
             for uid in [uid for uid in held if self.cohort.runs[uid].leaving][:number]:
                 run, entry = self.cohort.runs.pop(uid), held.pop(uid)
-                again = replace(entry, uid=f"{uid}'")
-                self.cohort.queues[tenant].put(
-                    Candidate(key=run.key, tenant=tenant, priority=run.priority, queued_at=run.queued_at, entry=again)
-                )
+                again, user = replace(entry, uid=f"{uid}'"), self.cohort.user_of(uid)
+                self.cohort.users[again.uid] = user
+                place: dict[str, Any] = {"key": run.key, "priority": run.priority, "queued_at": run.queued_at}
+                self.cohort.queues[tenant].put(Candidate(**place, tenant=tenant, entry=again, user=user))
 
     @rule(tenant=st.sampled_from(TENANTS))
     def saves_a_checkpoint(self, tenant: str) -> None:
@@ -504,6 +545,7 @@ class Preemption(CohortStory):
         lend=st.none() | st.integers(0, 2),
         cpu=st.none() | st.integers(0, 8).map(lambda steps: steps * 1000),
         preemption=st.sampled_from([NEVER, LOWER_PRIORITY, RECLAIM, RECLAIM]),
+        per_user=st.none() | st.integers(0, 2),
         on_hold=st.sampled_from([False, False, False, True]),
     )
     def quota_changes(
@@ -528,6 +570,7 @@ class Preemption(CohortStory):
             assert self.is_within_limits(self.used_by())
             assert self.is_within_limits(self.used_in_the_end())
         self.nobody_waits_for_nothing()
+        self.everybody_for_whom_room_is_made_has_its_turn()
         self.nobody_is_refused_what_is_its_own()
 
     def alive(self) -> set[str]:
@@ -637,6 +680,13 @@ class Preemption(CohortStory):
         """The bound: a task for which room is made starts in the cycle that sees the last of it leave."""
         assert not self.cohort.claims or self.leaving() | set(self.cohort.victims())
 
+    def everybody_for_whom_room_is_made_has_its_turn(self) -> None:
+        """There is one person: what runs of hers and that for which room is made are within her limit."""
+        for tenant, own in self.cohort.limits.items():
+            claimed = [one.uid for one in self.cohort.claims if one.tenant == tenant and self.cohort.user_of(one.uid)]
+            has = [uid for uid in self.cohort.held[tenant] if self.cohort.user_of(uid)]
+            assert not claimed or own.per_user is None or len(claimed) + len(has) <= own.per_user
+
     def nobody_is_refused_what_is_its_own(self) -> None:
         """The head of a queue that is within its tenant's nominal quota starts, or others give way to it."""
         if any(self.cohort.limits[c.tenant].preemption == LOWER_PRIORITY for c in self.cohort.claims):
@@ -645,7 +695,9 @@ class Preemption(CohortStory):
         for tenant, own in self.cohort.limits.items():
             if own.preemption != RECLAIM or own.on_hold or (self.cohort.holder and self.cohort.holder.tenant == tenant):
                 continue
-            for head in self.cohort.queues[tenant].first_few(1):
+            for head in self.cohort.queues[tenant].first_few(
+                1, lambda line, own=own: own.per_user is None or not line.user
+            ):
                 after = {**used, tenant: [used[tenant][0] + 1, used[tenant][1] + head.entry.size.cpu]}
                 now = self.used_by()
                 now[tenant] = [now[tenant][0] + 1, now[tenant][1] + head.entry.size.cpu]
