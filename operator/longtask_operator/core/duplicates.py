@@ -82,6 +82,7 @@ class Rivals:
     finished: Claimant | None  #: whose outcome is one for *me*
     outcome: LongTaskStatus | None = None  #: of *finished*
     differing: Sequence[str] = ()  #: fields by which the one that *me* yields to would run something else
+    is_awaited: bool = False  #: whether another one waits for the outcome of *me*
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,13 @@ def contest(claimants: Iterable[Claimant]) -> tuple[Claimant | None, list[Claima
 def counting_for(me: Claimant, done: Iterable[Claimant]) -> Claimant | None:
     """Return whose outcome is one for *me*, the last of several; None where there is none."""
     return max((one for one in done if _counts(one, me)), key=_end_of, default=None)
+
+
+def awaits(other: Claimant, me: Claimant) -> bool:
+    """Whether *other*, which has not finished, may still take over the outcome of *me*."""
+    if other.claim is None or me.claim is None or me.claim.is_apart or other.is_leaving or other.is_finished:
+        return False
+    return other.claim.fingerprint == me.claim.fingerprint and not other.claim.begun and _counts(me, other)
 
 
 def yields_to(me: Claimant, holder: Claimant | None, finished: Claimant | None) -> Claimant | None:

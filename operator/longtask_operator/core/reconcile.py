@@ -317,6 +317,8 @@ def _settled(seen: Observed, status: LongTaskStatus, leftovers: tuple[Action, ..
     if is_tracked(meta.labels, meta.annotations):
         return Decision(status=observed, notices=_ttl_ignored(seen))
     if seen.now >= expiry:
+        if seen.rivals and seen.rivals.is_awaited:  # without this one the other would run it again
+            return Decision(status=observed, again_at=seen.now + LOOK_AGAIN)
         return Decision(status=observed, then=(DeleteTask(),))
     return Decision(status=observed, again_at=expiry)
 

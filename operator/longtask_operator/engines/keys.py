@@ -14,7 +14,7 @@ from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.keys import KeyClaim, differences
 from longtask_operator.api.status import LongTaskStatus
-from longtask_operator.core.duplicates import Claimant, Rivals, contest, counting_for, yields_to
+from longtask_operator.core.duplicates import Claimant, Rivals, awaits, contest, counting_for, yields_to
 from longtask_operator.core.observe import JobView, PodView, judged_at
 from longtask_operator.engines.context import Context
 from longtask_operator.engines.key_groups import KeyGroup
@@ -64,7 +64,12 @@ class Keys:
         differing = self._differing(record, other) if other and _differs(me, other) else []
         outcome = self._record(group[0], finished) if finished and other is finished and not differing else None
         return Rivals(
-            me=me, holder=holder, finished=finished, outcome=_status(outcome) if outcome else None, differing=differing
+            me=me,
+            holder=holder,
+            finished=finished,
+            outcome=_status(outcome) if outcome else None,
+            differing=differing,
+            is_awaited=me.is_finished and self._is_awaited(group, me),
         )
 
     def waking(self, wake: Callable[[str], None]) -> Callable[[str], None]:
@@ -164,6 +169,10 @@ class Keys:
             return claimant
         holds, lives = self._ledgers.entry(uid) is not None, self._lives(f"{group[0]}/{claimant.name}", uid)
         return replace(claimant, holds=holds, lives=lives)
+
+    def _is_awaited(self, group: Group, me: Claimant) -> bool:
+        members = self._groups[group]
+        return any(awaits(members.bare(uid), me) for uid in members.waiting)
 
     def _lives(self, key: str, uid: str) -> bool:
         """Whether a Job of the task may start a pod, or a pod of it may run."""

@@ -255,6 +255,16 @@ class TestReconcile:
             done = a_claimant("2", finished_at=wire(5), is_apart=True)
             assert who_runs(self.first, done) == ["1"]
 
+    @pytest.mark.parametrize("awaited", [True, False])
+    def test_one_whose_outcome_another_waits_for_outlives_its_ttl(self, awaited: bool) -> None:
+        done = a_claimant("1", finished_at=wire(5))
+        rivals = Rivals(me=done, holder=self.me, finished=None, is_awaited=awaited)
+        task = a_longtask({"ttlSecondsAfterFinished": 1}, FINISHED)
+        decision = reconcile(seen(task, rivals=rivals, now=at(99)), POLICY)
+        assert ([type(action).__name__ for action in decision.then], decision.again_at) == (
+            ([], at(99) + LOOK_AGAIN) if awaited else (["DeleteTask"], None)
+        )
+
     def test_it_runs_itself_when_the_first_is_gone(self) -> None:
         waiting = reconcile(seen(rivals=self.rivals), POLICY).status
         decision = reconcile(seen(a_longtask(status=waiting), rivals=None), POLICY)

@@ -18,6 +18,7 @@ from longtask_operator.engines.keys import Keys
 from tests.builders import FINISHED, a_job, a_longtask_body, an_ended_pod, an_entry, at, wire
 from tests.support.contexts import context_on
 
+KEY: dict[str, Any] = {"idempotencyKey": "k"}
 WAITS: dict[str, Any] = {"run": 1, "phase": "Queued", "runStartTime": wire(0)}
 COPIED = FINISHED | {"attempts": None, "duplicateOf": {"name": "t0", "uid": "uid-t0"}}
 MANY = 300
@@ -40,10 +41,12 @@ class Bench:
         self.asked.append(uid)
         return self.entries.get(uid)
 
-    def task(self, name: str, status: dict[str, Any] | None = None, **meta: Any) -> TaskRecord:
+    def task(
+        self, name: str, status: dict[str, Any] | None = None, key: dict[str, Any] = KEY, **meta: Any
+    ) -> TaskRecord:
         """Let a task be there, or change."""
         self.version += 1
-        body = a_longtask_body({"idempotencyKey": "k"}, status)
+        body = a_longtask_body(key, status)
         body["metadata"] |= {"name": name, "uid": f"uid-{name}", "resourceVersion": str(self.version), **meta}
         record = observe_task(body)
         self.caches.tasks.put(record)
@@ -138,6 +141,44 @@ def test_the_end_of_who_ran_wakes_all_that_wait(bench: Bench) -> None:
     bench.task("t0", FINISHED)
     assert {"team-a/t1", "team-a/t2"} <= set(bench.woken)
     assert "team-a/t0" not in bench.woken
+
+
+@pytest.mark.parametrize(
+    ("status", "awaited"),
+    [
+        (None, True),
+        (WAITS, True),
+        ({**WAITS, "run": 2, "runStartTime": wire(4)}, True),
+        ({**WAITS, "run": 2, "runStartTime": wire(6)}, False),
+        ({**WAITS, "attempts": [{"number": 1, "run": 1}]}, False),
+        (COPIED, False),
+    ],
+)
+def test_an_outcome_is_awaited_while_another_task_may_take_it_over(
+    bench: Bench, status: dict[str, Any] | None, awaited: bool
+) -> None:
+    done = bench.task("t0", FINISHED)
+    bench.task("t1", status)
+    rivals = bench.keys.rivals_of(done)
+    assert rivals
+    assert rivals.is_awaited is awaited
+
+
+def test_nobody_awaits_the_end_of_a_duplicate_by_its_own_deadline(bench: Bench) -> None:
+    waits = {"type": "Admitted", "status": "False", "reason": "Duplicate"}
+    done = bench.task("t0", FINISHED | {"conditions": [*FINISHED["conditions"], waits]})
+    bench.task("t1", WAITS)
+    rivals = bench.keys.rivals_of(done)
+    assert rivals
+    assert not rivals.is_awaited
+
+
+def test_nobody_awaits_the_outcome_of_another_spec(bench: Bench) -> None:
+    done = bench.task("t0", FINISHED)
+    bench.task("t1", key={"idempotencyKey": "k", "args": ["other"]})
+    rivals = bench.keys.rivals_of(done)
+    assert rivals
+    assert not rivals.is_awaited
 
 
 NAMES = st.sampled_from(["t0", "t1", "t2", "t3"])
