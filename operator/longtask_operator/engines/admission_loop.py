@@ -25,14 +25,14 @@ from longtask_operator.core.ledger_layout import changed, cohort_of, ledger_name
 from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate
 from longtask_operator.core.quota import NEVER
-from longtask_operator.core.room import growth_of
-from longtask_operator.core.snapshot import Snapshot, claimed_room
-from longtask_operator.core.why_waiting import Scene, why_it_may_not_grow, why_waiting
+from longtask_operator.core.snapshot import Snapshot
+from longtask_operator.core.why_waiting import Scene, why_waiting
 from longtask_operator.engines.admitted import Admitted
 from longtask_operator.engines.ledger_moves import settled
 from longtask_operator.engines.ledger_work import Kept, Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import EARLY_SECONDS, ByteBudget
+from longtask_operator.engines.raises import granted
 from longtask_operator.engines.snapshots import NoLimits, Snapshots, Tenants
 from longtask_operator.engines.waiting_room import Explain, WaitingRoom
 
@@ -279,26 +279,10 @@ class AdmissionLoop:
     def _before_admission(self, name: str, work: Work) -> Entries:
         """Return the entries of ledger *name* with all that is to change besides admissions."""
         before = settled(name, work, self._ledgers, self.home, self._work)
-        return changed(before, added=self._raised(name, before, work))
-
-    def _raised(self, name: str, entries: Entries, work: Work) -> list[tuple[str, LedgerEntry]]:
-        """Return the raises that fit, one after the other."""
         if not work.raises:
-            return []
-        granted: list[tuple[str, LedgerEntry]] = []
-        snapshot = self._snapshots.of(name, entries, ())
-        room, claimed = snapshot.room.copy(), claimed_room(snapshot, self._tenants.now())
-        for uid, wanted in work.raises.items():
-            tenant = self._ledgers.tenant_of(uid) or ""
-            current = entries.get(tenant, {}).get(uid)
-            if current is None or current.attempt != wanted.entry.attempt or wanted.answer.done():
-                continue
-            wanted.why = why_it_may_not_grow(tenant, current, wanted.entry, snapshot, room, claimed)
-            if not wanted.why:
-                for one in (room, claimed):
-                    one.add(tenant, growth_of(current.held, wanted.entry.held))
-                granted.append((tenant, wanted.entry))
-        return granted
+            return before
+        snapshot, now = self._snapshots.of(name, before, ()), self._tenants.now()
+        return changed(before, added=granted(work.raises, before, snapshot, now, self._ledgers.tenant_of))
 
     def _plan(self, name: str, entries: Entries) -> list[Candidate]:
         """Return who may start now, taken out of their queues."""
