@@ -33,6 +33,7 @@ class KeyClaim:
     finished_at: str  #: when this run finished, or empty
     is_apart: bool  #: it ended, by its own cancel or deadline, while it waited for another: its end is nobody else's
     taken_from: str  #: uid of the task whose outcome it has taken over, or empty
+    suspended: bool
     deleting: bool
 
 
@@ -55,6 +56,7 @@ def claim_of(body: Mapping[str, Any]) -> KeyClaim | None:
         finished_at=str(status.get("completionTime") or meta.get("creationTimestamp") or "") if finished else "",
         is_apart=finished and conditions.get("Admitted", {}).get("reason") in _WAITS_FOR_ANOTHER,
         taken_from=str((status.get("duplicateOf") or {}).get("uid") or "") if finished else "",
+        suspended=spec.get("suspend") is True,
         deleting=bool(meta.get("deletionTimestamp")),
     )
 

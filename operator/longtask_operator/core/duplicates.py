@@ -137,10 +137,12 @@ def counting_for(me: Claimant, done: Iterable[Claimant]) -> Claimant | None:
 
 
 def awaits(other: Claimant, me: Claimant) -> bool:
-    """Whether *other*, which has not finished, may still take over the outcome of *me*."""
+    """Whether *other*, which has not finished, is about to take over the outcome of *me*."""
     if other.claim is None or me.claim is None or me.claim.is_apart or other.is_leaving or other.is_finished:
         return False
-    return other.claim.fingerprint == me.claim.fingerprint and not other.claim.begun and _counts(me, other)
+    if other.claim.begun or other.claim.suspended:
+        return False
+    return other.claim.fingerprint == me.claim.fingerprint and _counts(me, other)
 
 
 def yields_to(me: Claimant, holder: Claimant | None, finished: Claimant | None) -> Claimant | None:

@@ -39,6 +39,7 @@ CLAIM = KeyClaim(
     finished_at="",
     is_apart=False,
     taken_from="",
+    suspended=False,
     deleting=False,
 )
 BARE = Claimant(name="a", uid="1", claim=CLAIM, holds=False, lives=False)

@@ -40,7 +40,7 @@ BEGUN: dict[str, Any] = {
 QUEUED: dict[str, Any] = {"run": 1, "attempt": 0, "tenant": "team-a", "runStartTime": wire(0)}
 CLAIM = KeyClaim(
     key="k", created=wire(0), fingerprint=b"", run=1, run_start=wire(0), begun=False, finished_at="", is_apart=False,
-    taken_from="", deleting=False,
+    taken_from="", suspended=False, deleting=False,
 )  # fmt: skip
 FIRST, SECOND = (Claimant(name=n, uid=n, claim=CLAIM, holds=n == "1", lives=False) for n in "12")
 REFUSAL = Refusal(attempt=2, generation=1, of_pod=False, message="exceeded quota", in_a_row=1, until=at(60))
