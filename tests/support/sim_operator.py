@@ -302,7 +302,7 @@ class SimOperator:
             context.caches.quotas.put(observe_quota(body))
         keys = Keys(context, self.ledgers, queue.add)
         admission = AdmissionLoop(self.ledgers, context.metrics, keys.waking(queue.add), quotas)
-        admission.rivals = keys.rivals
+        admission.rivals, admission.learn_rivals, keys.known = keys.rivals, keys.learn, quotas.runs.key
         evictions = Evictions(context, self.ledgers, quotas, admission.claims, queue.add)
         bystanders = Bystanders(context.caches.tasks, admission, quotas, queue.add)
         editions = Editions(context, self.ledgers, quotas, admission.look_at, admission.is_needed)

@@ -57,6 +57,8 @@ class AdmissionLoop:
         self._ledgers, self._metrics, self._on_change = ledgers, metrics, on_change
         self._tenants: Tenants = tenants or NoLimits()
         self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
+        #: Told of tasks about to be admitted; returns once it is known who shares the keys of these. Raises ApiError.
+        self.learn_rivals: Callable[[Iterable[str]], Awaitable[None]] = _nothing
         self.admits: Callable[[str], Awaitable[bool]] = _always  #: whether the quotas let a ledger admit now
         self._snapshots = Snapshots(self._tenants, self._look_at_task, ledgers.most)
         self.claims = self._snapshots.claims
@@ -239,17 +241,19 @@ class AdmissionLoop:
         if not admits:  # who wants more waits as well
             self._work[name].raises, work.raises = work.raises, {}
         before = self._before_admission(name, work)
-        admitted = self._one_of_each_key(name, before, self._plan(name, before)) if admits else []
-        after = changed(before, added=[(candidate.tenant, candidate.entry) for candidate in admitted])
-        self._writing, self._in_flight = work, {candidate.entry.uid: candidate for candidate in admitted}
-        for candidate in admitted:
+        planned = self._plan(name, before) if admits else []
+        self._writing, self._in_flight = work, {candidate.entry.uid: candidate for candidate in planned}
+        for candidate in planned:
             self._room.take_out(candidate)
         try:
+            await self.learn_rivals(list(self._in_flight))
+            admitted = self._one_of_each_key(name, before, planned)
+            after = changed(before, added=[(candidate.tenant, candidate.entry) for candidate in admitted])
             if await self._ledgers.write(name, after):
                 self._metrics.ledger_written()
                 self._budget.spend(ledger.size + WRITE_OVERHEAD)
         except ApiError as error:
-            await self._recover(name, work, admitted, error)
+            await self._recover(name, work, planned, error)
             return
         finally:
             self._writing, self._in_flight = Work(), {}
@@ -316,6 +320,7 @@ class AdmissionLoop:
 
         kept, blocked = one_of_each_key(admitted, self.rivals, holds)
         for candidate in blocked:
+            self._in_flight.pop(candidate.entry.uid, None)
             self._room.leave(candidate.entry.uid)
             self._on_change(candidate.key)
             self.look_at(name)
@@ -382,3 +387,7 @@ class AdmissionLoop:
 
 async def _always(_: str) -> bool:
     return True
+
+
+async def _nothing(_: Iterable[str]) -> None:
+    return

@@ -3,16 +3,21 @@
 A task that is gone stays in the index while a ledger entry, a Job or a pod of it is known. Rivals
 are woken when another one comes first, or the first one changed; never for a mere report of progress,
 nor for one more of them that has taken over what all of them may.
+
+Another operator may have admitted a task that has not been heard of here. While a ledger has a line of such a stranger,
+nobody with a key is admitted before the API server has said who else has that key: what it says is newer than the line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from longtask_operator.adapters.tasks import TaskRecord
+from longtask_operator.adapters.kube import resource_path
+from longtask_operator.adapters.tasks import TaskRecord, observe_task
 from longtask_operator.api.errors import SpecError
 from longtask_operator.api.keys import KeyClaim, differences
+from longtask_operator.api.names import API_VERSION, LONGTASK_PLURAL
 from longtask_operator.api.status import LongTaskStatus
 from longtask_operator.core.duplicates import Claimant, Rivals, awaits, contest, counting_for, yields_to
 from longtask_operator.core.observe import JobView, PodView, judged_at
@@ -36,12 +41,15 @@ class Keys:
         self._groups: dict[Group, KeyGroup] = {}
         self._group_of: dict[str, Group] = {}
         self._said: dict[Group, _Said] = {}
+        self._strangers: set[str] = set()  #: uids of lines that came while their tasks were not known here
+        #: Told a uid; returns namespace/name of the task where it is known here and has not finished.
+        self.known: Callable[[str], str] = lambda uid: uid
         caches = context.caches
         caches.tasks.listeners.append(self._task_changed)
         caches.jobs.listeners.append(self._child_changed)
         caches.pods.listeners.append(self._child_changed)
-        ledgers.appeared += [self._came, self._reconsider]
-        ledgers.vanished.append(self._reconsider)
+        ledgers.appeared += [self._came, self._reconsider, self._met]
+        ledgers.vanished += [self._reconsider, self._strangers.discard]
 
     def __len__(self) -> int:
         """Return how many tasks the index knows."""
@@ -72,6 +80,16 @@ class Keys:
             is_awaited=me.is_finished and self._is_awaited(group, me),
         )
 
+    async def learn(self, uids: Iterable[str]) -> None:
+        """Ask who else has the keys of *uids*, where a ledger has lines of strangers. Raises ApiError."""
+        groups = dict.fromkeys(group for uid in uids if (group := self._group_of.get(uid))) if self._strangers else ()
+        for namespace, key in groups:
+            wanted = {"fieldSelector": f"spec.idempotencyKey={_escaped(key)}"}
+            path = resource_path(API_VERSION, LONGTASK_PLURAL, namespace)
+            async for page in self._context.kube.list_pages(path, wanted):
+                for body in page["items"]:
+                    self._context.caches.tasks.put(observe_task(body))
+
     def waking(self, wake: Callable[[str], None]) -> Callable[[str], None]:
         """Return *wake* for the admission loop: what it says of a task may concern those with the same key."""
 
@@ -87,7 +105,13 @@ class Keys:
         if record and (group := self._group_of.get(record.uid)):
             self._look_at(group)
 
+    def _met(self, uid: str) -> None:
+        if not self.known(uid):
+            self._strangers.add(uid)
+
     def _task_changed(self, before: TaskRecord | None, after: TaskRecord | None) -> None:
+        if after:
+            self._strangers.discard(after.uid)
         for record in (before, after):
             if record and record.claim:
                 self._enrol((record.namespace, record.claim.key), record.uid, record.name)
@@ -191,6 +215,11 @@ class Keys:
     def _differing(self, record: TaskRecord, other: Claimant) -> list[str]:
         rival = self._record(record.namespace, other)
         return differences(record.body()["spec"], rival.body()["spec"]) if rival else []
+
+
+def _escaped(value: str) -> str:
+    """Return *value* for a field selector."""
+    return value.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")
 
 
 def _named(claimant: Claimant | None) -> _Named:

@@ -119,7 +119,7 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     quotas = Quotas(context, _default_limits(settings))
     keys = Keys(context, ledgers, queue.add)
     admission = AdmissionLoop(ledgers, context.metrics, keys.waking(queue.add), quotas)
-    admission.rivals = keys.rivals
+    admission.rivals, admission.learn_rivals, keys.known = keys.rivals, keys.learn, quotas.runs.key
     evictions = Evictions(context, ledgers, quotas, admission.claims, queue.add)
     bystanders = Bystanders(context.caches.tasks, admission, quotas, queue.add)
     editions = Editions(context, ledgers, quotas, admission.look_at, admission.is_needed)

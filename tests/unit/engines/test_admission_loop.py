@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from longtask_operator.adapters.errors import Invalid
+from longtask_operator.adapters.errors import Invalid, Unavailable
 from longtask_operator.adapters.kube import Kube
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.ledger import MAX_ENTRIES, LedgerEntry, format_entries
@@ -170,6 +171,29 @@ def test_a_conflict_is_planned_anew_from_what_the_other_wrote(bench: Bench) -> N
     bench.submit("a")
     bench.run()
     assert bench.ledger() == ["a 1", "z 4"]
+
+
+@pytest.mark.parametrize("faults", [0, 1])
+def test_who_shares_a_key_with_one_that_only_the_ledger_knows_is_heard_of_first(bench: Bench, faults: int) -> None:
+    """Another operator has admitted a task that this one has not seen yet."""
+    known: dict[str, list[str]] = {}
+    asked: list[list[str]] = []
+
+    async def learn(uids: Iterable[str]) -> None:
+        asked.append(list(uids))
+        if len(asked) <= faults:
+            raise Unavailable(0, "ConnectionLost", "no answer")
+        known["a"] = ["b"] if bench.ledgers.entry("b") else []
+
+    bench.admission.rivals, bench.admission.learn_rivals = lambda uid: known.get(uid, ()), learn
+    bench.store_ledger("b 1 1 250 512\n")
+    bench.submit("a")
+    bench.submit("c")
+    bench.run()
+    assert bench.ledger() == ["b 1", "c 1"]
+    assert asked[:2] == [["a", "c"]] * 2
+    assert "ns/a" in bench.told
+    assert not bench.admission.concerns("a", "team-a")
 
 
 @pytest.mark.parametrize("reply", ["lost", "not sent"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,6 @@ from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.engines.context import Clock, new_caches
 from longtask_operator.engines.keys import Keys
 from tests.builders import FINISHED, a_job, a_longtask_body, an_ended_pod, an_entry, at, wire
-from tests.support.contexts import context_on
 
 KEY: dict[str, Any] = {"idempotencyKey": "k"}
 WAITS: dict[str, Any] = {"run": 1, "phase": "Queued", "runStartTime": wire(0)}
@@ -34,7 +34,8 @@ class Bench:
         self.woken: list[str] = []
         self.ledgers: Any = SimpleNamespace(entry=self.entry, appeared=[], vanished=[])
         clock = Clock(now=lambda: at(0), jitter=lambda: 0.5)
-        self.keys = Keys(replace(context_on(self.caches), clock=clock), self.ledgers, self.woken.append)
+        self.context: Any = SimpleNamespace(caches=self.caches, clock=clock)
+        self.keys = Keys(self.context, self.ledgers, self.woken.append)
         self.version = 0
 
     def entry(self, uid: str) -> LedgerEntry | None:
@@ -173,12 +174,55 @@ def test_nobody_awaits_the_end_of_a_duplicate_by_its_own_deadline(bench: Bench) 
     assert not rivals.is_awaited
 
 
-def test_nobody_awaits_the_outcome_of_another_spec(bench: Bench) -> None:
+def test_nobody_awaits_the_outcome_of_another_spec_nor_while_it_is_suspended(bench: Bench) -> None:
     done = bench.task("t0", FINISHED)
-    bench.task("t1", key={"idempotencyKey": "k", "args": ["other"]})
+    bench.task("t1", key=KEY | {"args": ["other"]})
+    bench.task("t2", key=KEY | {"suspend": True})
     rivals = bench.keys.rivals_of(done)
     assert rivals
     assert not rivals.is_awaited
+
+
+class Server:
+    """Stands in for the API server: it lists *items*."""
+
+    def __init__(self, *items: Any) -> None:
+        self.items, self.asked = items, list[tuple[str, Any]]()
+
+    async def list_pages(self, path: str, params: Any) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append((path, params))
+        yield {"items": self.items}
+
+
+def test_who_has_a_key_is_asked_for_while_a_ledger_has_lines_of_strangers(bench: Bench) -> None:
+    bench.task("a")
+    bench.keys.known = lambda uid: "" if uid == "uid-b" else "known"
+    body = a_longtask_body(KEY) | {}
+    body["metadata"] |= {"name": "b", "uid": "uid-b", "resourceVersion": "99"}
+    server = bench.context.kube = Server(body)
+    asyncio.run(bench.keys.learn(["uid-a"]))
+    assert server.asked == []
+    bench.admits("b")
+    asyncio.run(bench.keys.learn(["uid-z"]))  # it has no key
+    assert server.asked == []
+    asyncio.run(bench.keys.learn(["uid-a"]))
+    path = "/apis/longtask.dev/v1alpha1/namespaces/team-a/longtasks"
+    assert server.asked == [(path, {"fieldSelector": "spec.idempotencyKey=k"})]
+    assert list(bench.keys.rivals("uid-a")) == ["uid-b"]
+    asyncio.run(bench.keys.learn(["uid-a"]))  # it is no stranger any more
+    assert len(server.asked) == 1
+
+
+def test_a_line_that_goes_is_no_strangers_any_more(bench: Bench) -> None:
+    bench.task("a", key={"idempotencyKey": "a=b,c\\d"})
+    bench.keys.known = lambda uid: ""
+    server = bench.context.kube = Server()
+    bench.admits("b")
+    asyncio.run(bench.keys.learn(["uid-a"]))
+    assert server.asked[0][1] == {"fieldSelector": "spec.idempotencyKey=a\\=b\\,c\\\\d"}
+    bench.releases("b")
+    asyncio.run(bench.keys.learn(["uid-a"]))
+    assert len(server.asked) == 1
 
 
 NAMES = st.sampled_from(["t0", "t1", "t2", "t3"])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from tests.support.sim_api import Json
+from tests.support.sim_operator import SimOperator
 from tests.support.sim_story import NAMES, Story, index, story_settings, tell
 from tests.support.sim_world import ENDS
 
@@ -232,6 +233,32 @@ def test_a_duplicate_outlives_a_restart_before_the_holder_has_a_status() -> None
         state.settle()
         assert jobs_of(state) == ["a"]
         assert named(state, "b")["duplicateOf"]["name"] == "a"
+
+    tell_keys(story)
+
+
+def test_of_two_that_lead_the_one_that_has_not_heard_of_the_first_task_does_not_start_the_second() -> None:
+    def story(state: KeyStory) -> None:
+        state.operators.append(SimOperator(state.api, state.loop))
+        state.world.apply("c")
+        state.advance(40, "success")
+        assert named(state, "c")["phase"] == "Succeeded"  # the ledger knows their tenant, and they the ledger
+        late, quick = state.operators
+        state.world.apply("a", **KEY)
+        state.world.apply("b", **KEY)
+        unheard = late.inbox["longtasks"].popleft()
+        for operator, number in ((late, 1), (quick, 2)):
+            for _ in range(number):
+                operator.deliver("longtasks")
+        state.loop.settle()  # each is about to write the ledger
+        for operator in (quick, late):
+            (write,) = [one for one in operator.requests if state.is_ledger_write(one)]
+            write.execute(state.api)
+            write.deliver()
+        state.settle()
+        assert [name for name in jobs_of(state) if name != "c"] == ["a"]
+        assert named(state, "b")["duplicateOf"]["name"] == "a"
+        late.inbox["longtasks"].appendleft(unheard)
 
     tell_keys(story)
 
