@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from longtask_operator.adapters.kube import Kube, load_credentials
+from longtask_operator.adapters.tasks import observe_task
+from longtask_operator.engines.context import Clock, new_caches
+from longtask_operator.engines.keys import Keys
+from tests.builders import START
 from tests.support.auditor import LEDGER_PREFIX, ledger_text
 from tests.support.live import await_, condition
 from tests.support.operating import Stage, operating
@@ -116,3 +123,25 @@ def test_a_crash_between_ledger_and_status_gives_no_second_run(stage: Stage) -> 
 
     assert [tasks.until_finished(name)["result"]["value"] for name in names] == [{"order": 4711}] * 3
     assert stage.attempts_of_jobs(*names) == [(first, "1")]
+
+
+def test_all_tasks_of_a_key_are_found_whatever_it_is_written_with(stage: Stage, control_plane: Any) -> None:
+    key = 'a=b, c\\d "e" é/%+&'
+    first = stage.tasks.create("odd-a", "true", idempotencyKey=key, suspend=True)
+    for name, other in (("odd-b", key), ("odd-c", "a=b")):
+        stage.tasks.create(name, "true", idempotencyKey=other, suspend=True)
+    caches, ledgers = new_caches(), SimpleNamespace(appeared=[], vanished=[], entry=lambda uid: None)
+
+    async def learn() -> None:
+        async with Kube(load_credentials({"KUBECONFIG": str(control_plane.kubeconfig)})) as kube:
+            clock = Clock(now=lambda: START, jitter=lambda: 0.5)
+            context: Any = SimpleNamespace(kube=kube, caches=caches, clock=clock)
+            keys = Keys(context, cast(Any, ledgers), lambda task: None)
+            keys.known = lambda uid: ""
+            caches.tasks.put(observe_task(first))
+            for tell in ledgers.appeared:
+                tell("a stranger")
+            await keys.learn([first["metadata"]["uid"]])
+
+    asyncio.run(learn())
+    assert sorted(record.name for record in caches.tasks) == ["odd-a", "odd-b"]
