@@ -368,7 +368,7 @@ def story_settings(stories: int) -> settings:
     """Return the settings of random stories: so many of them, or with the thorough profile 7,500 longer ones."""
     thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
     return settings(
-        max_examples=int(os.environ.get("EX", "7500")) if thorough else stories,
+        max_examples=7_500 if thorough else stories,
         stateful_step_count=60 if thorough else 40,
         deadline=None,
         suppress_health_check=list(HealthCheck),

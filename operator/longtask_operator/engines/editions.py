@@ -120,13 +120,14 @@ class Editions:
     def _stay(self, tenants: Iterable[str]) -> None:
         """Leave those of *tenants* where they are whose quotas do not say where they belong: every leader finds that.
 
-        That is the ledger that lists them; of two, in the middle of a move, the one that they may be admitted to.
+        That is the ledger that lists them; of two, in the middle of a move, the one that they may be admitted to. Of
+        equals it is the first by name: two leaders would move them to and fro between two that both know as theirs.
         """
         for tenant in self.quotas.adrift.intersection(tenants):
             listing = self._listing(tenant)
-            settled = sorted(name for name in listing if not listing[name].joining) or sorted(listing)
-            if settled and self.quotas.ledger_of(tenant) not in settled:
-                self.quotas.stay(tenant, cohort_of(settled[0]))
+            if listing:
+                first = min(listing, key=lambda name: (listing[name].joining, name))
+                self.quotas.stay(tenant, cohort_of(first))
 
     def _known(self, name: str) -> Mapping[str, str]:
         cohort, alone = cohort_of(name), lone_tenant_of(name)

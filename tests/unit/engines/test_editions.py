@@ -187,6 +187,23 @@ def test_in_the_middle_of_a_move_it_is_where_it_may_be_admitted(ground: Ground) 
     assert "x" not in editions_of(ground, f"{COHORT_LEDGER}d")
 
 
+def test_two_that_know_different_homes_of_a_tenant_agree_on_one(ground: Ground) -> None:
+    """One heard of the cohort before it could not be read, the other came later; neither finds a ledger."""
+    one, other = ground.rivals
+    ground.run()
+    ground.quota("x", 1, cohort="d")
+    one.hear()
+    ground.quota("x", 1, cohort=UNREADABLE)
+    one.hear()
+    other.inbox.popleft()
+    other.hear()
+    assert one.quotas.ledger_of("x") != other.quotas.ledger_of("x")
+    ground.come("x")
+    ground.run()
+    assert one.quotas.ledger_of("x") == other.quotas.ledger_of("x")
+    assert [name for name in ground.judge.listed if "x" in editions_of(ground, name)] == [one.quotas.ledger_of("x")]
+
+
 def test_a_ledger_of_an_older_version_is_gone_by_once_its_tenants_have_joined(ground: Ground) -> None:
     body = {"metadata": {"name": f"{LONE_LEDGER}x", "labels": LABELS}, "data": {"attempts": "u9 1 1 250 512\n"}}
     ground.judge.lines["by an older version"] = {"x": {"u9 1"}}
