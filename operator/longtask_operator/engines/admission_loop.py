@@ -98,7 +98,9 @@ class AdmissionLoop:
         self._room.forget_reason(uid)
         if self._in_flight.get(uid):
             self._in_flight[uid] = None
-        self._room.leave(uid)
+        if waiting := self._room.candidate(uid):  # what was kept for it others may have
+            self._room.leave(uid)
+            self.look_at(self.home(waiting.tenant))
         for name in self.claims.gone(uid):
             self.look_at(name)
         if (entry := self._ledgers.entry(uid)) and (run := self._tenants.run(entry)) and run.unreachable:

@@ -58,6 +58,11 @@ class Bench:
         candidate = Candidate(key=f"ns/{uid}", tenant=tenant, priority=0, queued_at=START, entry=entry, user=user)
         self.loop.within(lambda: self.admission.submit(candidate))
 
+    def submit_large(self, uid: str, tenant: str = "team-a", priority: int = 0) -> None:
+        entry = LedgerEntry(uid=uid, attempt=1, generation=1, size=Size(cpu=500, memory=SMALLEST.memory))
+        candidate = Candidate(key=f"ns/{uid}", tenant=tenant, priority=priority, queued_at=START, entry=entry)
+        self.loop.within(lambda: self.admission.submit(candidate))
+
     def keep(self, uid: str, attempt: int = 1) -> None:
         entry = LedgerEntry(uid=uid, attempt=attempt, generation=1, size=SMALLEST)
         self.loop.within(lambda: self.admission.keep("team-a", entry, f"ns/{uid}"))
@@ -584,10 +589,8 @@ def test_who_waits_hears_in_time_what_another_members_admission_means_for_it(ben
     tenants.cpu, tenants.now = 500, lambda: START + timedelta(minutes=11)  # type: ignore[method-assign]
     for uid in "abc":
         bench.submit(uid)
-    entry = LedgerEntry(uid="large", attempt=1, generation=1, size=Size(cpu=500, memory=SMALLEST.memory))
-    large = Candidate(key="ns/large", tenant="team-b", priority=0, queued_at=START, entry=entry)
     bench.run(1)
-    bench.loop.within(lambda: bench.admission.submit(large))
+    bench.submit_large("large", "team-b")
     bench.submit("d")
     bench.run(1)
     assert reason_of(bench, "d") is QueueReason.RESERVED
@@ -598,6 +601,21 @@ def test_who_waits_hears_in_time_what_another_members_admission_means_for_it(ben
     bench.run(100)
     assert bench.told == ["ns/d"]
     assert reason_of(bench, "d") is QueueReason.COHORT_EXHAUSTED
+
+
+def test_what_was_kept_for_a_task_that_waits_no_more_others_get_at_once(bench: Bench) -> None:
+    """Its end is the only thing that happens: nothing else lets anybody look at the queue."""
+    tenants = in_cohorts(bench)
+    tenants.cpu, tenants.now = 500, lambda: START + timedelta(minutes=11)  # type: ignore[method-assign]
+    bench.submit("a")
+    bench.run(1)
+    bench.submit_large("large", priority=1)
+    bench.submit("b")
+    bench.run(1)
+    assert reason_of(bench, "b") is QueueReason.RESERVED
+    bench.withdraw("large")
+    bench.run(1)
+    assert bench.ledger() == ["a 1", "b 1"]
 
 
 def reason_of(bench: Bench, uid: str) -> QueueReason | None:

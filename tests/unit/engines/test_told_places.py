@@ -127,7 +127,7 @@ class Story:
             self.quota_changes,
         )
         self.random.choices(events, weights=(45, 15, 10, 10, 20))[0]()
-        self.time_passes(self.random.choice([0.05, 0.3, 2, 70]))
+        self.time_passes(self.random.choice([0.05, 0.3, 2, 70, 300]))
 
     def some_come(self) -> None:
         tenant, choice = self.random.choice(TENANTS), self.random.choice
@@ -191,8 +191,12 @@ class Story:
             assert found.reason == shown.reason
             # Told and shown may differ by less than a fifth, and what is told may be off by as much again.
             assert abs(place - (shown.position or 0)) * 5 <= 2 * place + 5, f"{uid} is at {place}, not {shown.position}"
+        live = set(self.live)
+        for tenant in TENANTS:
+            self.loop.within(lambda tenant=tenant: self.admission.look_at(self.admission.home(tenant)))
         before = self.writes
         self.time_passes(REST)
+        assert set(self.live) == live, "some waited for nothing"
         assert self.writes == before, "something is written at rest"
 
 
