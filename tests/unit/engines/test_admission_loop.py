@@ -87,17 +87,13 @@ class Bench:
 
     def run(self, seconds: float = 60) -> None:
         """Answer everything for some time."""
-        end = self.loop.elapsed + seconds
-        while True:
-            self.loop.settle()
-            if any(not pending.reply.done() for pending in self.kube.pending):
-                self.step()
-                continue
-            when = self.loop.next_timer()
-            if when is None or when > end:
-                self.loop.elapsed = end
-                return
-            self.loop.elapsed = when
+        self.loop.pass_time(seconds, self._answers)
+
+    def _answers(self) -> bool:
+        if not any(not pending.reply.done() for pending in self.kube.pending):
+            return False
+        self.step()
+        return True
 
     def ledger(self, tenant: str = "team-a", cohort: str = "") -> list[str]:
         """Return `uid attempt` of each line that the API server holds."""

@@ -162,19 +162,14 @@ class Story:
 
     def time_passes(self, seconds: float) -> None:
         """Answer everything for some time."""
-        end = self.loop.elapsed + seconds
-        while True:
-            self.loop.settle()
-            asked = next((pending for pending in self.kube.pending if not pending.reply.done()), None)
-            if asked:
-                asked.execute(self.api)
-                asked.deliver()
-                continue
-            when = self.loop.next_timer()
-            if when is None or when > end:
-                self.loop.elapsed = end
-                return
-            self.loop.elapsed = when
+        self.loop.pass_time(seconds, self._answers)
+
+    def _answers(self) -> bool:
+        asked = next((pending for pending in self.kube.pending if not pending.reply.done()), None)
+        if asked:
+            asked.execute(self.api)
+            asked.deliver()
+        return asked is not None
 
     def close(self) -> None:
         self.task.cancel()
