@@ -118,7 +118,7 @@ async def _tell(rivals: Arena, tenants: Mapping[str, Late]) -> None:
         quota = await ground.api.request("PATCH", f"{GROUP}/tenantquotas/{play.namespace}", edit)
         await play.await_(lambda: "the ledger goes by the changed quota", partial(is_gone_by, ground, quota))
     # The prompt one, which slept through all of b, may bring its entry back; with that there is no room for c anyhow.
-    await quiet(lambda: _last_write(ground), REST, REST_SECONDS)
+    await quiet(lambda: ground.proxy.last_write, REST, REST_SECONDS)
     for play in plays:
         await play.await_(lambda: "no entry but that of a", partial(_has_one_entry, ground, play.namespace))
     with stopped(prompt):
@@ -139,11 +139,6 @@ async def _submit(plays: Iterable[Play], task: str, act: Act) -> None:
 
 def _is_decided(status: Json) -> bool:
     return bool(status.get("attempt")) or (status.get("queue") or {}).get("reason") == "QuotaExhausted"
-
-
-def _last_write(ground: Ground) -> float:
-    """Return when something was written last; the late one, which sees no TenantQuota, writes their status for ever."""
-    return max((write.at for write in ground.proxy.writes if write.resource != "tenantquotas/status"), default=0.0)
 
 
 async def _has_one_entry(ground: Ground, name: str) -> bool:

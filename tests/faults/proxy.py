@@ -240,15 +240,17 @@ class FaultProxy:
         parts = match["rest"].split("/")
         if parts[0] in _UNCOUNTED:
             return None
-        self.last_write = time.monotonic()
+        operator, at = _port_of(request), time.monotonic()
+        if parts[0] != self.held_back.get(operator):  # who does not see what it wrote writes it for ever
+            self.last_write = at
         write = Write(
             number=len(self.writes) + 1,
             verb=_VERBS[request.method],
             resource="/".join((parts[0], *parts[2:])),
             namespace=match["namespace"] or "",
             name=parts[1] if len(parts) > 1 else _name_in(body),
-            operator=_port_of(request),
-            at=self.last_write,
+            operator=operator,
+            at=at,
         )
         if not self.counts(write):
             return None
