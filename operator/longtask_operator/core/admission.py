@@ -35,7 +35,7 @@ from longtask_operator.core.snapshot import Snapshot, future_of
 
 #: Of each tenant, tasks for which room is made at once. Each costs a look at all live attempts: 10 ms at 10,000.
 MAX_CLAIMS = 16
-#: The same of all tenants of a ledger: so many claims and those who give way take 100 kB of it at most.
+#: The same of all tenants of a ledger: with those who give way they seldom take over 100 kB of it.
 MAX_CLAIMS_IN_ALL = 64
 
 Queues = Mapping[str, TenantQueue]
