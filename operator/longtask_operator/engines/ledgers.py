@@ -17,6 +17,7 @@ from longtask_operator.adapters.kube import Json, Kube, resource_path
 from longtask_operator.api.names import LABEL_MANAGED_BY, MANAGED_BY
 from longtask_operator.core.ledger import Entries, LedgerEntry, entries_beside
 from longtask_operator.core.ledger_layout import Content, Tenants, format_ledger, is_ledger, parse_ledger
+from longtask_operator.core.quota import NO_AMOUNTS, Amounts, usage_of
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
 COMPONENT = "ledger"
@@ -66,6 +67,8 @@ class Ledgers:
         self._ledgers: dict[str, Ledger] = {}
         #: uid -> ledger -> tenant and entry; more than one while a tenant moves from cohort to cohort
         self._standing: dict[str, dict[str, tuple[str, LedgerEntry]]] = {}
+        self._places: dict[str, dict[str, None]] = {}  #: tenant -> ledgers in which it has entries
+        self._usages: dict[str, Amounts] = {}  #: by tenant, until its entries change
         self._outdated: set[str] = set()  #: names of ledgers that others are known to have written
         self._strays: set[str] = set()  #: names of ConfigMaps that were said to be no ledgers
         self.riders: list[Rider] = []
@@ -74,8 +77,8 @@ class Ledgers:
 
     async def load(self) -> None:
         """Read all ledgers. Raises ApiError."""
-        self._ledgers.clear()
-        self._standing.clear()
+        for known in (self._ledgers, self._standing, self._places, self._usages):
+            known.clear()
         for name, body in (await self._list()).items():
             self._take_in(self.ledger(name), body)
 
@@ -111,7 +114,7 @@ class Ledgers:
 
     def tenants(self) -> list[str]:
         """Return the tenants that have entries."""
-        return list({tenant for ledger in self._ledgers.values() for tenant in ledger.tenants})
+        return list(self._places)
 
     def names(self) -> list[str]:
         """Return the names of all ledgers."""
@@ -120,9 +123,15 @@ class Ledgers:
     def entries_of(self, tenant: str) -> Entries:
         """Return the entries of *tenant*, in whichever ledgers they stand."""
         found: dict[str, LedgerEntry] = {}
-        for ledger in self._ledgers.values():
-            found |= ledger.tenants.get(tenant, {})
+        for name in self._places.get(tenant, ()):
+            found |= self._ledgers[name].tenants.get(tenant, {})
         return found
+
+    def usage(self, tenant: str) -> Amounts:
+        """Return what the entries of *tenant* hold together; thousands are summed once after each change of them."""
+        if tenant not in self._usages and tenant in self._places:
+            self._usages[tenant] = usage_of(self.entries_of(tenant).values())
+        return self._usages.get(tenant, NO_AMOUNTS)
 
     def most(self, name: str) -> int:
         """Return how many entries ledger *name* may hold beside what it carries along."""
@@ -224,6 +233,13 @@ class Ledgers:
             rider.take_in(ledger.name, content.further.get(rider.key, ""))
 
     def _reindex(self, name: str, tenant: str, old: Entries, new: Entries) -> None:
+        self._usages.pop(tenant, None)
+        places = self._places.setdefault(tenant, {})
+        places.pop(name, None)
+        if new:
+            places[name] = None
+        elif not places:
+            del self._places[tenant]
         for uid in _missing(old, new):
             standing = self._standing.get(uid, {})
             if name in standing and standing[name][0] == tenant:

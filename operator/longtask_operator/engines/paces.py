@@ -47,7 +47,7 @@ class Paces:
         *most* is how many attempts it may have at once: more may live since before that was lowered. Those that Kueue
         admitted take nobody's place.
         """
-        live = sum(not entry.handed_over for entry in self._ledgers.entries_of(tenant).values())
+        live = self._ledgers.usage(tenant).concurrency
         return pace_of(self._seconds.get(tenant, ()), live if most is None else min(live, most))
 
 

@@ -18,7 +18,7 @@ from longtask_operator.adapters.kube import resource_path
 from longtask_operator.adapters.quotas import QuotaView, observe_quota
 from longtask_operator.api.names import API_VERSION, TENANTQUOTA_PLURAL
 from longtask_operator.core.budgets import BudgetUse, blocking
-from longtask_operator.core.quota import Amounts, Limits, usage_of
+from longtask_operator.core.quota import Amounts, Limits
 from longtask_operator.core.quota_status import TenantUse, quota_status
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Context
@@ -62,7 +62,7 @@ class QuotaStatus:
         return [view.name for view in self._context.caches.quotas]
 
     async def _mirror(self, tenant: str) -> None:
-        usage = usage_of(self._ledgers.entries_of(tenant).values())
+        usage = self._ledgers.usage(tenant)
         queued, oldest = self._admission.queued(tenant)
         limits, budgets = self._quotas.limits(tenant), self._quotas.uses(tenant)
         self._count(tenant, usage, limits, queued, oldest)

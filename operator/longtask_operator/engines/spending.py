@@ -22,7 +22,6 @@ from longtask_operator.core.budgets import (
     uses_of,
 )
 from longtask_operator.core.ledger_layout import Tenants
-from longtask_operator.core.quota import usage_of
 from longtask_operator.engines.ledgers import Ledgers
 
 _TENANT = "tenant "
@@ -99,7 +98,7 @@ class Spendings:
         """Return what *tenant* has spent until now; of budgets that cannot be read what was known last."""
         if tenant not in self.budgets:
             return self._known[tenant]
-        held = usage_of(self.ledgers.entries_of(tenant).values())
+        held = self.ledgers.usage(tenant)
         known = advance(self._known.get(tenant), self.budgets[tenant], held, self.now())
         self._known.setdefault(tenant, known)  # a new budget counts from its first sight
         return known
