@@ -3,7 +3,8 @@
 Order is by priority, then by the age of the run; waiting ages: each AGING_SECONDS of it count like
 one step of priority, so that nothing waits for ever behind newcomers. Those who ask for the same stand in
 one line, and there are few different sizes; so finding the first that fits costs O(sizes + log n), however
-many wait (Kueue's BestEffortFIFO with its heads found by size).
+many wait (Kueue's BestEffortFIFO with its heads found by size). Only where each person has a limit does everyone
+stand in lines of their own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Line(NamedTuple):
 
     size: Size  #: of the task container
     held: Size  #: what one of them will hold of the quota
-    user: str
+    user: str  #: empty where nobody asks for whom they count
     handed_over: bool = False  #: whether Kueue admits them
 
     @classmethod
@@ -104,7 +105,7 @@ class TenantQueue:
     """The candidates of one tenant. Changes cost O(log n)."""
 
     def __init__(self, max_priority: int | None = None) -> None:
-        self._max_priority = max_priority
+        self._max_priority, self._by_person = max_priority, True
         self._waiting: dict[str, Candidate] = {}
         self._lines: dict[Line, list[_Entry]] = {}
         self._count = 0  #: of all puts: entries of a heap are never equal
@@ -132,7 +133,7 @@ class TenantQueue:
         uid, its = candidate.entry.uid, place_of(candidate, self._max_priority)
         self._last = max(self._last, its) if self._last and self._waiting else its
         self._waiting[uid] = candidate
-        line = self._lines.setdefault(Line.of(candidate), [])
+        line = self._lines.setdefault(self._line_of(candidate), [])
         self._count += 1
         heapq.heappush(line, (its, self._count, candidate))
         if len(line) > 2 * len(self._waiting) + _SPARE:
@@ -149,23 +150,37 @@ class TenantQueue:
     def set_max_priority(self, max_priority: int | None) -> None:
         """Order anew if the cap on priorities changed."""
         if max_priority != self._max_priority:
-            self._max_priority, candidates = max_priority, list(self._waiting.values())
-            self._lines.clear()
-            self._last = None
-            for candidate in candidates:
-                self.put(candidate)
+            self._max_priority = max_priority
+            self._order_anew()
+
+    def tell_persons_apart(self, wanted: bool) -> None:
+        """Let each person have lines of its own, or none: a thousand persons are a thousand heads to look at."""
+        if wanted != self._by_person:
+            self._by_person = wanted
+            self._order_anew()
 
     def first(self, fits: Callable[[Line], bool] = lambda line: True) -> Candidate | None:
-        """Return the first in order of the lines that *fits* accepts, or None."""
-        heads = [head for line in list(self._lines) if (head := self._head(line)) and fits(line)]
-        return min(heads)[2] if heads else None
+        """Return the first in order of the lines that *fits* accepts, or None; it is asked of no more than it takes."""
+        heads = self._heads()
+        heapq.heapify(heads)
+        while heads:
+            head, line = heapq.heappop(heads)
+            if fits(line):
+                return head[2]
+        return None
 
     def first_few(self, number: int, fits: Callable[[Line], bool] = lambda line: True) -> list[Candidate]:
-        """Return the first in order of the lines that *fits* accepts, *number* at most; O(n)."""
-        lines = [entries for line, entries in self._lines.items() if fits(line)]
-        live = (one for entries in lines for one in entries if self._waiting.get(one[2].entry.uid) is one[2])
-        # Whoever was taken out and put back may stand in its line twice.
-        return list({one[2].entry.uid: one[2] for one in heapq.nsmallest(number, live)}.values())
+        """Return the first in order of the lines that *fits* accepts, *number* at most; O(lines + number)."""
+        coming = [(head, self._lines[line], 0) for head, line in self._heads() if fits(line)]
+        heapq.heapify(coming)
+        found: dict[str, Candidate] = {}  # whoever was taken out and put back may stand in its line twice
+        while coming and len(found) < number:
+            (_, _, candidate), entries, index = heapq.heappop(coming)
+            for below in range(2 * index + 1, min(2 * index + 3, len(entries))):  # a line is a heap
+                heapq.heappush(coming, (entries[below], entries, below))
+            if self._waiting.get(candidate.entry.uid) is candidate:
+                found[candidate.entry.uid] = candidate
+        return list(found.values())
 
     def oldest(self) -> datetime | None:
         """Return when the oldest run of those began that wait; O(n)."""
@@ -176,10 +191,23 @@ class TenantQueue:
         ordered = sorted(self._waiting.values(), key=lambda candidate: place_of(candidate, self._max_priority))
         return {candidate.entry.uid: number for number, candidate in enumerate(ordered, start=1)}
 
+    def _line_of(self, candidate: Candidate) -> Line:
+        line = Line.of(candidate)
+        return line if self._by_person or not line.user else line._replace(user="")
+
+    def _order_anew(self) -> None:
+        self._lines.clear()
+        self._last = None
+        for candidate in list(self._waiting.values()):
+            self.put(candidate)
+
     def _clear_out(self, line: list[_Entry]) -> None:
         """Drop those that left or changed: behind a head that waits long nobody else does."""
         line[:] = [entry for entry in line if self._waiting.get(entry[2].entry.uid) is entry[2]]
         heapq.heapify(line)
+
+    def _heads(self) -> list[tuple[_Entry, Line]]:
+        return [(head, line) for line in list(self._lines) if (head := self._head(line))]
 
     def _head(self, line: Line) -> _Entry | None:
         """Return the head of *line*, dropping those that left the queue or changed."""

@@ -296,7 +296,9 @@ class AdmissionLoop:
         snapshot = self._snapshots.of(name, entries, members)
         queues = {tenant: self._room.of(tenant).queue for tenant in members}
         for tenant, queue in queues.items():
-            queue.set_max_priority(snapshot.members[tenant].limits.max_priority)
+            limits = snapshot.members[tenant].limits
+            queue.set_max_priority(limits.max_priority)
+            queue.tell_persons_apart(limits.per_user is not None)
         before = self._plans.get(name, NO_PLAN).holder
         plan = plan_admissions(queues, snapshot, now=self._tenants.now(), holder=before.entry.uid if before else "")
         self._note_whether_full(name, snapshot)

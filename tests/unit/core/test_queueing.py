@@ -67,6 +67,30 @@ def test_the_first_that_fits_is_found_behind_others() -> None:
     assert queue.first(lambda line: False) is None
 
 
+def test_no_more_lines_are_asked_about_than_stand_before_the_first_that_fits() -> None:
+    queue, asked = queue_of(*(waiting(f"u{n}", seconds=n, user=f"person-{n}") for n in range(500))), list[str]()
+    first = queue.first(lambda line: bool(asked.append(line.user)) or line.user == "person-2")
+    assert (first and first.entry.uid, asked) == ("u2", ["person-0", "person-1", "person-2"])
+
+
+def test_persons_stand_in_one_line_where_nobody_asks_for_them() -> None:
+    """A thousand of them were a thousand lines, each looked at for each who starts, without any limit of a person."""
+    queue = queue_of(*(waiting(f"u{n:03}", seconds=n, user=f"person-{n}") for n in range(300)))
+
+    def users() -> set[str]:
+        seen = set[str]()
+        assert queue.first(lambda line: bool(seen.add(line.user))) is None
+        return seen
+
+    assert len(users()) == 300
+    queue.tell_persons_apart(False)
+    queue.put(waiting("u300", seconds=300, user="newcomer"))
+    assert users() == {""}
+    queue.tell_persons_apart(True)
+    assert len(users()) == 301
+    assert drained(queue) == [f"u{n:03}" for n in range(301)]
+
+
 def test_the_newest_candidate_of_a_task_counts() -> None:
     queue = queue_of(waiting("a"), waiting("b", seconds=1), waiting("a", seconds=2))
     assert len(queue) == 2
@@ -111,3 +135,28 @@ def test_a_queue_gives_everybody_out_once_in_the_order_of_their_places(
     expected = sorted(newest, key=lambda uid: place_of(newest[uid]))
     assert list(queue.positions()) == expected
     assert drained(queue) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.integers(-3, 3), st.integers(0, 9000), st.sampled_from([SMALLEST, LARGER])),
+        max_size=80,
+    ),
+    st.sets(st.integers(0, 30)),
+    st.integers(1, 20),
+    st.booleans(),
+)
+def test_the_first_few_are_the_first_in_order(
+    puts: list[tuple[int, int, int, Size]], leave: set[int], number: int, only_small: bool
+) -> None:
+    queue, newest = TenantQueue(), {}
+    for one, priority, seconds, size in puts:
+        candidate = waiting(f"u{one}", priority=priority, seconds=seconds, size=size)
+        queue.put(candidate)
+        newest[candidate.entry.uid] = candidate
+    for one in leave:
+        queue.remove(f"u{one}")
+        newest.pop(f"u{one}", None)
+    wanted = [one for one in newest.values() if not only_small or one.entry.size == SMALLEST]
+    few = queue.first_few(number, lambda line: not only_small or line.size == SMALLEST)
+    assert few == sorted(wanted, key=place_of)[:number]
