@@ -14,8 +14,9 @@ _RANKS = {reason: rank for rank, reason in enumerate(QueueReason)}
 INADMISSIBLE = frozenset(
     {QueueReason.INVALID, QueueReason.KEY_CONFLICT, QueueReason.EXCEEDS_MAX_SIZE, QueueReason.NEVER_FITS}
 )
-#: In the end of a sentence: others give way to the task. That begins and ends while all else stays.
+#: In the end of a sentence: others give way to the task, or have done so. That begins and ends while all else stays.
 MAKING_ROOM = "way to this one and it starts when the room is free"
+ROOM_IS_KEPT = "what becomes free is kept for this one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class HeldBack:
         if reason != self.reason or self.lasting is None:
             return (reason, message) == (self.reason, self.message)
         parts_hold = all(part in message for part in self.lasting)
-        return parts_hold and (MAKING_ROOM in message) == (MAKING_ROOM in self.message)
+        return parts_hold and all((end in message) == (end in self.message) for end in (MAKING_ROOM, ROOM_IS_KEPT))
 
 
 def first_of(first: HeldBack, *others: HeldBack | None) -> HeldBack:

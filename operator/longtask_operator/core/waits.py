@@ -62,13 +62,20 @@ def with_wait(seen: Observed, status: LongTaskStatus, why: HeldBack) -> LongTask
     """Return *status* of a task that waits for *why*; what was said stays while only its numbers differ a little."""
     said, message, position = status.queue, why.message, why.position
     estimate = estimate_start(why.reason, position, seen.pace, now=seen.now)
-    if said and why.was_said(said.reason, said.message) and not _has_expired(said, seen.now):
-        if position is None:
-            message = said.message
-        elif not moved_noticeably(said.position, position):
+    if said and not _has_expired(said, seen.now):
+        if stays_said(said, why):
             message, position, estimate = said.message, said.position, _estimate_beside(said, estimate, seen.now)
+        elif position is None and why.was_said(said.reason, said.message):
+            message = said.message
     situation = lifecycle.waiting(why.reason, message, position=position, estimate=estimate)
     return lifecycle.with_situation(status, situation, generation=seen.task.metadata.generation, now=seen.now)
+
+
+def stays_said(said: Queue, why: HeldBack) -> bool:
+    """Whether a task that waits for *why* still shows what was *said*: it differs in numbers, and those little."""
+    if why.position is None or moved_noticeably(said.position, why.position):
+        return False
+    return why.was_said(said.reason, said.message)
 
 
 def _estimate_beside(said: Queue, estimate: StartEstimate | None, now: datetime) -> StartEstimate | None:

@@ -13,7 +13,7 @@ from longtask_operator.api.quantity import format_cpu, format_memory
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import NO_PLAN, Plan
 from longtask_operator.core.ledger import LedgerEntry
-from longtask_operator.core.precedence import MAKING_ROOM, HeldBack, in_order
+from longtask_operator.core.precedence import MAKING_ROOM, ROOM_IS_KEPT, HeldBack, in_order
 from longtask_operator.core.queueing import Candidate, TenantQueue
 from longtask_operator.core.quota import describe_shortage, exceeds_max_size
 from longtask_operator.core.reservation import can_hold, has_waited, head_of, is_kept_from, is_short_of_room
@@ -77,7 +77,7 @@ def _room_being_made(candidate: Candidate, snapshot: Snapshot) -> str:
     if claim is None:
         return ""
     if not claim.victims:
-        return "; what becomes free is kept for this one"
+        return f"; {ROOM_IS_KEPT}"
     number = f"{len(claim.victims)} attempts give" if len(claim.victims) > 1 else "an attempt gives"
     return f"; {number} {MAKING_ROOM}"
 
@@ -89,11 +89,11 @@ def _of_the_queue(candidate: Candidate, scene: Scene) -> HeldBack:
             continue
         if said := rule(candidate, scene):
             message, *lasting = said
-            return HeldBack(reason=reason, message=message, lasting=tuple(lasting))
+            return HeldBack(reason=reason, message=message, lasting=tuple(lasting) or None)
     return HeldBack(reason=QueueReason.BEHIND_OTHERS, message="waits for its turn")
 
 
-#: What a rule says if it holds: a sentence, then those parts of it that do not change with what others use.
+#: What a rule says if it holds: a sentence, then those parts of it that do not change with what others use: or all.
 _Said = tuple[str, ...]
 
 
@@ -120,7 +120,8 @@ def _cohort(candidate: Candidate, scene: Scene) -> _Said:
         return _cohort_is_short(candidate, snapshot, lacking[0])
     if snapshot.count < snapshot.max_entries:
         return ()
-    return (f"{snapshot.count} attempts are live, the most that one ledger holds",)
+    most = " attempts are live, the most that one ledger holds"
+    return (f"{snapshot.count}{most}", most)
 
 
 def _reserved(candidate: Candidate, scene: Scene) -> _Said:

@@ -17,6 +17,7 @@ import structlog
 from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict, Invalid
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
+from longtask_operator.api.status import Queue
 from longtask_operator.core.admission import NO_PLAN, Plan, plan_admissions
 from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import LedgerEntry
@@ -172,12 +173,12 @@ class AdmissionLoop:
         """Return whether a task waits for its turn here."""
         return self._room.tenant_of(uid) is not None
 
-    def held_back(self, uid: str) -> HeldBack | None:
-        """Return why a task still waits, if a cycle looked at it and did not admit it."""
+    def held_back(self, uid: str, said: Queue | None = None) -> HeldBack | None:
+        """Return why a task still waits, whose status has *said* why, if a cycle looked at it and did not admit it."""
         candidate = self._room.candidate(uid)
         if candidate is None or not self._room.told(uid):
             return None
-        return self._room.shown(candidate, self._explainer(candidate.tenant)(candidate))
+        return self._room.shown(candidate, self._explainer(candidate.tenant)(candidate), said)
 
     def queued(self, tenant: str) -> tuple[int, datetime | None]:
         """Return how many tasks of *tenant* wait, and when the oldest run of these began."""
@@ -251,7 +252,7 @@ class AdmissionLoop:
             await self.learn_rivals(list(self._in_flight))
             admitted = self._one_of_each_key(name, before, planned)
             after = changed(before, added=[(candidate.tenant, candidate.entry) for candidate in admitted])
-            if await self._ledgers.write(name, after):
+            if wrote := await self._ledgers.write(name, after):
                 self._metrics.ledger_written()
                 self._budget.spend(ledger.size + WRITE_OVERHEAD)
         except ApiError as error:
@@ -260,6 +261,8 @@ class AdmissionLoop:
         finally:
             self._writing, self._in_flight = Work(), {}
         self._written(name, work, before, admitted, told=admits)
+        for tenant in self._members(name) if wrote else ():  # what others have now may be another reason to wait
+            self._room.moved(tenant)
 
     def _written(self, name: str, work: Work, before: Entries, admitted: list[Candidate], *, told: bool) -> None:
         """Tell everybody what a write, or the lack of a need for one, means for them; who waits if it may be *told*."""
@@ -272,11 +275,8 @@ class AdmissionLoop:
         for uid, kept in work.kept.items():  # it may have ended meanwhile: who saw that knew of no entry to release
             if self._ledgers.entry(uid) == kept.entry:
                 self._on_change(kept.key)
-        for tenant in self._members(name):
-            if told:
-                self._room.tell(tenant)
-            if admitted:  # what others of the cohort have now may be another reason to wait
-                self._room.moved(tenant)
+        for tenant in self._members(name) if told else ():
+            self._room.tell(tenant)
         self.claims.tell(name, self.stands_in_queue)
         for other in self._ledgers.names():  # those whom this ledger has taken in may leave the other one
             if other != name and any(self.home(tenant) == name for tenant in self._ledgers.ledger(other).tenants):

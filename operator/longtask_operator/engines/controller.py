@@ -153,7 +153,7 @@ class Controller:
         return self.parts.gatherer.observe(
             record,
             task,
-            held_back=self.parts.admission.held_back(record.uid),
+            held_back=self.parts.admission.held_back(record.uid, task.status.queue),
             refusal=memory.refusal,
             waiting_since=memory.waiting_since,
             written=memory.written,

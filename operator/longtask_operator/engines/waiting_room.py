@@ -1,8 +1,8 @@
 """Who waits for admission, and what they were told of it.
 
-A task that merely keeps waiting is told nothing, but when its reason, the limits or noticeably its place
-changes: at once when a cycle looks at it for the first time, later once a minute and so many at a time. Places change
-when somebody leaves the queue, and when somebody comes who is not the last of it.
+A task that merely keeps waiting is told nothing, but when its reason, what its sentence says besides numbers, or
+noticeably its place changes: at once when a cycle looks at it for the first time, later once a minute and so many at a
+time. Places change when somebody leaves the queue, and when somebody comes who is not the last of it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from longtask_operator.adapters.metrics import Metrics
-from longtask_operator.api.reasons import QueueReason
+from longtask_operator.api.status import Queue
 from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate, TenantQueue, moved_noticeably
+from longtask_operator.core.waits import stays_said
 
 #: Time between two looks at the places of those who wait, and how many of all tenants are told of it each time.
 REFRESH_SECONDS, REFRESH_WRITES = 60.0, 300
@@ -38,7 +39,6 @@ class Waiting:
     unheard: dict[str, None] = field(default_factory=dict)  #: uids that no cycle has looked at, in order
     positions: dict[str, int] = field(default_factory=dict)  #: as last computed
     told: dict[str, int] = field(default_factory=dict)  #: positions as last told
-    outdated: set[str] = field(default_factory=set)  #: uids that were told with other limits
     first: str = ""  #: uid that the next refresh begins with: the last one did not reach it
     rank_after: float = -1e9  #: loop time
     moved: bool = False  #: since the last refresh
@@ -57,7 +57,6 @@ class Waiting:
 
     def forget(self, uid: str) -> None:
         """Forget a task that waits no more."""
-        self.outdated.discard(uid)
         for known in (self.unheard, self.positions, self.told):
             known.pop(uid, None)
 
@@ -69,7 +68,7 @@ class WaitingRoom:
         self._metrics, self._on_change, self._explainer = metrics, on_change, explainer
         self._by_tenant: dict[str, Waiting] = defaultdict(Waiting)
         self._where: dict[str, str] = {}  #: uid -> tenant in whose queue it waits
-        self._reasons: dict[str, QueueReason] = {}  #: as last told
+        self._said: dict[str, HeldBack] = {}  #: by uid, as last told
         self._refresh_timer: asyncio.TimerHandle | None = None
         self._refreshing: Iterator[None] | None = None  #: what is left of a refresh
 
@@ -102,14 +101,15 @@ class WaitingRoom:
 
     def told(self, uid: str) -> bool:
         """Return whether a cycle has looked at the task and it was told why it waits."""
-        return uid in self._reasons
+        return uid in self._said
 
-    def shown(self, candidate: Candidate, found: HeldBack) -> HeldBack:
-        """Take note that the status of a task is about to show *found*, and return it."""
-        told, uid = self._by_tenant[candidate.tenant].told, candidate.entry.uid
-        if found.position and moved_noticeably(told.get(uid), found.position):
-            told[uid] = found.position
-        return found
+    def shown(self, candidate: Candidate, why: HeldBack, said: Queue | None) -> HeldBack:
+        """Take note that the status of a task, which has *said* something, is about to show *why*; return that.
+
+        It shows the same as before where that differs little: then that is what later places are compared with.
+        """
+        self._note(candidate, replace(why, position=said.position) if said and stays_said(said, why) else why)
+        return why
 
     def enter(self, candidate: Candidate) -> None:
         """Let *candidate* wait; it takes the place of another of the same task, and may get another place by that."""
@@ -147,7 +147,7 @@ class WaitingRoom:
     def admitted(self, candidate: Candidate) -> None:
         """Tell a task that it is admitted."""
         uid, waiting = candidate.entry.uid, self._by_tenant[candidate.tenant]
-        self._reasons.pop(uid, None)
+        self._said.pop(uid, None)
         waiting.forget(uid)
         self._metrics.admitted(candidate.tenant)
         self._on_change(candidate.key)
@@ -155,7 +155,7 @@ class WaitingRoom:
 
     def forget_reason(self, uid: str) -> None:
         """Forget what a task was told."""
-        self._reasons.pop(uid, None)
+        self._said.pop(uid, None)
 
     def look_at_all(self, tenant: str) -> bool:
         """Let the next cycle look at everybody of *tenant* anew; return whether anybody waits."""
@@ -164,7 +164,7 @@ class WaitingRoom:
             return False
         waiting.rank_after = -1e9  # maxPriority may be another one, and with it the order
         waiting.unheard |= dict.fromkeys(waiting.queue.uids())
-        waiting.outdated |= self._reasons.keys() & waiting.unheard.keys()
+        self.moved(tenant)
         return bool(waiting.unheard)
 
     def tell(self, tenant: str) -> None:
@@ -175,14 +175,13 @@ class WaitingRoom:
             return
         self._rank(waiting)
         explain = self._explainer(tenant)
-        for uid in unheard:
-            candidate = waiting.queue.get(uid)
-            if candidate is None:
-                continue
-            if self._has_new_reason(waiting, candidate, explain):
+        for candidate in [found for uid in unheard if (found := waiting.queue.get(uid))]:
+            why, said = explain(candidate), self._said.get(candidate.entry.uid)
+            if said is None or said.reason != why.reason:
+                self._note(candidate, why)
                 self._on_change(candidate.key)
-        if waiting.outdated:  # their sentences may name old limits, which is not urgent
-            self.moved(tenant)
+            elif not why.was_said(said.reason, said.message):  # that a sentence names an old limit is not urgent
+                self.moved(tenant)
 
     def moved(self, tenant: str) -> None:
         """Look at places and reasons of *tenant* again, but not soon: an idle queue sets no timer."""
@@ -248,21 +247,19 @@ class WaitingRoom:
                 yield
 
     def _changed(self, waiting: Waiting, candidate: Candidate, position: int, explain: Explain) -> bool:
-        uid, is_new = candidate.entry.uid, self._has_new_reason(waiting, candidate, explain)
-        moved, outdated = moved_noticeably(waiting.told.get(uid), position), uid in waiting.outdated
-        waiting.outdated.discard(uid)
-        if moved:
-            waiting.told[uid] = position
-        return moved or outdated or is_new
-
-    def _has_new_reason(self, waiting: Waiting, candidate: Candidate, explain: Explain) -> bool:
-        """Whether the task is to be told another reason than it was; it is told its place along with it."""
-        uid, found = candidate.entry.uid, explain(candidate)
-        if found.reason == self._reasons.get(uid):
+        """Whether the task is to be told something else than it was."""
+        uid, why = candidate.entry.uid, explain(candidate)
+        said = self._said.get(uid)
+        if said and why.was_said(said.reason, said.message) and not moved_noticeably(waiting.told.get(uid), position):
             return False
-        self._reasons[uid] = found.reason
-        self._metrics.held_back(candidate.tenant, found.reason)
-        waiting.outdated.discard(uid)
-        if found.position:
-            waiting.told[uid] = found.position
+        self._note(candidate, replace(why, position=position))
         return True
+
+    def _note(self, candidate: Candidate, why: HeldBack) -> None:
+        """Take note of what a task is told: its place is told along with the rest."""
+        uid, said = candidate.entry.uid, self._said.get(candidate.entry.uid)
+        if said is None or said.reason != why.reason:
+            self._metrics.held_back(candidate.tenant, why.reason)
+        self._said[uid] = why
+        if why.position:
+            self._by_tenant[candidate.tenant].told[uid] = why.position

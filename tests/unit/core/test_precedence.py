@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core import terms, why_waiting
-from longtask_operator.core.precedence import HeldBack, first_of, in_order, precedes
+from longtask_operator.core.precedence import MAKING_ROOM, ROOM_IS_KEPT, HeldBack, first_of, in_order, precedes
 
 LIST = list(QueueReason)
 QUOTA = QueueReason.QUOTA_EXHAUSTED
@@ -52,3 +54,12 @@ def test_what_was_said_stays_while_what_lasts_of_it_does(
 ) -> None:
     assert held_back(QUOTA, *(lasting or ())).was_said(QUOTA, said) is same
     assert not held_back(QUOTA, *(lasting or ())).was_said(QueueReason.USER_LIMIT, said)
+
+
+@pytest.mark.parametrize("end", [MAKING_ROOM, ROOM_IS_KEPT])
+def test_that_room_is_made_or_kept_is_said_when_it_begins_and_when_it_ends(end: str) -> None:
+    plain = held_back(QUOTA, " of 5")
+    ending = replace(plain, message=f"{plain.message}; {end}")
+    assert ending.was_said(QUOTA, f"uses 4 of 5; {end}")
+    assert not ending.was_said(QUOTA, plain.message)
+    assert not plain.was_said(QUOTA, ending.message)

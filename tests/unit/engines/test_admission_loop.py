@@ -599,6 +599,27 @@ def test_who_waits_hears_in_time_what_another_members_admission_means_for_it(ben
     assert reason_of(bench, "d") is QueueReason.COHORT_EXHAUSTED
 
 
+def test_who_waits_hears_in_time_for_whom_else_room_is_kept(bench: Bench) -> None:
+    tenants = in_cohorts(bench)
+    tenants.cpu, tenants.now = 750, lambda: START + timedelta(minutes=11)  # type: ignore[method-assign]
+    for uid in "ab":
+        bench.submit(uid)
+    bench.run(1)
+    for uid in ("large-1", "large-2"):
+        bench.submit_large(uid, priority=1)
+    bench.submit("c")
+    bench.run(1)
+    assert "kept for ns/large-1, which" in message_of(bench, "c")
+    bench.release("a")
+    bench.run(70)
+    assert bench.ledger() == ["b 1", "large-1 1"]
+    bench.told.clear()
+    bench.release("b")
+    bench.run(70)
+    assert "kept for ns/large-2, which" in message_of(bench, "c")
+    assert bench.told == ["ns/c"]
+
+
 def test_what_was_kept_for_a_task_that_waits_no_more_others_get_at_once(bench: Bench) -> None:
     """Its end is the only thing that happens: nothing else lets anybody look at the queue."""
     tenants = in_cohorts(bench)
@@ -612,6 +633,11 @@ def test_what_was_kept_for_a_task_that_waits_no_more_others_get_at_once(bench: B
     bench.withdraw("large")
     bench.run(1)
     assert bench.ledger() == ["a 1", "b 1"]
+
+
+def message_of(bench: Bench, uid: str) -> str:
+    held_back = bench.admission.held_back(uid)
+    return held_back.message if held_back else ""
 
 
 def reason_of(bench: Bench, uid: str) -> QueueReason | None:
@@ -770,6 +796,7 @@ class Lent(Cohorts):
         self.concurrency, self.cpu = concurrency, 4000
         self.gone: set[str] = set()
         self.leaving: set[str] = set()
+        self.unreachable: set[str] = set()
 
     def limits(self, tenant: str) -> Limits:
         limits = super().limits(tenant)
@@ -779,10 +806,9 @@ class Lent(Cohorts):
         return "" if uid in self.gone else f"ns/{uid}"
 
     def run(self, entry: LedgerEntry) -> Run | None:
-        leaving = entry.uid in self.leaving
-        return (
-            Run(key=self.key(entry.uid), priority=0, queued_at=START, leaving=leaving) if self.key(entry.uid) else None
-        )
+        leaving, unreachable, key = entry.uid in self.leaving, entry.uid in self.unreachable, self.key(entry.uid)
+        run = Run(key=key, priority=0, queued_at=START, leaving=leaving, unreachable=unreachable)
+        return run if key else None
 
 
 def next_leader(bench: Bench) -> None:
@@ -881,6 +907,20 @@ def test_what_becomes_free_meanwhile_is_kept_until_it_is_heard_of_the_task(bench
     bench.withdraw("o")  # it is suspended
     bench.run()
     assert (claims_of(bench), bench.ledger("guest", "research")) == ("", ["y 1", "z 1"])
+
+
+def test_who_waits_hears_in_time_that_nobody_gives_way_to_it_any_more(bench: Bench) -> None:
+    tenants = lent(bench, "x")
+    bench.submit("o", tenant="own")
+    bench.run(70)
+    assert "an attempt gives way" in message_of(bench, "o")
+    bench.told.clear()
+    tenants.unreachable = {"x"}
+    bench.loop.within(lambda: bench.admission.run_changed("x"))
+    bench.run(70)
+    assert claims_of(bench) == ""
+    assert "gives way" not in message_of(bench, "o")
+    assert "ns/o" in bench.told
 
 
 def test_a_task_that_waits_no_more_gives_the_room_up_even_while_its_claim_is_being_written(bench: Bench) -> None:

@@ -14,10 +14,11 @@ from typing import cast
 import pytest
 
 from longtask_operator.adapters.kube import Kube
+from longtask_operator.api.status import Queue
 from longtask_operator.core.ledger import LedgerEntry
-from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate, moved_noticeably
 from longtask_operator.core.quota import Caps, Limits
+from longtask_operator.core.waits import stays_said
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.snapshots import NoLimits
@@ -57,7 +58,7 @@ class Story:
         self.api, self.known = SimApi(now=self.loop.now), Known(self.now)
         self.ledgers = Ledgers(cast(Kube, self.kube), "longtask-system")
         self.waiting, self.live = dict[str, Candidate](), dict[str, Candidate]()
-        self.shown, self.writes, self.count = dict[str, HeldBack](), 0, 0
+        self.shown, self.writes, self.count = dict[str, Queue](), 0, 0
         self.known.own = {tenant: self.some_limits() for tenant in TENANTS}
         self.admission = self.loop.within(lambda: AdmissionLoop(self.ledgers, METRICS, self.look_soon, self.known))
         self.task = self.loop.create_task(self.admission.run())
@@ -94,16 +95,12 @@ class Story:
             self.live[uid] = self.waiting.pop(uid)
             self.leaves(candidate)
             return
-        found, shown = self.admission.held_back(uid), self.shown.get(uid)
-        if found is None or found.position is None:
+        shown = self.shown.get(uid)
+        found = self.admission.held_back(uid, shown)
+        if found is None or (shown and stays_said(shown, found)):
             return
-        if (
-            shown
-            and found.was_said(shown.reason, shown.message)
-            and not moved_noticeably(shown.position, found.position)
-        ):
-            return
-        self.shown[uid], self.writes = found, self.writes + 1
+        self.shown[uid] = Queue(reason=found.reason, message=found.message, position=found.position)
+        self.writes += 1
 
     def submit(self, candidate: Candidate) -> None:
         self.waiting[candidate.entry.uid] = candidate
@@ -179,13 +176,13 @@ class Story:
 
     def check(self) -> None:
         for uid, candidate in self.waiting.items():
-            found, shown = self.admission.held_back(uid), self.shown.get(uid)
+            shown = self.shown.get(uid)
+            found = self.admission.held_back(uid, shown)
             assert found, f"nothing keeps {uid} from starting"
             assert shown, f"{uid} shows nothing"
             place = self.admission._room.of(candidate.tenant).queue.positions()[uid]
-            assert found.reason == shown.reason
-            # Told and shown may differ by less than a fifth, and what is told may be off by as much again.
-            assert abs(place - (shown.position or 0)) * 5 <= 2 * place + 5, f"{uid} is at {place}, not {shown.position}"
+            assert found.was_said(shown.reason, shown.message), f"{shown.message}, but {found.message}"
+            assert not moved_noticeably(shown.position, place), f"{uid} is at {place}, not {shown.position}"
         live = set(self.live)
         for tenant in TENANTS:
             self.loop.within(lambda tenant=tenant: self.admission.look_at(self.admission.home(tenant)))

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from longtask_operator.api.reasons import QueueReason
+from longtask_operator.api.status import Queue
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.precedence import HeldBack
 from longtask_operator.core.queueing import Candidate
@@ -28,6 +29,7 @@ class Bench:
         self.looks: Counter[int] = Counter()  #: by turn of the loop
         self.during: dict[int, str] = {}  #: look -> uid of who leaves just then
         self.reasons: dict[str, QueueReason] = {}  #: why somebody waits, if not behind others
+        self.limit = 1  #: which the sentence of everybody names
         self.each_takes = 0.0  #: seconds that pass meanwhile
         self.room = WaitingRoom(METRICS, self.told.append, lambda tenant: self.explain)
         _set_running_loop(self.loop)
@@ -50,7 +52,7 @@ class Bench:
             self.room.leave(uid)
             self.loop.elapsed += self.each_takes
         reason = self.reasons.get(candidate.entry.uid, QueueReason.BEHIND_OTHERS)
-        return HeldBack(reason=reason, message="", position=position)
+        return HeldBack(reason=reason, message=f"uses 1 of {self.limit}", position=position)
 
     def refresh(self) -> None:
         """Let the time of a refresh pass; every turn of the loop is counted."""
@@ -132,6 +134,7 @@ def test_all_tenants_share_what_may_be_told_in_a_minute_and_take_turns(bench: Be
 
 def test_a_queue_whose_first_ones_move_all_the_time_tells_the_others_too(bench: Bench) -> None:
     """What was said of an old limit is corrected, 300 a minute, however fast the queue moves."""
+    bench.limit = 2
     assert bench.room.look_at_all(TENANT)
     bench.room.tell(TENANT)
     for minute in range(4):
@@ -174,8 +177,28 @@ def test_a_place_that_was_told_along_with_a_reason_is_what_later_ones_are_compar
 
 def test_a_place_that_a_status_showed_meanwhile_is_what_later_ones_are_compared_with(bench: Bench) -> None:
     """Its task was looked at for another reason, while places were computed or guessed otherwise."""
-    told = HeldBack(reason=QueueReason.BEHIND_OTHERS, message="", position=300)
-    assert bench.room.shown(bench.candidate(500), told) is told
+    told = HeldBack(reason=QueueReason.BEHIND_OTHERS, message="uses 1 of 1", position=300)
+    assert bench.room.shown(bench.candidate(500), told, None) is told
+    bench.room.leave("u00999")
+    bench.refresh()
+    assert bench.told == ["ns/u00500"]
+
+
+def test_what_a_status_goes_on_showing_is_what_later_places_are_compared_with(bench: Bench) -> None:
+    """It shows 601 and was about to show 501, which is not noticeable; 471 is, to who reads the status."""
+    said = Queue(reason="BehindOthers", message="uses 1 of 1", position=601)
+    found = HeldBack(reason=QueueReason.BEHIND_OTHERS, message="uses 1 of 1", position=501)
+    assert bench.room.shown(bench.candidate(500), found, said) is found
+    for number in range(30):
+        bench.room.leave(f"u{number:05d}")
+    bench.refresh()
+    assert "ns/u00500" in bench.told
+
+
+def test_a_reason_that_only_a_status_has_shown_is_known_to_have_been_told(bench: Bench) -> None:
+    """Its task was looked at for something else while it held, and now it holds no more."""
+    found = HeldBack(reason=QueueReason.RESERVED, message="kept for another", position=501)
+    bench.room.shown(bench.candidate(500), found, None)
     bench.room.leave("u00999")
     bench.refresh()
     assert bench.told == ["ns/u00500"]
@@ -258,6 +281,7 @@ class TestOtherLimits:
     """What was said may name the old ones; that is corrected like a place, so many a minute."""
 
     def change(self, bench: Bench) -> None:
+        bench.limit += 1
         assert bench.room.look_at_all(TENANT)
         bench.room.tell(TENANT)
 
@@ -286,6 +310,12 @@ class TestOtherLimits:
         for _ in range(5):
             bench.refresh()
         assert Counter(bench.told)["ns/u02000"] == 1
+
+    def test_who_was_told_nothing_of_them_is_told_nothing(self, bench: Bench) -> None:
+        bench.limit -= 1
+        self.change(bench)
+        bench.refresh()
+        assert bench.told == []
 
     def test_who_left_is_forgotten(self, bench: Bench) -> None:
         self.change(bench)
