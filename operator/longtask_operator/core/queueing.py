@@ -128,8 +128,8 @@ class TenantQueue:
         """Return the candidate of a task, or None."""
         return self._waiting.get(uid)
 
-    def put(self, candidate: Candidate) -> None:
-        """Let *candidate* wait; it takes the place of another of the same task."""
+    def put(self, candidate: Candidate) -> bool:
+        """Let *candidate* wait; it replaces another of the same task. Return whether it surely is the last."""
         uid, its = candidate.entry.uid, place_of(candidate, self._max_priority)
         self._last = max(self._last, its) if self._last and self._waiting else its
         self._waiting[uid] = candidate
@@ -138,14 +138,11 @@ class TenantQueue:
         heapq.heappush(line, (its, self._count, candidate))
         if len(line) > 2 * len(self._waiting) + _SPARE:
             self._clear_out(line)
+        return its == self._last
 
     def remove(self, uid: str) -> None:
         """Forget the candidate of a task."""
         self._waiting.pop(uid, None)
-
-    def is_last(self, candidate: Candidate) -> bool:
-        """Whether *candidate*, which waits, surely comes after all others; costs nothing."""
-        return self._last is not None and place_of(candidate, self._max_priority) >= self._last
 
     def set_max_priority(self, max_priority: int | None) -> None:
         """Order anew if the cap on priorities changed."""

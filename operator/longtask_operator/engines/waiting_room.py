@@ -116,13 +116,13 @@ class WaitingRoom:
         uid, waiting = candidate.entry.uid, self._by_tenant[candidate.tenant]
         told = waiting.told.get(uid)
         self.leave(uid)
-        waiting.queue.put(candidate)
+        is_last = waiting.queue.put(candidate)
         waiting.unheard[uid] = None
         self._where[uid] = candidate.tenant
         if told is not None:
             waiting.told[uid] = told
         waiting.positions.setdefault(uid, told or len(waiting.queue))
-        if not waiting.queue.is_last(candidate):
+        if not is_last:
             self.moved(candidate.tenant)
 
     def leave(self, uid: str) -> None:

@@ -44,6 +44,14 @@ def test_order_is_by_priority_then_age_then_name() -> None:
     assert drained(queue) == ["a", "b", "c", "d"]
 
 
+def test_who_is_put_in_knows_whether_it_is_the_last() -> None:
+    queue = TenantQueue()
+    assert [queue.put(waiting("b", seconds=second)) for second in (5, 4, 6)] == [True, False, True]
+    assert not queue.put(waiting("a", seconds=7, priority=1))
+    assert not queue.put(waiting("c", seconds=5))
+    assert queue.put(waiting("d", seconds=6))
+
+
 def test_an_hour_of_waiting_counts_like_one_step_of_priority() -> None:
     old, new = waiting("old"), waiting("new", priority=1, seconds=AGING_SECONDS + 1)
     assert drained(queue_of(new, old)) == ["old", "new"]
