@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio.events import _set_running_loop
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -32,10 +31,9 @@ class Bench:
         self.limit = 1  #: which the sentence of everybody names
         self.each_takes = 0.0  #: seconds that pass meanwhile
         self.room = WaitingRoom(METRICS, self.told.append, lambda tenant: self.explain)
-        _set_running_loop(self.loop)
         for number in range(count):
-            self.room.enter(self.candidate(number))
-        self.room.tell(TENANT)
+            self.enter(self.candidate(number))
+        self.tell()
         self.told.clear()
         self.looks.clear()
 
@@ -56,7 +54,6 @@ class Bench:
 
     def refresh(self) -> None:
         """Let the time of a refresh pass; every turn of the loop is counted."""
-        _set_running_loop(None)
 
         def count() -> None:
             self.turn += 1
@@ -70,12 +67,23 @@ class Bench:
     def tell_others(self, count: int) -> None:
         """Let *count* tasks of another tenant wait that were told so."""
         for number in range(2_000, 2_000 + count):
-            self.room.enter(self.candidate(number, OTHER))
-        self.room.tell(OTHER)
+            self.enter(self.candidate(number, OTHER))
+        self.tell(OTHER)
         self.told.clear()
 
+    def enter(self, candidate: Candidate) -> None:
+        self.loop.within(lambda: self.room.enter(candidate))
+
+    def leave(self, uid: str) -> None:
+        self.loop.within(lambda: self.room.leave(uid))
+
+    def tell(self, tenant: str = TENANT) -> None:
+        self.loop.within(lambda: self.room.tell(tenant))
+
+    def look_at_all(self) -> bool:
+        return self.loop.within(lambda: self.room.look_at_all(TENANT))
+
     def close(self) -> None:
-        _set_running_loop(None)
         self.loop.close()
 
 
@@ -89,7 +97,7 @@ def bench() -> Iterator[Bench]:
 
 
 def test_a_long_queue_is_looked_at_in_several_turns_of_the_loop(bench: Bench) -> None:
-    bench.room.leave("u00999")
+    bench.leave("u00999")
     bench.refresh()
     assert bench.looks.total() == 999
     assert max(bench.looks.values()) <= 250
@@ -98,14 +106,14 @@ def test_a_long_queue_is_looked_at_in_several_turns_of_the_loop(bench: Bench) ->
 
 def test_who_noticeably_moved_is_told_the_first_ones_first(bench: Bench) -> None:
     for number in range(500):
-        bench.room.leave(f"u{number:05d}")
+        bench.leave(f"u{number:05d}")
     bench.refresh()
     assert bench.told == [f"ns/u{number:05d}" for number in range(500, 500 + REFRESH_WRITES)]
 
 
 def test_the_rest_is_told_a_minute_later_and_then_nobody(bench: Bench) -> None:
     for number in range(500):
-        bench.room.leave(f"u{number:05d}")
+        bench.leave(f"u{number:05d}")
     bench.refresh()
     bench.refresh()
     assert bench.told == [f"ns/u{number:05d}" for number in range(500, 1_000)]
@@ -118,7 +126,7 @@ def test_the_rest_is_told_a_minute_later_and_then_nobody(bench: Bench) -> None:
 def test_all_tenants_share_what_may_be_told_in_a_minute_and_take_turns(bench: Bench) -> None:
     bench.tell_others(200)
     for number in [*range(500), *range(2_000, 2_100)]:
-        bench.room.leave(f"u{number:05d}")
+        bench.leave(f"u{number:05d}")
     bench.refresh()
     mine = [f"ns/u{number:05d}" for number in range(500, 1_000)]
     theirs = [f"ns/u{number:05d}" for number in range(2_100, 2_200)]
@@ -135,11 +143,11 @@ def test_all_tenants_share_what_may_be_told_in_a_minute_and_take_turns(bench: Be
 def test_a_queue_whose_first_ones_move_all_the_time_tells_the_others_too(bench: Bench) -> None:
     """What was said of an old limit is corrected, 300 a minute, however fast the queue moves."""
     bench.limit = 2
-    assert bench.room.look_at_all(TENANT)
-    bench.room.tell(TENANT)
+    assert bench.look_at_all()
+    bench.tell()
     for minute in range(4):
         for number in range(100 * minute, 100 * minute + 100):
-            bench.room.leave(f"u{number:05d}")
+            bench.leave(f"u{number:05d}")
         bench.refresh()
     assert {f"ns/u{number:05d}" for number in range(400, 1_000)} <= {*bench.told}
 
@@ -152,8 +160,7 @@ def test_another_reason_that_a_later_look_finds_is_counted_once(bench: Bench) ->
     before = counted()
     bench.reasons["u00500"] = QueueReason.RESERVED
     for uid in ("u00998", "u00999"):
-        _set_running_loop(bench.loop)
-        bench.room.leave(uid)
+        bench.leave(uid)
         bench.refresh()
     assert (bench.told, counted() - before) == (["ns/u00500"], 1)
 
@@ -162,14 +169,13 @@ def test_a_place_that_was_told_along_with_a_reason_is_what_later_ones_are_compar
     """From 501 to 441, which is told for the reason's sake, to 530: the last step is one by a fifth."""
     bench.reasons["u00500"] = QueueReason.RESERVED
     for number in range(60):
-        bench.room.leave(f"u{number:05d}")
+        bench.leave(f"u{number:05d}")
     bench.refresh()
     assert "ns/u00500" in bench.told
     bench.told.clear()
-    _set_running_loop(bench.loop)
     for number in range(1_000, 1_089):
-        bench.room.enter(bench.candidate(number, priority=1))
-    bench.room.tell(TENANT)
+        bench.enter(bench.candidate(number, priority=1))
+    bench.tell()
     for _ in range(3):
         bench.refresh()
     assert "ns/u00500" in bench.told
@@ -179,7 +185,7 @@ def test_a_place_that_a_status_showed_meanwhile_is_what_later_ones_are_compared_
     """Its task was looked at for another reason, while places were computed or guessed otherwise."""
     told = HeldBack(reason=QueueReason.BEHIND_OTHERS, message="uses 1 of 1", position=300)
     assert bench.room.shown(bench.candidate(500), told, None) is told
-    bench.room.leave("u00999")
+    bench.leave("u00999")
     bench.refresh()
     assert bench.told == ["ns/u00500"]
 
@@ -190,7 +196,7 @@ def test_what_a_status_goes_on_showing_is_what_later_places_are_compared_with(be
     found = HeldBack(reason=QueueReason.BEHIND_OTHERS, message="uses 1 of 1", position=501)
     assert bench.room.shown(bench.candidate(500), found, said) is found
     for number in range(30):
-        bench.room.leave(f"u{number:05d}")
+        bench.leave(f"u{number:05d}")
     bench.refresh()
     assert "ns/u00500" in bench.told
 
@@ -199,7 +205,7 @@ def test_a_reason_that_only_a_status_has_shown_is_known_to_have_been_told(bench:
     """Its task was looked at for something else while it held, and now it holds no more."""
     found = HeldBack(reason=QueueReason.RESERVED, message="kept for another", position=501)
     bench.room.shown(bench.candidate(500), found, None)
-    bench.room.leave("u00999")
+    bench.leave("u00999")
     bench.refresh()
     assert bench.told == ["ns/u00500"]
 
@@ -207,16 +213,15 @@ def test_a_reason_that_only_a_status_has_shown_is_known_to_have_been_told(bench:
 def test_after_a_change_of_limits_places_are_those_of_the_new_order(bench: Bench) -> None:
     """Also where everybody has another reason, so that nobody has to be told a place later."""
     for number in range(1_000, 1_010):
-        bench.room.enter(bench.candidate(number, priority=1))
-    bench.room.tell(TENANT)
+        bench.enter(bench.candidate(number, priority=1))
+    bench.tell()
     bench.refresh()
-    _set_running_loop(bench.loop)
     waiting = bench.room.of(TENANT)
     assert waiting.position("u01000") == 1
     waiting.queue.set_max_priority(0)
     bench.reasons = dict.fromkeys(waiting.queue.uids(), QueueReason.QUOTA_EXHAUSTED)
-    bench.room.look_at_all(TENANT)
-    bench.room.tell(TENANT)
+    bench.look_at_all()
+    bench.tell()
     assert [waiting.position(uid) for uid in ("u00000", "u01000")] == [1, 1_001]
 
 
@@ -224,11 +229,11 @@ class TestWhoComes:
     """Who comes before others has a place that was not computed when it was told, and the others have new ones."""
 
     def test_a_newcomer_that_passes_others_hears_its_place(self, bench: Bench) -> None:
-        bench.room.enter(bench.candidate(1_000))
-        bench.room.tell(TENANT)
+        bench.enter(bench.candidate(1_000))
+        bench.tell()
         first = bench.candidate(1_001, priority=1)
-        bench.room.enter(first)
-        bench.room.tell(TENANT)
+        bench.enter(first)
+        bench.tell()
         assert bench.told == ["ns/u01000", first.key]
         bench.refresh()
         assert bench.told[2] == first.key
@@ -236,15 +241,15 @@ class TestWhoComes:
 
     def test_those_that_are_passed_hear_it(self, bench: Bench) -> None:
         for number in range(1_000, 1_010):
-            bench.room.enter(bench.candidate(number, priority=1))
-        bench.room.tell(TENANT)
+            bench.enter(bench.candidate(number, priority=1))
+        bench.tell()
         bench.refresh()
         assert bench.told[-50:] == [f"ns/u{number:05d}" for number in range(50)]
 
     def test_who_gets_another_priority_hears_its_new_place(self, bench: Bench) -> None:
         bench.loop.elapsed += 2  # so that places are computed
-        bench.room.enter(bench.candidate(999, priority=1))
-        bench.room.tell(TENANT)
+        bench.enter(bench.candidate(999, priority=1))
+        bench.tell()
         assert bench.told == []
         bench.refresh()
         assert bench.told[0] == "ns/u00999"
@@ -252,8 +257,8 @@ class TestWhoComes:
 
     def test_who_comes_last_changes_nothing(self, bench: Bench) -> None:
         for number in range(1_000, 1_100):
-            bench.room.enter(bench.candidate(number))
-            bench.room.tell(TENANT)
+            bench.enter(bench.candidate(number))
+            bench.tell()
         told, looks = len(bench.told), bench.looks.total()
         bench.refresh()
         assert (len(bench.told), bench.looks.total()) == (told, looks)
@@ -263,14 +268,14 @@ class TestWhoComes:
 def test_who_leaves_meanwhile_is_passed_over(bench: Bench) -> None:
     bench.during[10] = "u00600"
     for number in range(400):
-        bench.room.leave(f"u{number:05d}")
+        bench.leave(f"u{number:05d}")
     bench.refresh()
     assert "ns/u00600" not in bench.told
     assert len(bench.told) == REFRESH_WRITES
 
 
 def test_a_refresh_that_begins_before_the_last_is_over_follows_it(bench: Bench) -> None:
-    bench.room.leave("u00999")
+    bench.leave("u00999")
     bench.during[300], bench.each_takes = "u00998", 2 * REFRESH_SECONDS
     bench.refresh()
     assert bench.looks.total() == 998 + 998
@@ -282,8 +287,8 @@ class TestOtherLimits:
 
     def change(self, bench: Bench) -> None:
         bench.limit += 1
-        assert bench.room.look_at_all(TENANT)
-        bench.room.tell(TENANT)
+        assert bench.look_at_all()
+        bench.tell()
 
     def test_all_are_told_again_within_the_budget_the_first_ones_first(self, bench: Bench) -> None:
         self.change(bench)
@@ -304,7 +309,7 @@ class TestOtherLimits:
         assert len(bench.told) == len(set(bench.told)) == 1_000
 
     def test_who_was_not_told_yet_hears_it_once(self, bench: Bench) -> None:
-        bench.room.enter(bench.candidate(2_000))
+        bench.enter(bench.candidate(2_000))
         self.change(bench)
         assert bench.told == ["ns/u02000"]
         for _ in range(5):
@@ -319,6 +324,6 @@ class TestOtherLimits:
 
     def test_who_left_is_forgotten(self, bench: Bench) -> None:
         self.change(bench)
-        bench.room.leave("u00000")
+        bench.leave("u00000")
         bench.refresh()
         assert bench.told[0] == "ns/u00001"
