@@ -39,8 +39,8 @@ class Announcer:
 
     def __init__(self, metrics: Metrics, events: EventPoster) -> None:
         self._metrics, self._events = metrics, events
-        #: Told the tenant and each attempt that ended.
-        self.on_attempt_end: Callable[[str | None, Attempt], None] = lambda tenant, attempt: None
+        #: Told the tenant and each attempt that ended, and since when that held quota, where this process knows it.
+        self.on_attempt_end: Callable[[str | None, Attempt, datetime | None], None] = lambda *ended: None
 
     def changed(
         self,
@@ -64,6 +64,8 @@ class Announcer:
             elif isinstance(step, AttemptResized | ResizeRefused):
                 self._resized(task, step)
             elif isinstance(step, AttemptEnded):
+                since = None if job and job.queue else admitted(step.attempt.number)  # Kueue's queue is not ours
+                self.on_attempt_end(after.tenant, step.attempt, since)
                 self._attempt_ended(task, after, step, peak_memory)
             elif isinstance(step, RunFinished):
                 self._finished(task, after, step.phase)
@@ -101,7 +103,6 @@ class Announcer:
         self._metrics.attempt_ended(status.tenant, cause, retried=step.retried)
         if cause == Cause.OUT_OF_MEMORY and step.retried:
             self._metrics.resized("NextAttempt", "Resized")
-        self.on_attempt_end(status.tenant, attempt)
         log.info(
             "attempt ended",
             **_ids(task),

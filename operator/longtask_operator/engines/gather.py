@@ -42,7 +42,7 @@ class Gatherer:
     ) -> None:
         self._keys, self._sight = keys, sight
         self._context, self._ledgers, self._book, self._budget = context, ledgers, book, budget
-        self.paces = Paces(ledgers)
+        self.paces = Paces(ledgers, context.clock.now)
         #: Told a task and its tenant; returns why its attempt has to give way.
         self.evicted: Callable[[str, str], str] = lambda uid, tenant: ""
         #: Told a tenant; returns what its quota says of all its tasks.

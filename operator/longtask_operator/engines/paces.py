@@ -1,9 +1,13 @@
-"""How long the last attempts of each tenant took. In memory: after a restart read off the tasks that are there."""
+"""How long the last attempts of each tenant took of its quota: from admission until their end is known.
+
+In memory: after a restart read off the tasks that are there, which do not say more than how long they ran.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from longtask_operator.adapters.tasks import TaskRecord
 from longtask_operator.api.errors import SpecError
@@ -20,15 +24,19 @@ _MOST_READ = 2_000
 class Paces:
     """Durations by tenant."""
 
-    def __init__(self, ledgers: Ledgers) -> None:
-        self._ledgers = ledgers
+    def __init__(self, ledgers: Ledgers, now: Callable[[], datetime]) -> None:
+        self._ledgers, self._now = ledgers, now
         self._seconds: dict[str, deque[float]] = {}
 
-    def attempt_ended(self, tenant: str | None, attempt: Attempt) -> None:
-        """Take note of an attempt that ended; one that never ran says nothing."""
+    def attempt_ended(self, tenant: str | None, attempt: Attempt, since: datetime | None = None) -> None:
+        """Take note of an attempt that has just ended and held quota *since*, if that is known, or ended some day.
+
+        One that never ran says nothing.
+        """
         if not (tenant and attempt.start_time and attempt.completion_time):
             return
-        seconds = (parse_time(attempt.completion_time) - parse_time(attempt.start_time)).total_seconds()
+        began, ended = parse_time(attempt.start_time), parse_time(attempt.completion_time)
+        seconds = ((self._now() - since) if since else (ended - began)).total_seconds()
         self._seconds.setdefault(tenant, deque(maxlen=MOST_SAMPLES)).append(max(0.0, seconds))
 
     def read(self, records: Iterable[TaskRecord]) -> None:

@@ -181,6 +181,20 @@ def test_the_time_to_start_runs_from_the_admission(
     assert sample(metrics, "longtask_start_seconds_count") == (seconds is not None)
 
 
+@pytest.mark.parametrize(("queue", "since"), [("", at(1.2)), ("gpu", None)])
+def test_whoever_asks_hears_since_when_an_attempt_held_quota(queue: str, since: datetime | None) -> None:
+    """Of one that Kueue admitted nobody knows that here."""
+    heard: list[Any] = []
+    announcer = Announcer(Metrics(version="test", max_tenants=10), cast(EventPoster, Said()))
+    announcer.on_attempt_end = lambda tenant, attempt, since: heard.append((tenant, attempt.number, since))
+    before, after = status("Running", STARTED), status("Succeeded", DONE)
+    job = a_job(queue=queue)
+    announcer.changed(
+        observe_task(a_longtask_body()), before, after, job=job, peak_memory=None, admitted=lambda attempt: at(1.2)
+    )
+    assert heard == [("red", 1, since)]
+
+
 def test_growths_are_counted_by_what_came_of_them() -> None:
     _, _, metrics = announce(
         status("Running", SMALL), status("Running", {**SMALL, "memory": "1Gi", "resizeTime": wire(5)})

@@ -11,7 +11,7 @@ from longtask_operator.core.ledger_layout import Content, ledger_name
 from longtask_operator.engines import paces as paces_module
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.paces import Paces
-from tests.builders import FINISHED, SMALLEST, a_longtask_body, wire
+from tests.builders import FINISHED, SMALLEST, a_longtask_body, at, wire
 
 
 def some_paces(live: int = 2, kueues: int = 0) -> Paces:
@@ -22,7 +22,7 @@ def some_paces(live: int = 2, kueues: int = 0) -> Paces:
         for n in range(live + kueues)
     }
     ledgers._set(ledgers.ledger(ledger_name("team-a")), "1", Content(tenants={"team-a": entries}), {})
-    return Paces(ledgers)
+    return Paces(ledgers, lambda: at(100))
 
 
 def records(count: int, **status: Any) -> list[Any]:
@@ -35,6 +35,17 @@ def test_a_restart_learns_from_the_tasks_that_are_there() -> None:
     pace = paces.of("team-a")
     assert pace is not None
     assert (pace.samples, pace.live, pace.quick) == (7, 2, 4.0)
+
+
+def test_an_attempt_takes_its_place_from_its_admission_until_its_end_is_known() -> None:
+    """It ran for 4 of the 30 seconds for which nobody else could have its place."""
+    paces = some_paces()
+    [record] = records(1)
+    for _ in range(7):
+        paces.attempt_ended("team-a", record.parse().status.attempts[-1], at(70))
+    pace = paces.of("team-a")
+    assert pace is not None
+    assert pace.quick == 30
 
 
 def test_whom_kueue_admits_makes_no_room_for_who_waits_here() -> None:
