@@ -23,6 +23,8 @@ from longtask_operator.core.quota import Amounts
 STEPS = 24
 WARN_PERCENT = 80
 _MS_PER_HOUR = 3_600_000
+#: Length of the steps in which is counted what is held while nobody knows the budgets: a month of it takes 25 kB.
+_BLIND_STEP_MS = _MS_PER_HOUR
 
 State = Literal["Ok", "Warning", "Spent"]
 #: Of what is said of a spent budget, what time alone changes.
@@ -136,6 +138,16 @@ def advance(spending: Spending | None, budgets: Sequence[Budget], held: Amounts,
     )
 
 
+def advance_blindly(spending: Spending, held: Amounts, now: datetime) -> Spending:
+    """Return *spending* up to *now*, with *held* since it was last known, where its budgets cannot be read now.
+
+    Nothing is dropped: how long their windows are is not known.
+    """
+    until = max(_ms(now), spending.as_of)
+    added = list(_held(held, _BLIND_STEP_MS, spending.as_of, until)) if held.concurrency else []
+    return Spending(as_of=until, steps={name: _appended(steps, added) for name, steps in spending.steps.items()})
+
+
 def uses_of(spending: Spending, budgets: Iterable[Budget]) -> list[BudgetUse]:
     """Return how far each budget is used as of the time of *spending*."""
     return [_use_of(budget, spending.steps.get(budget.name, ())) for budget in budgets]
@@ -187,6 +199,18 @@ def _advanced(steps: tuple[Step, ...], budget: Budget, held: Amounts, *, since: 
     remembered = [step for step in _remembered(steps, length, since) if step.end > leaves]
     added = _held(held, length, max(since, leaves // length * length), until) if held.concurrency else ()
     return _merged(sorted([*remembered, *added], key=lambda step: (step.end, step.start)), length)
+
+
+def _appended(steps: tuple[Step, ...], added: Iterable[Step]) -> tuple[Step, ...]:
+    """Return *steps* and *added*, of which the first may be of the step that the last of *steps* is."""
+    found = list(steps)
+    for step in added:
+        last = found[-1] if found else None
+        if last and (last.start, last.length) == (step.start, step.length):
+            found[-1] = replace(last, cpu=last.cpu + step.cpu, memory=last.memory + step.memory)
+        else:
+            found.append(step)
+    return tuple(found)
 
 
 def _held(held: Amounts, length: int, begin: int, until: int) -> Iterator[Step]:

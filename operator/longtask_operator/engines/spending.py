@@ -17,6 +17,7 @@ from longtask_operator.core.budgets import (
     BudgetUse,
     Spending,
     advance,
+    advance_blindly,
     format_spending,
     parse_spending,
     uses_of,
@@ -95,10 +96,10 @@ class Spendings:
         return here is not None and (at_home is None or at_home < here)
 
     def _spending(self, tenant: str) -> Spending:
-        """Return what *tenant* has spent until now; of budgets that cannot be read what was known last."""
-        if tenant not in self.budgets:
-            return self._known[tenant]
+        """Return what *tenant* has spent until now, also of budgets that cannot be read but were known before."""
         held = self.ledgers.usage(tenant)
+        if tenant not in self.budgets:
+            return advance_blindly(self._known[tenant], held, self.now())
         known = advance(self._known.get(tenant), self.budgets[tenant], held, self.now())
         self._known.setdefault(tenant, known)  # a new budget counts from its first sight
         return known

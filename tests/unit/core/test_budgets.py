@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from longtask_operator.core.budgets import (
     BudgetUse,
     Spending,
     advance,
+    advance_blindly,
     describe_spent,
     format_spending,
     parse_spending,
@@ -221,3 +222,27 @@ def test_no_limit_is_never_spent() -> None:
 
 def _unlimited(**changes: Any) -> Budget:
     return Budget(name="day", window=timedelta(hours=1), **changes)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 30), st.sampled_from([TWO, NOTHING]), st.booleans()), max_size=12),
+    st.sampled_from([DAY, replace(DAY, window=timedelta(hours=2)), replace(DAY, window=timedelta(days=30))]),
+)
+def test_a_budget_that_cannot_be_read_for_a_while_gets_all_that_was_held_in_its_window(
+    spells: list[tuple[float, Amounts, bool]], budget: Budget
+) -> None:
+    """And of what was held before no more than one step of it, or of those in which is counted meanwhile."""
+    spending, moment, exact = advance(None, [budget], NOTHING, START), START, list[tuple[datetime, datetime, int]]()
+    for hours, amounts, is_read in spells:
+        exact.append((moment, moment + timedelta(hours=hours), amounts.cpu))
+        moment += timedelta(hours=hours)
+        later = advance(spending, [budget], amounts, moment) if is_read else advance_blindly(spending, amounts, moment)
+        spending = parse_spending(format_spending(later))
+    found = use(advance(spending, [budget], NOTHING, moment), budget).cpu_hours
+    slack = max(timedelta(milliseconds=budget.step_ms), timedelta(hours=1))
+
+    def held_within(time: timedelta) -> float:
+        spans = [(max(begin, moment - time), end, cpu) for begin, end, cpu in exact]
+        return sum(cpu * max(0.0, (end - begin).total_seconds()) for begin, end, cpu in spans) / 1000 / HOUR
+
+    assert held_within(budget.window) - 0.001 <= found <= held_within(budget.window + 2 * slack) + 0.001

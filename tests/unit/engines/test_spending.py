@@ -158,6 +158,22 @@ def test_budgets_that_cannot_be_read_are_not_forgotten_by_anybody() -> None:
     assert Setup((LONE, left)).at(START + 4 * HOUR).hours == 0.25
 
 
+def test_what_runs_on_while_budgets_cannot_be_read_is_charged_whoever_leads() -> None:
+    setup = Setup()
+    setup.write(LONE, LIVE)
+    setup.at(START + HOUR).write(LONE, LIVE)
+    setup.budgets.clear()
+    setup.unreadable = True
+    setup.spendings.limits_changed("team-a")
+    left = setup.at(START + 3 * HOUR).write(LONE, {})
+    again = Setup((LONE, left))
+    again.budgets.clear()
+    again.unreadable = True
+    again.at(START + 5 * HOUR).write(LONE, {})
+    again.budgets["team-a"], again.unreadable = (DAY,), False
+    assert again.at(START + 6 * HOUR).hours == 0.75
+
+
 def test_budgets_that_are_no_more_are() -> None:
     setup = Setup()
     setup.write(LONE, LIVE)
