@@ -48,12 +48,15 @@ class Spendings:
         """Return what ledger *name* is to carry: the spending until now of its tenants that have budgets.
 
         So it does for those that left it, until their new home does: nothing of a tenant that has spent its budget
-        starts, so that may be days later.
+        starts, so that may be days later. And whenever what it holds of one that has left changes: what that held
+        until now stands nowhere else.
         """
         return "\n".join(
             f"{_TENANT}{tenant}\n{format_spending(self._spending(tenant))}"
             for tenant in sorted({*self.budgets, *filter(self.is_unreadable, self._known)})
-            if self.home(tenant) == name or self._is_newest_in(name, tenant)
+            if self.home(tenant) == name
+            or self._is_newest_in(name, tenant)
+            or self._is_changed(name, tenant, before, after)
         )
 
     def take_in(self, name: str, text: str) -> None:
@@ -94,6 +97,12 @@ class Spendings:
         """Return whether ledger *name* carries a newer word of *tenant* than its home does."""
         here, at_home = (self._carried.get(ledger, {}).get(tenant) for ledger in (name, self.home(tenant)))
         return here is not None and (at_home is None or at_home < here)
+
+    def _is_changed(self, name: str, tenant: str, before: Tenants, after: Tenants) -> bool:
+        """Return whether *tenant* holds something else in all ledgers once its entries in ledger *name* are others."""
+        old, new = before.get(tenant, {}), after.get(tenant, {})
+        left = any(uid not in new and self.ledgers.standing(uid) == [name] for uid in old)
+        return left or any(old.get(uid) != entry for uid, entry in new.items())
 
     def _spending(self, tenant: str) -> Spending:
         """Return what *tenant* has spent until now, also of budgets that cannot be read but were known before."""

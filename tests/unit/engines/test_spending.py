@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from longtask_operator.core.ledger_layout import Content, Tenants, ledger_name
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.spending import Spendings
 from tests.builders import SMALLEST, START
+from tests.support.stories import how_many
 
 HOUR = timedelta(hours=1)
 DAY = Budget(name="day", window=timedelta(days=1), cpu_hours=1)
@@ -124,6 +126,89 @@ def test_a_tenant_that_comes_back_leaves_nothing_behind() -> None:
     setup.write(RESEARCH, LIVE)
     assert setup.write(SALES, {}) == ""
     assert setup.at(START + 3 * HOUR).hours == 0.75
+
+
+def test_what_ends_elsewhere_counts_up_to_then_though_its_tenant_has_come_back() -> None:
+    """Both ledgers say what was spent an hour ago; the one with the entry lost that, and what it had held since."""
+    setup, both = Setup(), {"team-a": LIVE["team-a"] | {"v": replace(LIVE["team-a"]["u"], uid="v")}}
+    setup.write(LONE, LIVE)
+    setup.of("research").write(RESEARCH, both)
+    left = setup.of("").at(START + HOUR).write(RESEARCH, LIVE)
+    assert setup.hours == 0.5
+    assert Setup((RESEARCH, left)).at(START + HOUR).hours == 0.5
+
+
+class Cluster:
+    """What the API server has of three ledgers, and a tenant that moves between them; everything may fail."""
+
+    def __init__(self, seed: int) -> None:
+        self.random, self.stored, self.held = random.Random(seed), dict[str, tuple[Tenants, str]](), dict[str, float]()
+        self.setup, self.count = Setup(), 0
+        assert self.setup.hours == 0
+
+    def write(self, name: str, uids: set[str]) -> None:
+        """Let a ledger hold *uids*; one write of eight is not executed, and one crash of eight follows."""
+        fate, after = self.random.randrange(8), {uid: replace(LIVE["team-a"]["u"], uid=uid) for uid in uids}
+        if fate == 0 or after.keys() == self.uids(name):
+            return
+        tenants = {"team-a": after} if after else {}
+        self.stored[name] = (tenants, self.setup.write(name, tenants))
+        if fate == 1:
+            self.restart()
+
+    def restart(self) -> None:
+        again = Setup().of(self.setup.cohort).at(self.setup.time)
+        for name in self.random.sample(sorted(self.stored), len(self.stored)):
+            tenants, text = self.stored[name]
+            again.ledgers._set(again.ledgers.ledger(name), "1", Content(tenants=tenants), {})
+            again.spendings.take_in(name, text)
+        self.setup = again
+
+    def uids(self, name: str) -> set[str]:
+        return {*self.stored.get(name, ({}, ""))[0].get("team-a", {})}
+
+    def live(self) -> set[str]:
+        return {uid for name in self.stored for uid in self.uids(name)}
+
+    def begin(self) -> None:
+        """Admit one more: a home takes in what stands elsewhere with any write."""
+        self.count += 1
+        self.write(ledger_name("team-a", self.setup.cohort), self.live() | {f"u{self.count}"})
+
+    def end(self) -> None:
+        if live := sorted(self.live()):
+            uid = self.random.choice(live)
+            for name in self.stored:
+                self.write(name, self.uids(name) - {uid})
+
+    def move(self) -> None:
+        self.setup.of(self.random.choice(["", "research", "sales"]))
+
+    def settle(self) -> None:
+        """Take over what stands elsewhere, then leave there."""
+        home = ledger_name("team-a", self.setup.cohort)
+        self.write(home, self.live())
+        for name in self.stored.keys() - {home}:
+            self.write(name, self.uids(name) - self.uids(home))
+
+    def wait(self) -> None:
+        seconds = self.random.choice([1, 600, 3600])
+        self.setup.at(self.setup.time + timedelta(seconds=seconds))
+        for uid in self.live():
+            self.held[uid] = self.held.get(uid, 0) + seconds
+
+    def step(self) -> None:
+        steps = (self.begin, self.begin, self.end, self.move, self.settle, self.restart, self.wait, self.wait)
+        self.random.choice(steps)()
+
+
+@pytest.mark.parametrize("seed", range(how_many(60)))
+def test_all_that_was_held_counts_whatever_moves_ends_and_fails(seed: int) -> None:
+    cluster = Cluster(seed)
+    for _ in range(30):
+        cluster.step()
+        if cluster.setup.time < START + 23 * HOUR:  # until then nothing leaves the window
+            assert cluster.setup.hours == pytest.approx(sum(cluster.held.values()) * 0.25 / 3600)
 
 
 def test_what_cannot_be_read_is_counted_anew() -> None:
