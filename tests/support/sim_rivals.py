@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from longtask_operator.adapters.errors import ApiError
 from longtask_operator.adapters.kube import Kube
@@ -130,6 +130,7 @@ class Judge:
     lines: dict[str, Lines] = field(default_factory=dict)  #: by ledger
     listed: dict[str, dict[str, list[str]]] = field(default_factory=dict)  #: ledger -> tenant -> edition, maybe joining
     newest: dict[str, int] = field(default_factory=dict)  #: by tenant: place in its order that a ledger ever went by
+    promised: dict[str, int] = field(default_factory=dict)  #: the same of those that an operator said to stand
     admissions: int = 0
     per_user: dict[tuple[str, str], int] = field(default_factory=dict)  #: tenant, edition -> attempts of one person
     counted: set[str] = field(default_factory=set)  #: lines of persons that came while their tenant had such a limit
@@ -141,6 +142,15 @@ class Judge:
         if per_user is not None:
             self.per_user[tenant, edition] = per_user
         self.order[tenant].append(edition)
+
+    def place(self, tenant: str, edition: str) -> int:
+        """Return the place of the last of the editions of *tenant* that is called so."""
+        order = self.order[tenant]
+        return len(order) - 1 - order[::-1].index(edition)
+
+    def promise(self, tenant: str, edition: str) -> None:
+        """Note that an operator has said: nobody of *tenant* is admitted by an older edition any more."""
+        self.promised[tenant] = max(self.promised.get(tenant, 0), self.place(tenant, edition))
 
     def says(self, tenant: str, edition: str) -> tuple[int, str]:
         return self.quotas.get((tenant, edition), (DEFAULT, ""))
@@ -180,8 +190,7 @@ class Judge:
         for tenant, said in listing.items():
             if said == known.get(tenant) or said[1:]:
                 continue
-            order = self.order[tenant]
-            place = len(order) - 1 - order[::-1].index(said[0])
+            place = self.place(tenant, said[0])
             if place < self.newest.get(tenant, 0):
                 raise Broken(f"{name} goes back to edition {said[0]} of {tenant}")
             self.newest[tenant] = place
@@ -193,6 +202,8 @@ class Judge:
         said = self.listed[name].get(tenant)
         if said is None or said[1:]:
             raise Broken(f"{tenant} is admitted to {name}, which lists {said}")
+        if self.place(tenant, said[0]) < self.promised.get(tenant, 0):
+            raise Broken(f"{tenant} is admitted by {said[0]}, although a newer quota was said to stand")
         cohort = self.says(tenant, said[0])[1]
         home = f"{COHORT_LEDGER}{cohort}" if cohort else f"{LONE_LEDGER}{tenant}"
         if home != name:
@@ -361,6 +372,14 @@ class RivalStory(RuleBasedStateMachine):
     @rule(which=which)
     def crash(self, which: int) -> None:
         self.ground.restart(self.ground.rivals[which])
+
+    @invariant()
+    def mirror(self) -> None:
+        """Let each operator say which generation of a quota it goes by, if that stands: it is a promise."""
+        for rival in self.ground.rivals:
+            for tenant in TENANTS:
+                if rival.editions.stands(tenant):
+                    self.ground.judge.promise(tenant, rival.quotas.edition(tenant))
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 40.0]))
     def wait(self, seconds: float) -> None:

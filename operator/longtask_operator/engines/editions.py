@@ -16,6 +16,7 @@ from longtask_operator.adapters.kube import resource_path
 from longtask_operator.adapters.quotas import observe_quota
 from longtask_operator.api.names import API_VERSION, TENANTQUOTA_PLURAL
 from longtask_operator.core.editions import (
+    NO_QUOTA,
     Listed,
     Listing,
     agree,
@@ -48,6 +49,8 @@ class Editions:
     _confirmed: dict[str, str] = field(
         default_factory=dict
     )  #: ledger -> its version when those that join were asked for
+    #: tenant -> edition that was known here before all ledgers were read, of those whose ledger was not there then
+    _absent: dict[str, str] = field(default_factory=dict)
 
     def text(self, name: str, before: Tenants, after: Tenants) -> str:
         """Return what ledger *name* is to carry."""
@@ -71,12 +74,17 @@ class Editions:
             self.look_at(name)
 
     def stands(self, tenant: str) -> bool:
-        """Return whether nobody can be admitted any more by an older edition of the quota of *tenant* than this one."""
+        """Return whether nobody can be admitted any more by an older edition of the quota of *tenant* than this one.
+
+        Where it has no ledger, whoever makes one asks first; but another that leads may have made one already.
+        """
         home, edition = self.quotas.ledger_of(tenant), self.quotas.edition(tenant)
         ledger, listed = self.ledgers.ledger(home), self._standing.get(home, {}).get(tenant)
         if any(tenant in listing for name, listing in self._standing.items() if name != home):
             return False
-        return not ledger.version or bool(ledger.broken) or listed == Listed(edition=edition)
+        if not ledger.version:
+            return self._absent.get(tenant) == edition
+        return bool(ledger.broken) or listed == Listed(edition=edition)
 
     async def admits(self, name: str) -> bool:
         """Return whether ledger *name* may admit now, and let its next write carry the editions that are known here.
@@ -84,10 +92,13 @@ class Editions:
         A ledger that is not there yet is not made before it is needed.
         """
         ledger = self.ledgers.ledger(name)
-        if ledger.broken or not (ledger.version or self.is_needed(name)):
+        if ledger.broken:
             return False
         try:
-            return await self._agree(name)
+            if ledger.version or self.is_needed(name):
+                return await self._agree(name)
+            await self._confirm_absent(name)
+            return False
         except ApiError as error:
             log.warning("quotas could not be read; nobody is admitted until they are", ledger=name, error=str(error))
             asyncio.get_running_loop().call_later(_RETRY_DELAY, self.look_at, name)
@@ -141,6 +152,14 @@ class Editions:
         await self._ask({tenant for tenants in joining.values() for tenant in tenants})
         await self.ledgers.refresh()
         self._confirmed = versions
+
+    async def _confirm_absent(self, name: str) -> None:
+        """Read all ledgers if that was not done since the tenants of one that is not there got their quotas."""
+        if all(self._absent.get(tenant, NO_QUOTA) == edition for tenant, edition in self._known(name).items()):
+            return
+        known = {view.name: self.quotas.edition(view.name) for view in self.context.caches.quotas}
+        await self.ledgers.refresh()
+        self._absent = {one: known[one] for one in known if not self.ledgers.ledger(self.quotas.ledger_of(one)).version}
 
     async def _ask(self, tenants: Iterable[str]) -> None:
         """Read the TenantQuotas of *tenants* into the cache, which tells of what is new."""

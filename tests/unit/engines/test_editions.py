@@ -82,6 +82,10 @@ def test_a_tenant_is_listed_before_it_is_admitted_and_that_costs_nothing_later(g
 def test_a_quota_stands_once_nobody_can_be_admitted_by_an_older_one(ground: Ground) -> None:
     rival = ground.rivals[0]
     stands = rival.editions.stands
+    ground.quota("x", 2)
+    rival.hear()
+    assert not stands("x"), "it has no ledger here: another may have made one"
+    ground.run()
     assert stands("x"), "it has no ledger: whoever makes one asks first"
     ground.come("x", rival)
     ground.run()
@@ -94,6 +98,41 @@ def test_a_quota_stands_once_nobody_can_be_admitted_by_an_older_one(ground: Grou
     assert found == sorted(found)
     assert (found[0], found[-1]) == (False, True)
     assert editions_of(ground, f"{LONE_LEDGER}x") == ""
+
+
+def test_a_quota_does_not_stand_while_another_admits_by_an_older_one_to_a_ledger_that_it_has_made(
+    ground: Ground,
+) -> None:
+    """Who leads as well reads no ledger that it does not need; it promised by an observedGeneration what was not so."""
+    ahead, behind = ground.rivals
+    ground.quota("x", 5)
+    for rival in ground.rivals:
+        rival.hear()
+    ground.run()
+    ground.come("x", behind)
+    ground.run()
+    ground.quota("x", 1)
+    ahead.hear()
+    said = [ahead.editions.stands("x")]
+    while ground.step(ahead):
+        said.append(ahead.editions.stands("x"))
+    assert (said[0], said[-1]) == (False, True)
+    ground.come("x", behind)
+    ground.run()
+    assert len(ground.held("x")) == 1
+
+
+def test_many_quotas_without_ledgers_cost_one_list(ground: Ground) -> None:
+    rival = ground.rivals[0]
+    ground.run()
+    asked = len(ground.requests_of(rival))
+    for number in range(20):
+        ground.quota(f"t{number}", 1, cohort="c" if number < 5 else "")
+    while rival.hear():
+        pass
+    ground.run()
+    assert [str(request.method) for request in ground.requests_of(rival)[asked:]] == ["GET"]
+    assert all(rival.editions.stands(f"t{number}") for number in range(20))
 
 
 def x_borrows(ground: Ground) -> tuple[Rival, list[str]]:
