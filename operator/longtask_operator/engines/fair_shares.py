@@ -10,16 +10,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from longtask_operator.core.fair_share import Decayed, Use, advanced, format_decayed, parse_decayed
+from longtask_operator.core.ledger import Entries
 from longtask_operator.core.ledger_layout import Tenants, cohort_of
-from longtask_operator.core.quota import usage_of
+from longtask_operator.core.quota import Amounts
 from longtask_operator.core.room import vector_of
 
 
 @dataclass(slots=True)
 class FairShares:
-    """A rider of the ledgers of cohorts; a lone tenant shares with nobody."""
+    """A rider of the ledgers of cohorts; a lone tenant shares with nobody.
+
+    *usage* says what entries of a ledger and tenant hold together. They are thousands, and it is asked for whenever
+    somebody is told why it waits: so it is to remember.
+    """
 
     now: Callable[[], datetime]
+    usage: Callable[[str, str, Entries], Amounts]
     key: str = "usage.decayed"
     urgent: bool = False
     _known: dict[str, Decayed] = field(default_factory=dict)
@@ -37,5 +43,5 @@ class FairShares:
         return self._until_now(name, tenants).use if cohort_of(name) else {}
 
     def _until_now(self, name: str, tenants: Tenants) -> Decayed:
-        held = {tenant: vector_of(usage_of(entries.values())) for tenant, entries in tenants.items()}
+        held = {tenant: vector_of(self.usage(name, tenant, entries)) for tenant, entries in tenants.items()}
         return advanced(self._known.get(name, Decayed()), held, self.now())

@@ -65,8 +65,9 @@ class Snapshots:
 
     def __init__(self, tenants: Tenants, wake: Callable[[str], None], most: Callable[[str], int]) -> None:
         self._tenants, self._most = tenants, most
-        self.shares, self.claims, self.persons = FairShares(tenants.now), Claims(wake), Persons(tenants, most)
         self._usages: dict[tuple[str, str], tuple[Entries, Amounts]] = {}  #: of entries that stay the same object
+        self.shares = FairShares(tenants.now, self._usage)
+        self.claims, self.persons = Claims(wake), Persons(tenants, most)
 
     def of(self, name: str, held: Held, waiting: Iterable[str]) -> Snapshot:
         """Return the snapshot of ledger *name* holding *held*; tenants of *waiting* that belong to it take part."""
