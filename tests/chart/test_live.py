@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, EVERYTHING, KUBE_VERSION, NAMESPACE, binary, objects
+from tests.chart.rendering import CHART, EVERYTHING, KUBE_VERSION, NAMESPACE, ROOT, binary, objects
 from tests.support.rules import ControlPlane
 
 pytestmark = pytest.mark.integration
@@ -195,6 +197,27 @@ def test_who_may_view_or_edit_a_namespace_may_do_so_with_tasks(
     installed.kubectl(*binding, check=False)
     until_answered(installed, "yes", "list", "longtasks.longtask.dev", "-n", TEAM, "--as", f"a-{role}")
     until_answered(installed, answer, verb, *resource.split(), "-n", TEAM, "--as", f"a-{role}")
+
+
+def test_a_team_sees_its_quota_by_the_commands_of_the_page_alone(installed: ControlPlane, team: str) -> None:
+    """TenantQuotas are cluster-scoped: a binding in a namespace does not show them, whatever its role."""
+    page = (ROOT / "docs" / "how-to" / "multi-tenancy.md").read_text()
+    commands = [shlex.split(line)[1:] for line in re.findall(r"^kubectl create clusterrole.*$", page, re.MULTILINE)]
+    (quota,) = [word.partition("=")[2] for word in commands[0] if word.startswith("--resource-name=")]
+    (group,) = [word for word in commands[1] if word.startswith("--group=")]
+    viewer = ("--as=somebody", group.replace("--group", "--as-group"))
+    installed.kubectl("create", "rolebinding", "group-viewer", "--clusterrole=admin", group, "-n", team)
+    until_answered(installed, "yes", "list", "longtasks.longtask.dev", "-n", team, *viewer)
+    mine, all_of_them = ("get", f"tenantquotas.longtask.dev/{quota}"), ("list", "tenantquotas.longtask.dev")
+    until_answered(installed, "no", *mine, *viewer)
+    try:
+        for command in commands:
+            installed.kubectl(*command)
+        until_answered(installed, "yes", *mine, *viewer)
+        until_answered(installed, "no", *all_of_them, *viewer)
+    finally:
+        for command in commands:
+            installed.kubectl("delete", *command[1:3], "--ignore-not-found")
 
 
 @pytest.fixture
