@@ -95,7 +95,7 @@ def beyond_max_queued_it_waits_outside_and_moves_up(ground: Stage) -> None:
     tenant.submit("d", "e")
     found = tenant.until(Admitted=1, QuotaExhausted=2, QueueFull=2)
     assert those(found, "QueueFull") == ["d", "e"]
-    assert found["e"]["queue"]["message"].startswith("2 tasks of tenant queues wait before this one")
+    assert found["e"]["queue"]["message"].startswith("TenantQuota queues lets 2 tasks wait, and as many or more come")
     tenant.change_quota(maxQueued=None)
     tenant.until(Admitted=1, QuotaExhausted=4)
 

@@ -85,7 +85,8 @@ def _full(terms: Terms, asked: _Asked) -> str:
     most = terms.limits.max_queued
     if most is None or asked.position is None or asked.position <= most:
         return ""
-    return f"{most} tasks of tenant {terms.tenant} wait before this one, as many as its queue takes"
+    limits = f"{terms.limits.origin} lets {most} tasks wait"
+    return f"{limits}, and as many or more come before this one, which keeps its place"
 
 
 _Rule = Callable[[Terms, _Asked], str]
