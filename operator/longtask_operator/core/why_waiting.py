@@ -157,6 +157,8 @@ def _cohort_is_short(candidate: Candidate, snapshot: Snapshot, r: int) -> _Said:
     before = f"cohort {snapshot.cohort} uses {_amount(r, used[r])}"
     quota = f" of {_amount(r, nominal[r])} {what} ("
     after = f") and has none to lend to tenant {candidate.tenant}{needed}"
+    if used[r] + demand_of(candidate.entry.held)[r] <= nominal[r]:  # else it looks as if there were room
+        after += ": its members keep the rest for themselves by their lendingLimit"
     return (f"{before}{quota}{users or 'by nobody'}{after}", quota, after)
 
 

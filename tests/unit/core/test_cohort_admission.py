@@ -70,6 +70,18 @@ def test_what_is_lent_comes_back_when_it_ends() -> None:
     assert cohort.cycle() == ["b"]
 
 
+def test_who_may_not_borrow_what_others_keep_is_told_so() -> None:
+    """Said in the numbers of the cohort alone it would look as if eleven were free."""
+    cohort = Cohort(a=limits(9), b=limits(12, lend=1))
+    cohort.waits("a", 11)
+    assert len(cohort.cycle()) == 10
+    message = cohort.why("a", "u0011").message
+    assert message == (
+        "cohort research uses 10 of 21 concurrent tasks (a 10) and has none to lend to tenant a: "
+        "its members keep the rest for themselves by their lendingLimit"
+    )
+
+
 def unread(**further: Any) -> Limits:
     """Return the limits of a quota whose `concurrency` cannot be read."""
     why = "TenantQuota x cannot be read: why; nothing starts until it is corrected"
