@@ -50,12 +50,16 @@ def test_accepted(api: Api, spec: dict[str, Any]) -> None:
     [
         ("team.a", {}, "metadata.name is the name of a tenant: at most 63"),
         ("a" * 64, {}, "metadata.name is the name of a tenant: at most 63"),
-        ("a", {"cpu": {"nominal": "much"}}, "for example 500m, 8 or 32Gi; write them so"),
-        ("a", {"memory": {"nominal": "-1Gi"}}, "for example 500m, 8 or 32Gi; write them so"),
-        ("a", {"maxSize": {"memory": "4 Gi"}}, "for example 500m, 8 or 32Gi; write them so"),
+        ("a", {"cpu": {"nominal": "much"}}, "spec.cpu.nominal: 'much' is not a quantity; write for example 500m"),
+        ("a", {"memory": {"nominal": "32GB"}}, "spec.memory.nominal: '32GB' is not a quantity; write for example"),
+        ("a", {"memory": {"nominal": -1}}, "spec.memory.nominal: '-1' is not a quantity; write for example"),
+        ("a", {"maxSize": {"cpu": "2 cores"}}, "spec.maxSize.cpu: '2 cores' is not a quantity; write for example"),
+        ("a", {"maxSize": {"memory": "4 Gi"}}, "spec.maxSize.memory: '4 Gi' is not a quantity; write for example"),
         ("a", {"concurrency": {"nominal": -1}}, "spec.concurrency.nominal"),
-        ("a", {"cpu": {"nominal": "8", "borrowingLimit": "some"}}, "for example 500m, 8 or 32Gi; write them so"),
-        ("a", {"memory": {"nominal": "8Gi", "lendingLimit": "1 Gi"}}, "for example 500m, 8 or 32Gi; write them so"),
+        ("a", {"cpu": {"nominal": "8", "borrowingLimit": "some"}}, "spec.cpu.borrowingLimit: 'some' is not a"),
+        ("a", {"cpu": {"nominal": "8", "lendingLimit": "some"}}, "spec.cpu.lendingLimit: 'some' is not a quantity;"),
+        ("a", {"memory": {"nominal": "8", "borrowingLimit": "1k i"}}, "spec.memory.borrowingLimit: '1k i' is not a"),
+        ("a", {"memory": {"nominal": "8Gi", "lendingLimit": "1 Gi"}}, "spec.memory.lendingLimit: '1 Gi' is not a"),
         ("a", {"weight": 0}, "should be greater than or equal to 1"),
         ("a", {"cohort": "My.Cohort"}, "spec.cohort"),
         ("a", {"stopPolicy": "Never"}, 'Unsupported value: "Never"'),
@@ -81,4 +85,4 @@ def test_every_quantity_that_the_operator_reads_is_accepted(api: Api, text: str 
 def test_what_the_operator_cannot_read_is_refused(api: Api, text: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
         parse_quantity(text)
-    assert refused(api.create(a_quota(memory={"nominal": text}), "--dry-run=server"), "for example 500m, 8 or 32Gi")
+    assert refused(api.create(a_quota(memory={"nominal": text}), "--dry-run=server"), "write for example 500m or 2Gi")
