@@ -61,8 +61,8 @@ _WORDS: tuple[list[str], ...] = ([], [_SIDECAR_WORD], [_KUEUE_WORD], [_SIDECAR_W
 Entries = Mapping[str, LedgerEntry]
 
 
-def parse_entries(text: str) -> dict[str, LedgerEntry]:
-    """Return the entries of a ledger's *text*.
+def parse_entries(text: str, where: str = "the ledger") -> dict[str, LedgerEntry]:
+    """Return the entries of a ledger's *text*; *where* it stands, for messages.
 
     Raises:
         ValueError: if a line is malformed. The ledger is then not used: an empty one would admit anew what runs.
@@ -71,8 +71,12 @@ def parse_entries(text: str) -> dict[str, LedgerEntry]:
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
         if len(fields) < 5 or fields[5:] not in _WORDS:
-            raise ValueError(f"line {number} of the ledger has {len(fields)} fields instead of 5: {line[:80]!r}")
-        entries[fields[0]] = _parse_entry(fields)
+            raise ValueError(f"line {number} of {where} has {len(fields)} fields instead of 5: {line[:80]!r}")
+        try:
+            entries[fields[0]] = _parse_entry(fields)
+        except ValueError:
+            wrong = "words where four whole numbers are to follow the uid"
+            raise ValueError(f"line {number} of {where} has {wrong}: {line[:80]!r}") from None
     return entries
 
 

@@ -59,7 +59,9 @@ def parse_ledger(name: str, data: Mapping[str, str]) -> Content:
     else:
         lines = {key: text for key, text in data.items() if "." not in key}
         further = {key: text for key, text in data.items() if "." in key}
-    return Content(tenants={tenant: parse_entries(text) for tenant, text in lines.items() if text}, further=further)
+    where = "{} in the ledger" if cohort_of(name) else "the ledger"
+    tenants = {tenant: parse_entries(text, where.format(tenant)) for tenant, text in lines.items() if text}
+    return Content(tenants=tenants, further=further)
 
 
 def format_ledger(name: str, content: Content) -> dict[str, str]:

@@ -105,6 +105,16 @@ def test_a_broken_line_breaks_the_ledger(text: str) -> None:
         parse_entries(text)
 
 
+def test_a_broken_line_is_named_with_what_is_wrong_in_it() -> None:
+    """Whoever repairs a ledger by hand reads no Python."""
+    good = "a 1 1 250 512\n"
+    with pytest.raises(ValueError, match=r"^line 2 of the ledger has 3 fields instead of 5: 'u 1 1'$"):
+        parse_entries(f"{good}u 1 1")
+    words = r"^line 2 of the ledger has words where four whole numbers are to follow the uid: 'u 1 1 250 lots'$"
+    with pytest.raises(ValueError, match=words):
+        parse_entries(f"{good}u 1 1 250 lots\n")
+
+
 class TestChanges:
     def test_added_and_released_in_one(self) -> None:
         before = {"a": entry("a"), "b": entry("b")}
