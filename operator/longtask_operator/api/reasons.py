@@ -68,6 +68,7 @@ class Reason(StrEnum):
     NO_PROGRESS = "NoProgress"
     TOO_SLOW = "TooSlow"
     TOO_LATE = "TooLate"
+    LEDGER_UNREADABLE = "LedgerUnreadable"
 
 
 class Cause(StrEnum):

@@ -167,8 +167,8 @@ class TenantQuotaStatus(Model):
     )
     conditions: list[Condition] | None = Field(
         None,
-        description="Ready, False while the quota cannot be read and nothing starts; PerUserNotEnforced while "
-        "spec.perUser does not hold for everybody.",
+        description="Ready, False while the quota or its ledger cannot be read and nothing starts; PerUserNotEnforced "
+        "while spec.perUser does not hold for everybody.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

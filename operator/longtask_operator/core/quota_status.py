@@ -15,6 +15,8 @@ from longtask_operator.core.budgets import BudgetUse
 from longtask_operator.core.quota import UNLIMITED, Amounts, Limits
 
 T = QuotaConditionType
+#: What of a status says what is used.
+_USED = ("admitted", "usage", "borrowed", "budgets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,23 +28,27 @@ class TenantUse:
     queued: int = 0
     oldest: datetime | None = None  #: when the oldest run of those began that wait
     budgets: Sequence[BudgetUse] = ()
+    unknown: str = ""  #: why nobody knows what is used, in a sentence
     created_by: CreatedBy = "Mutate"  #: how the API server keeps the names of persons true
 
 
 def quota_status(before: Mapping[str, Any], generation: int, use: TenantUse, *, now: datetime) -> dict[str, Any]:
     """Return the status as plain data; equal to *before* where nothing changed."""
-    usage = use.usage
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "admitted": usage.concurrency,
         "queued": use.queued,
-        "usage": _amounts(usage),
         "conditions": _conditions(before, generation, use, now),
     }
-    if use.limits.cohort:
-        status["borrowed"] = _amounts(borrowed_of(usage, use.limits))
     if use.oldest:
         status["oldestQueuedTime"] = format_time(use.oldest)
+    used = {key: before[key] for key in _USED if key in before} if use.unknown else _used(before, use)
+    return status | used
+
+
+def _used(before: Mapping[str, Any], use: TenantUse) -> dict[str, Any]:
+    status: dict[str, Any] = {"admitted": use.usage.concurrency, "usage": _amounts(use.usage)}
+    if use.limits.cohort:
+        status["borrowed"] = _amounts(borrowed_of(use.usage, use.limits))
     if use.budgets:
         known = {entry.get("name"): entry for entry in before.get("budgets") or []}
         status["budgets"] = [_budget_status(known.get(one.budget.name) or {}, one) for one in use.budgets]
@@ -83,7 +89,7 @@ def _budget_status(before: Mapping[str, Any], use: BudgetUse) -> dict[str, Any]:
 
 
 def _conditions(before: Mapping[str, Any], generation: int, use: TenantUse, now: datetime) -> list[dict[str, Any]]:
-    found = [_ready(use.limits)]
+    found = [_ready(use)]
     why = NOT_ENFORCED.get(use.created_by) if use.limits.per_user is not None else None
     if why:
         message = f"spec.perUser does not hold for everybody: {why}"
@@ -94,9 +100,11 @@ def _conditions(before: Mapping[str, Any], generation: int, use: TenantUse, now:
     ]
 
 
-def _ready(limits: Limits) -> dict[str, Any]:
-    if limits.unreadable:
-        return _condition(T.READY, "False", QueueReason.INVALID, limits.unreadable)
+def _ready(use: TenantUse) -> dict[str, Any]:
+    if use.limits.unreadable:
+        return _condition(T.READY, "False", QueueReason.INVALID, use.limits.unreadable)
+    if use.unknown:
+        return _condition(T.READY, "False", Reason.LEDGER_UNREADABLE, use.unknown)
     return _condition(T.READY, "True", Reason.ACCEPTED, "the quota is enforced")
 
 

@@ -32,6 +32,7 @@ class Ledger:
     version: str = ""  #: resourceVersion; empty while the object does not exist
     content: Content = field(default_factory=Content)
     broken: str = ""
+    unread: bool = False  #: whether what stands in it is not known
     size: int = 0  #: of its data, in bytes
 
     @property
@@ -133,6 +134,11 @@ class Ledgers:
             self._usages[tenant] = usage_of(self.entries_of(tenant).values())
         return self._usages.get(tenant, NO_AMOUNTS)
 
+    def why_unread(self, name: str) -> str:
+        """Return in a sentence why nobody knows what stands in ledger *name*, or an empty string."""
+        ledger = self._ledgers.get(name)
+        return f"the ledger {name} {ledger.broken}" if ledger and ledger.unread else ""
+
     def most(self, name: str) -> int:
         """Return how many entries ledger *name* may hold beside what it carries along."""
         return entries_beside(sum(len(text) for text in self.ledger(name).content.further.values()))
@@ -218,12 +224,12 @@ class Ledgers:
                 error=str(error),
             )
         self._set(ledger, body["metadata"]["resourceVersion"], content, data)
-        ledger.broken = broken
+        ledger.broken, ledger.unread = broken, bool(broken)
 
     def _set(self, ledger: Ledger, version: str, content: Content, data: Json) -> None:
         self._outdated.discard(ledger.name)
         before, ledger.content = ledger.content, content
-        ledger.version, ledger.broken = version, ""
+        ledger.version, ledger.broken, ledger.unread = version, "", False
         ledger.size = sum(len(key) + len(text) for key, text in data.items())
         for tenant in {*before.tenants, *content.tenants}:
             old, new = before.tenants.get(tenant, {}), content.tenants.get(tenant, {})

@@ -7,7 +7,7 @@ budgets, so here is noticed when one begins or ceases to hold a tenant back, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -65,9 +65,12 @@ class QuotaStatus:
         usage = self._ledgers.usage(tenant)
         queued, oldest = self._admission.queued(tenant)
         limits, budgets = self._quotas.limits(tenant), self._quotas.uses(tenant)
-        self._count(tenant, usage, limits, queued, oldest)
-        self._context.metrics.budgets(tenant, {use.budget.name: use.percent / 100 for use in budgets})
-        self._notice(tenant, blocking(budgets))
+        waited = (self._quotas.now() - oldest).total_seconds() if oldest else 0.0
+        self._context.metrics.queued(tenant, queued, waited)
+        unknown = self._ledgers.why_unread(self._quotas.ledger_of(tenant))
+        if not unknown:
+            self._count(tenant, usage, limits, budgets)
+            self._notice(tenant, blocking(budgets))
         view = self._context.caches.quotas.get("", tenant)
         if view is None or not self._stands(tenant):  # observedGeneration is a promise
             return
@@ -78,6 +81,7 @@ class QuotaStatus:
             queued=queued,
             oldest=oldest,
             budgets=budgets,
+            unknown=unknown,
             created_by=self._context.policy.created_by,
         )
         wanted = quota_status(view.status, view.generation, use, now=now)
@@ -91,10 +95,9 @@ class QuotaStatus:
             self._spent[tenant] = until
             self._quotas.changed(tenant)
 
-    def _count(self, tenant: str, usage: Amounts, limits: Limits, queued: int, oldest: datetime | None) -> None:
-        waited = (self._quotas.now() - oldest).total_seconds() if oldest else 0.0
+    def _count(self, tenant: str, usage: Amounts, limits: Limits, budgets: Sequence[BudgetUse]) -> None:
         metrics = self._context.metrics
-        metrics.queued(tenant, queued, waited)
+        metrics.budgets(tenant, {use.budget.name: use.percent / 100 for use in budgets})
         for resource in ("concurrency", "cpu", "memory"):
             metrics.quota(tenant, resource, getattr(usage, resource), getattr(limits, resource))
 

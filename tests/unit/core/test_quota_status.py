@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -62,6 +63,21 @@ def test_it_is_not_ready_while_it_cannot_be_read() -> None:
     assert status(found, unreadable, seconds=100) == found
     (ready,) = status(found, seconds=100)["conditions"]
     assert (ready["status"], ready["lastTransitionTime"]) == ("True", wire(100))
+
+
+def test_what_is_used_stays_as_it_was_while_nobody_knows_it() -> None:
+    """A ledger that cannot be read is not empty: what stands in it runs."""
+    cohort = Limits(cohort="research", concurrency=1)
+    found = status({}, replace(spent(315.0), usage=USE.usage, limits=cohort))
+    unknown = TenantUse(usage=Amounts(), limits=cohort, queued=9, unknown="the ledger cannot be read: why")
+    after = status(found, unknown, seconds=100)
+    kept = ("admitted", "usage", "borrowed", "budgets")
+    assert {key: after[key] for key in kept} == {key: found[key] for key in kept}
+    assert after["queued"] == 9
+    (ready,) = after["conditions"]
+    assert (ready["status"], ready["reason"]) == ("False", "LedgerUnreadable")
+    assert ready["message"] == "the ledger cannot be read: why"
+    assert not {"admitted", "usage"} & status({}, unknown).keys(), "what was never known is not said to be nothing"
 
 
 def test_conditions_keep_the_time_since_when_they_hold() -> None:

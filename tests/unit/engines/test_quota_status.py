@@ -40,6 +40,28 @@ def test_a_tenant_without_a_quota_is_shown_to_use_nothing_once_its_last_attempt_
     assert asyncio.run(shown()) == [1, 0, 0]
 
 
+def test_what_stands_in_a_ledger_that_cannot_be_read_is_not_shown_as_nothing() -> None:
+    nothing: Any = None
+    metrics = Metrics(version="1", max_tenants=10)
+    context = replace(context_on(new_caches()), metrics=metrics)
+    ledgers, quotas = Ledgers(nothing, "x"), Quotas(context, default_limits(5, "", ""))
+    admission: Any = SimpleNamespace(queued=lambda tenant: (depth, None), tenants=lambda: ["team-a"])
+
+    def shown(attempts: str) -> list[float | None]:
+        body = {"metadata": {"resourceVersion": "1"}, "data": {"attempts": attempts}}
+        ledgers._take_in(ledgers.ledger(ledger_name("team-a")), body)
+        asyncio.run(QuotaStatus(context, ledgers, admission, quotas).mirror())
+        labels = {"tenant": "team-a"}
+        usage = metrics.registry.get_sample_value("longtask_quota_usage", labels | {"resource": "concurrency"})
+        return [usage, metrics.registry.get_sample_value("longtask_queue_depth", labels)]
+
+    depth = 1
+    assert shown(f"{UID} 1 1 250 512\n") == [1, 1]
+    depth = 2
+    assert shown(f"{UID} 1 1 250 lots\n") == [1, 2]
+    assert shown("") == [0, 2]
+
+
 def test_a_queue_and_what_a_quota_allows_and_has_spent_is_shown() -> None:
     nothing: Any = None
     metrics = Metrics(version="1", max_tenants=10)
