@@ -85,7 +85,7 @@ def _full(terms: Terms, asked: _Asked) -> str:
     most = terms.limits.max_queued
     if most is None or asked.position is None or asked.position <= most:
         return ""
-    limits = f"{terms.limits.origin} lets {most} tasks wait"
+    limits = f"{terms.limits.origin} lets {most} task{'' if most == 1 else 's'} wait"
     return f"{limits}, and as many or more come before this one, which keeps its place"
 
 

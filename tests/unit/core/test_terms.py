@@ -39,6 +39,7 @@ def says(terms: Terms, position: int | None = None, **entry: Any) -> HeldBack | 
         ({"max_queued": 3}, 3, None, ""),
         ({"max_queued": 3}, 4, "QueueFull", "TenantQuota team-a lets 3 tasks wait, and as many or more come before"),
         ({"max_queued": 3}, 9, "QueueFull", "TenantQuota team-a lets 3 tasks wait, and as many or more come before"),
+        ({"max_queued": 1}, 2, "QueueFull", "TenantQuota team-a lets 1 task wait, and as many or more come before"),
         ({"max_queued": 0}, None, None, ""),
         ({"spent": "budget month is spent: 1.2 of 1 CPU-hours"}, None, "BudgetExhausted", "budget month is spent"),
     ],
