@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -84,6 +84,7 @@ class _Cycle:
         self._asking: dict[str, list[Candidate]] = {}  #: by tenant: who may ask others to give way before its turn
         self._in_vain: set[str] = set()  #: uids that found too few who could give way: they seldom get more in a cycle
         self._asked = 0  #: claims made anew
+        self._beside = 0  #: how many were admitted without a claim since the claims were made
         self._reclaimed = self._kept = False  #: whether lent room was asked for, and any kept from somebody
 
     def run(self, holder: str) -> Plan:
@@ -91,8 +92,8 @@ class _Cycle:
         self._admit_anew()
         self._hand_over()
         self.holder = self._holder_before(holder)
-        self._renew_claims()
-        while self._round():
+        self._renew_claims(self.snapshot.claims)
+        while self._round() or self._claims_changed():
             self.holder = self._holder_before(self.holder.entry.uid) if self.holder else None
         claimed = self._future.room if self._future else None
         claims = tuple(self.claims.values())
@@ -126,9 +127,21 @@ class _Cycle:
             if turn := self._turn(tenant):
                 heapq.heappush(turns, turn)
 
-    def _renew_claims(self) -> None:
-        """Take over the claims of the last plan that are still of use, and admit whom there is room for now."""
-        before = self.snapshot.claims
+    def _claims_changed(self) -> bool:
+        """Make the claims anew where others took of the room; return whether any changes: then others may start.
+
+        Whoever is needed now instead of another was not told anything yet. The next cycle would do the same, too late.
+        """
+        if not self.claims or not self._beside:
+            return False
+        before, self.claims, self._beside = self.claims, {}, 0
+        self._promised.clear()
+        self._in_vain.clear()
+        self._renew_claims(before.values())
+        return self.claims != before
+
+    def _renew_claims(self, before: Collection[Claim]) -> None:
+        """Take over those of the claims *before* that are still of use, and admit whom there is room for now."""
         if not before:
             return
         anew = {candidate.entry.uid for candidate in self.admitted}
@@ -284,6 +297,7 @@ class _Cycle:
         if self.claims.pop(candidate.entry.uid, None):
             self._promised[candidate.tenant, candidate.user] -= 1
         elif self._future:  # whoever had a claim is counted there
+            self._beside += 1
             self._future.room.add(candidate.tenant, demand_of(candidate.entry.held))
         self.slots -= 1
         self.admitted.append(candidate)

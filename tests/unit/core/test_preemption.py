@@ -185,8 +185,40 @@ class TestReclaim:
         cohort.waits("own", size=LARGE)
         assert cohort.cycle() == []
         cohort.waits("own")
-        assert cohort.cycle() == ["guest"]
-        assert len(cohort.claims) == 2
+        assert cohort.cycle() == ["guest", "own"]
+        assert len(cohort.claims) == 1
+        assert not cohort.look_again().admitted
+
+    def test_who_needs_nobody_once_others_have_taken_of_what_leaves_starts_in_the_same_cycle(self) -> None:
+        """Of 9 CPU 3.75 are free; the large one needs 4. The others get that, and another gives way to it."""
+        cohort = Cohort(
+            own=limits(5, cpu=8000, preemption=RECLAIM), busy=limits(1, cpu=1000, preemption=LOWER_PRIORITY)
+        )
+        low = cohort.holds("busy", size=replace(SMALLEST, cpu=1000), since=at(-14))
+        cohort.holds("busy", since=at(-18))
+        cohort.holds("busy", size=LARGE, priority=1)
+        large = cohort.waits("busy", size=LARGE, priority=1)
+        assert cohort.cycle() == []
+        cohort.waits("busy", priority=1)
+        cohort.waits("own")
+        assert cohort.cycle() == ["busy", "own"]
+        assert [(claim.uid, claim.victims) for claim in cohort.claims] == [(large, ((low, 1),))]
+        assert not cohort.look_again().admitted
+
+    def test_who_has_just_started_is_not_asked_for_what_it_took(self) -> None:
+        """Who gives way first leaves too little once others have started; who does for the next one leaves enough."""
+        cohort = Cohort(own=limits(5, cpu=8000, preemption=RECLAIM), busy=limits(1, cpu=1000), guest=limits(0, cpu=0))
+        guests = [
+            cohort.holds("guest", size=LARGE, since=at(-3)),
+            cohort.holds("guest", since=at(-5)),
+        ]
+        cohort.holds("busy", size=LARGE, since=at(-41))
+        cohort.waits("own", 3, size=replace(SMALLEST, cpu=1000))
+        cohort.waits("busy", 3)
+        assert cohort.cycle() == ["busy", "busy"]
+        assert cohort.victims() == guests
+        again = cohort.look_again()
+        assert (again.admitted, again.claims) == ((), cohort.claims)
 
     def test_many_get_room_at_once(self) -> None:
         cohort = lent(10)
