@@ -82,5 +82,11 @@ def format_memory(size: int) -> str:
     return str(size)
 
 
+def describe_memory(size: int) -> str:
+    """Return *size* bytes for a sentence: a quota of 32 without a unit is seldom meant so."""
+    text = format_memory(size)
+    return f"{text} bytes" if text.isdigit() else text
+
+
 def _ceil(value: Decimal) -> int:
     return int(value.to_integral_value(rounding="ROUND_CEILING"))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic.alias_generators import to_camel
 
 from longtask_operator.api.errors import SpecError
-from longtask_operator.api.quantity import format_cpu, format_memory, parse_cpu, parse_memory
+from longtask_operator.api.quantity import describe_memory, format_cpu, parse_cpu, parse_memory
 from longtask_operator.api.tenantquota import TenantQuotaSpec
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.sizing import Size
@@ -133,7 +133,7 @@ def never_fits(size: Size, limits: Limits) -> str:
     if limits.cpu is not None and size.cpu > limits.cpu:
         return f"the attempt needs {format_cpu(size.cpu)} CPU and {limits.origin} has {format_cpu(limits.cpu)} in all"
     if limits.memory is not None and size.memory > limits.memory:
-        asked, all_of_it = format_memory(size.memory), format_memory(limits.memory)
+        asked, all_of_it = describe_memory(size.memory), describe_memory(limits.memory)
         return f"the attempt needs {asked} memory and {limits.origin} has {all_of_it} in all"
     return ""
 
@@ -143,7 +143,7 @@ def exceeds_max_size(size: Size, limits: Limits) -> str:
     if not _within(size.cpu, limits.max_cpu):
         return f"{size.display} has more CPU than maxSize of {limits.origin} allows: {format_cpu(limits.max_cpu or 0)}"
     if not _within(size.memory, limits.max_memory):
-        allowed = format_memory(limits.max_memory or 0)
+        allowed = describe_memory(limits.max_memory or 0)
         return f"{size.display} has more memory than maxSize of {limits.origin} allows: {allowed}"
     return ""
 
@@ -156,8 +156,8 @@ def describe_shortage(tenant: str, size: Size, usage: Amounts, limits: Limits) -
         used, of = format_cpu(usage.cpu), format_cpu(limits.cpu)
         return f"tenant {tenant} uses {used} of {of} CPU; this task needs {format_cpu(size.cpu)}"
     if limits.memory is not None and usage.memory + size.memory > limits.memory:
-        used, of = format_memory(usage.memory), format_memory(limits.memory)
-        return f"tenant {tenant} uses {used} of {of} memory; this task needs {format_memory(size.memory)}"
+        used, of = describe_memory(usage.memory), describe_memory(limits.memory)
+        return f"tenant {tenant} uses {used} of {of} memory; this task needs {describe_memory(size.memory)}"
     return ""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from longtask_operator.api.quantity import format_cpu, format_memory
+from longtask_operator.api.quantity import describe_memory, format_cpu
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.core.admission import NO_PLAN, Plan
 from longtask_operator.core.ledger import LedgerEntry
@@ -163,7 +163,7 @@ def _cohort_is_short(candidate: Candidate, snapshot: Snapshot, r: int) -> _Said:
 
 
 def _amount(r: int, number: int) -> str:
-    return (str, format_cpu, format_memory)[r](number)
+    return (str, format_cpu, describe_memory)[r](number)
 
 
 _Rule = Callable[[Candidate, Scene], _Said]

@@ -32,6 +32,8 @@ def says(terms: Terms, position: int | None = None, **entry: Any) -> HeldBack | 
         ({}, None, None, ""),
         ({"max_cpu": 1000}, None, "ExceedsMaxSize", "2/4Gi has more CPU than maxSize of TenantQuota team-a allows: 1"),
         ({"cpu": 1000}, None, "NeverFits", "the attempt needs 2 CPU and TenantQuota team-a has 1 in all"),
+        ({"memory": 32}, None, "NeverFits", "the attempt needs 4Gi memory and TenantQuota team-a has 32 bytes in all"),
+        ({"max_memory": 32}, None, "ExceedsMaxSize", "more memory than maxSize of TenantQuota team-a allows: 32 bytes"),
         ({"concurrency": 0}, None, "NeverFits", "TenantQuota team-a allows no attempts: concurrency is 0"),
         ({"on_hold": True}, None, "TenantStopped", "TenantQuota team-a says stopPolicy Hold: nothing starts until"),
         ({"on_hold": True, "draining": True}, None, "TenantStopped", "says stopPolicy HoldAndDrain"),
