@@ -154,7 +154,11 @@ class TenantQuotaStatus(Model):
 
     observed_generation: int | None = Field(None, description="Generation that this status describes.", ge=-1)
     admitted: int | None = Field(None, description="Attempts that hold quota.", ge=0)
-    queued: int | None = Field(None, description="Tasks that wait for admission.", ge=0)
+    queued: int | None = Field(
+        None,
+        description="Tasks that wait for admission; those in a backoff, or refused a moment ago, do not.",
+        ge=0,
+    )
     usage: ResourceUse | None = Field(None, description="What live attempts hold.")
     borrowed: ResourceUse | None = Field(None, description="What of that is borrowed from the cohort.")
     oldest_queued_time: Time | None = Field(
