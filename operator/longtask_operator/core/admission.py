@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -150,13 +150,24 @@ class _Cycle:
             known = self._claimant(claim) or claim.uid in anew or claim.tenant not in self.members
             if not known and self.snapshot.is_known(claim.uid):
                 self.claims[claim.uid] = self._future.keep(claim)
+        uids = {claim.uid for claim in before}
         for claim in before:
-            if candidate := self._claimant(claim):
+            candidate = self._claimant(claim)
+            first = self._to_whom_it_would_give_way(candidate, uids) if candidate else None
+            if candidate and not (first and self._claim(first, claim)):
                 self._claim(candidate, claim)
-        for candidate in [found for claim in before if (found := self._claimant(claim)) and claim.uid in self.claims]:
+        for candidate in [found for claim in self.claims.values() if (found := self._claimant(claim))]:
             fits = self.slots > 0 and self.room.fits(candidate.tenant, demand_of(candidate.entry.held))
             if fits and not self._still_needs(self.claims[candidate.entry.uid]):
                 self._admit(candidate)
+
+    def _to_whom_it_would_give_way(self, claimant: Candidate, but: Container[str]) -> Candidate | None:
+        """Return the first of its tenant, besides the uids *but*, to which *claimant* would give way once it runs."""
+        tenant, limits = claimant.tenant, self.members[claimant.tenant].limits
+        if limits.preemption != LOWER_PRIORITY:
+            return None
+        few = [one for one in self._first_that_wait(tenant) if comes_before(one, claimant, limits)]
+        return next((one for one in few if one.entry.uid not in but and one.entry.uid not in self.claims), None)
 
     def _still_needs(self, claim: Claim) -> bool:
         """Whether somebody has to give way for *claim* who does not yet: what is free is kept for other claims."""
@@ -178,10 +189,13 @@ class _Cycle:
         tenant, limits = candidate.tenant, self.members[candidate.tenant].limits
         if limits.preemption != LOWER_PRIORITY or self.queues[tenant].first(self._could_start(tenant)) is candidate:
             return
+        self._ask_for(one for one in self._first_that_wait(tenant) if comes_before(one, candidate, limits))
+
+    def _first_that_wait(self, tenant: str) -> list[Candidate]:
+        """Return those of its first few that still wait, as they were when that was first asked in this cycle."""
         if tenant not in self._asking:
             self._asking[tenant] = self._first_few(tenant)
-        waiting = [one for one in self._asking[tenant] if self.queues[tenant].get(one.entry.uid) is one]
-        self._ask_for(one for one in waiting if comes_before(one, candidate, limits))
+        return [one for one in self._asking[tenant] if self.queues[tenant].get(one.entry.uid) is one]
 
     def _first_few(self, tenant: str) -> list[Candidate]:
         return self.queues[tenant].first_few(MAX_CLAIMS, self._could_start(tenant))

@@ -403,6 +403,31 @@ class TestLowerPriority:
         assert cohort.cycle() == ["a"]
         assert (cohort.cycle(), cohort.claims) == ([], ())
 
+    def test_who_would_give_way_to_a_newcomer_leaves_it_the_room_that_is_made(self) -> None:
+        """It came before the other, and would start only to be stopped."""
+        cohort = self.cohort()
+        cohort.holds("a", priority=9)
+        low = cohort.holds("a", priority=1)
+        cohort.waits("a", priority=2)
+        cohort.cycle()
+        newcomer = cohort.waits("a", priority=3)
+        cohort.cycle()
+        assert [(claim.uid, claim.victims) for claim in cohort.claims] == [(newcomer, ((low, 1),))]
+        cohort.ends(*cohort.records_stops())
+        assert cohort.cycle() == ["a"]
+        assert newcomer in cohort.held["a"]
+        assert (cohort.cycle(), cohort.claims) == ([], ())
+
+    def test_room_is_made_on_for_who_would_give_way_to_a_newcomer_that_could_not_have_it(self) -> None:
+        cohort = Cohort(a=limits(None, cpu=4000, preemption=LOWER_PRIORITY))
+        cohort.holds("a", size=replace(SMALLEST, cpu=3000), priority=9)
+        low = cohort.holds("a", size=replace(SMALLEST, cpu=1000))
+        first = cohort.waits("a", size=replace(SMALLEST, cpu=1000), priority=1)
+        cohort.cycle()
+        cohort.waits("a", size=replace(SMALLEST, cpu=2000), priority=2)
+        cohort.cycle()
+        assert [(claim.uid, claim.victims) for claim in cohort.claims] == [(first, ((low, 1),))]
+
     @pytest.mark.parametrize("priority", [1, 0])
     def test_an_equal_or_lower_one_waits(self, priority: int) -> None:
         cohort = self.cohort()
