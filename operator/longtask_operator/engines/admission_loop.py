@@ -59,7 +59,7 @@ class AdmissionLoop:
         self._tenants: Tenants = tenants or NoLimits()
         self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
         #: Told of tasks about to be admitted; returns once it is known who shares the keys of these. Raises ApiError.
-        self.learn_rivals: Callable[[Iterable[str]], Awaitable[None]] = _nothing
+        self.learn_rivals: Callable[[Iterable[str]], Awaitable[object]] = _always
         self.admits: Callable[[str], Awaitable[bool]] = _always  #: whether the quotas let a ledger admit now
         self._snapshots = Snapshots(self._tenants, self._look_at_task, ledgers.most)
         self.claims = self._snapshots.claims
@@ -198,6 +198,7 @@ class AdmissionLoop:
         clock = asyncio.get_running_loop().time
         self._budget = ByteBudget(BYTES_PER_SECOND, seconds=BYTES_AT_ONCE_SECONDS, clock=clock)
         self._find_strays()
+        self._ledgers.appeared.append(self._look_at_late_line)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -210,6 +211,11 @@ class AdmissionLoop:
         for name in self._ledgers.names():
             for home in {self.home(tenant) for tenant in self._ledgers.ledger(name).tenants} - {name}:
                 self.look_at(home)
+
+    def _look_at_late_line(self, uid: str) -> None:
+        """Look at a task of which another wrote a line: it may ask for none any more, and nothing else would tell."""
+        if not self.concerns(uid, "") and len(self._ledgers.standing(uid)) == 1:
+            self._look_at_task(uid)
 
     def _look_at_task(self, uid: str) -> None:
         if key := self._tenants.key(uid):
@@ -389,9 +395,5 @@ class AdmissionLoop:
         return explain
 
 
-async def _always(_: str) -> bool:
+async def _always(_: object) -> bool:
     return True
-
-
-async def _nothing(_: Iterable[str]) -> None:
-    return

@@ -377,3 +377,25 @@ def test_an_entry_that_another_operator_brings_back_after_the_end_is_released_ag
         assert state.api.of("configmaps")[0]["data"]["attempts"] == ""
 
     tell(story)
+
+
+def test_an_entry_that_comes_late_of_a_task_that_asks_for_none_any_more_is_released() -> None:
+    """The last leader's write of the ledger reached the API server after this one had read it."""
+
+    def story(state: Story) -> None:
+        state.begin({}, steps=20)
+        state.world.apply("b")
+        number = wait_for(state, "PUT /api/v1/namespaces/longtask-system/configmaps")
+        late = state.requests()[number]
+        state.fault("crash")
+        state.edit(1, {"suspend": True})
+        state.start_operator()
+        state.settle()
+        late.execute(state.api)
+        assert state.api.of("configmaps")[0]["data"]["attempts"]
+        state.world.apply("c")  # whoever writes meets what the other one wrote
+        state.advance(20, "success")
+        assert [task["status"]["phase"] for task in state.tasks()] == ["Succeeded", "Suspended", "Succeeded"]
+        assert state.api.of("configmaps")[0]["data"]["attempts"] == ""
+
+    tell(story)
