@@ -43,6 +43,7 @@ from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.keys import Keys
+from longtask_operator.engines.late_lines import LateLines
 from longtask_operator.engines.leader import Leader
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
@@ -339,6 +340,7 @@ class SimOperator:
         departures = Departures(context, self.ledgers, applier, admission)
         tellers = (quotas.runs.tell_if_finished, departures.tell_if_departed)
         self.ledgers.appeared += [partial(tell, queue.add) for tell in tellers]
+        self.ledgers.appeared.append(LateLines(context, self.ledgers, applier, admission, quotas.runs.key).came)
         parts = Parts(
             gatherer=Gatherer(context, self.ledgers, book, WriteBudget(20, self._loop.time), keys, sight),
             applier=applier,

@@ -29,6 +29,7 @@ from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
 from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.keys import Keys
+from longtask_operator.engines.late_lines import LateLines
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.live_pods import CachedPods
 from longtask_operator.engines.node_leases import NodeLeases
@@ -139,8 +140,8 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     confirm = (evictions.confirm, sight.still_hears, nodes)
     applier = Applier(context, admission, bundle, book.heard, resizer, refused, *confirm)
     departures = Departures(context, ledgers, applier, admission)
-    tellers = (quotas.runs.tell_if_finished, departures.tell_if_departed)
-    ledgers.appeared += [partial(tell, queue.add) for tell in tellers]
+    tellers = [partial(tell, queue.add) for tell in (quotas.runs.tell_if_finished, departures.tell_if_departed)]
+    ledgers.appeared += [*tellers, LateLines(context, ledgers, applier, admission, quotas.runs.key).came]
     parts = Parts(
         gatherer=Gatherer(context, ledgers, book, WriteBudget(settings.progress_writes_per_second), keys, sight),
         applier=applier,

@@ -7,14 +7,15 @@ Stories that once went wrong are told again, each as a test of its own.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 import pytest
 
 from longtask_operator.adapters.events import EventPoster
 from longtask_operator.api.names import LABEL_TENANT
 from longtask_operator.engines.wiring import TOGETHER_SECONDS
-from tests.support.sim_operator import METRICS
+from tests.support.sim_api import Json
+from tests.support.sim_operator import METRICS, SimOperator
 from tests.support.sim_story import Story, story_settings, tell
 
 TestStory = Story.TestCase
@@ -379,7 +380,8 @@ def test_an_entry_that_another_operator_brings_back_after_the_end_is_released_ag
     tell(story)
 
 
-def test_an_entry_that_comes_late_of_a_task_that_asks_for_none_any_more_is_released() -> None:
+@pytest.mark.parametrize("deleted", [False, True], ids=["suspended", "deleted"])
+def test_an_entry_that_comes_late_of_a_task_that_asks_for_none_any_more_is_released(deleted: bool) -> None:
     """The last leader's write of the ledger reached the API server after this one had read it."""
 
     def story(state: Story) -> None:
@@ -388,14 +390,50 @@ def test_an_entry_that_comes_late_of_a_task_that_asks_for_none_any_more_is_relea
         number = wait_for(state, "PUT /api/v1/namespaces/longtask-system/configmaps")
         late = state.requests()[number]
         state.fault("crash")
-        state.edit(1, {"suspend": True})
+        if deleted:
+            state.mischief("delete task", 1)
+        else:
+            state.edit(1, {"suspend": True})
         state.start_operator()
         state.settle()
         late.execute(state.api)
         assert state.api.of("configmaps")[0]["data"]["attempts"]
         state.world.apply("c")  # whoever writes meets what the other one wrote
-        state.advance(20, "success")
-        assert [task["status"]["phase"] for task in state.tasks()] == ["Succeeded", "Suspended", "Succeeded"]
+        state.advance(40, "success")
         assert state.api.of("configmaps")[0]["data"]["attempts"] == ""
+
+    tell(story)
+
+
+class DeafTo(deque[tuple[str, Json]]):
+    """The events of an operator that never hears of one task."""
+
+    def append(self, event: tuple[str, Json]) -> None:
+        if event[1]["metadata"]["name"] != "b":
+            super().append(event)
+
+
+def test_a_line_of_a_task_that_is_not_heard_of_stays_while_the_task_is_there() -> None:
+    """Another operator, which leads as well, has admitted it."""
+
+    def story(state: Story) -> None:
+        state.operators.append(SimOperator(state.api, state.loop))
+        state.begin({}, steps=20)
+        deaf = state.operators[0]
+        deaf.inbox["longtasks"] = DeafTo()
+        state.world.apply("b")
+        while not any(one.lives for one in state.world.containers.values()):
+            state.settle()
+            moves = [move for name, move in state.world.moves() if not name.startswith(("end ", "evict "))]
+            moves[0]() if moves else state.pass_time()
+        state.operators.pop().crash()
+        line = state.api.of("configmaps")[0]["data"]["attempts"]
+        state.world.apply("d")
+        for _ in range(100):
+            state.settle()
+            state.pass_time()
+        assert deaf.ledgers.entry(line.split()[0])
+        assert line in state.api.of("configmaps")[0]["data"]["attempts"]
+        assert deaf.context.caches.tasks.get("team-a", "b"), "it has asked for it"
 
     tell(story)
