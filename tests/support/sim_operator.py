@@ -176,8 +176,11 @@ class SimKube:
 
     pending: list[Pending] = field(default_factory=list)
     may_write: bool = True
+    crashed: bool = False
 
     async def _send(self, method: str, path: str, body: Any = None) -> Json:
+        if self.crashed:  # a timer of a process that is no more
+            raise asyncio.CancelledError
         if method != "GET" and not self.may_write:
             raise Unavailable(0, "NotLeading", path)
         request = Pending(Request(method, path, body), asyncio.get_running_loop().create_future())
@@ -387,7 +390,7 @@ class SimOperator:
         """Kill the process; return what it had sent and may still be executed."""
         self._api.watchers.remove(self._notice)
         left = [pending for pending in self.requests if not pending.executed and pending.request.method != "GET"]
-        self.kube.may_write = False
+        self.kube.may_write, self.kube.crashed = False, True
         self._main.cancel()
         self._loop.settle()
         waiting: list[Pending | Question] = [*self.kube.pending, *self.store.asked]

@@ -40,31 +40,33 @@ class LateLines:
         self._context, self._ledgers, self._applier, self._admission = context, ledgers, applier, admission
         self._known = known
         self._waiting: set[str] = set()  #: uids that are looked at in a while
-        self._looking: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks: set[asyncio.Task[None]] = set()
 
     def came(self, uid: str) -> None:
         """Look in a while whether the task of a line is there, if it is not known here yet."""
         if not self._known(uid):
-            self._waiting.add(uid)
-            self._look_later()
+            self._look_later({uid})
 
-    def _look_later(self) -> None:
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+    def _look_later(self, uids: set[str]) -> None:
+        self._waiting |= uids
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._begin)
 
-    async def _look(self) -> None:
+    def _begin(self) -> None:
         """Look at all that wait, once for all of them; those that come meanwhile are for the next look."""
-        await asyncio.sleep(_PATIENCE_SECONDS)
-        uids, self._waiting = self._strangers(), set()
+        uids, self._waiting, self._timer = self._strangers(), set(), None
+        if uids:
+            look = asyncio.get_running_loop().create_task(self._look(uids), name="late lines")
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+
+    async def _look(self, uids: set[str]) -> None:
         try:
-            if uids:
-                await self._release(uids - await self._there())
+            await self._release(uids - await self._there())
         except ApiError as error:
             log.warning("tasks of ledger lines could not be looked for; trying again", error=str(error))
-            self._waiting |= uids
-        self._looking = None
-        if self._waiting:
-            self._look_later()
+            self._look_later(uids)
 
     def _strangers(self) -> set[str]:
         """Return those of which a line is there still, and neither task nor Job: that is let go of by its own name."""
