@@ -189,7 +189,8 @@ class _Cycle:
         tenant, limits = candidate.tenant, self.members[candidate.tenant].limits
         if limits.preemption != LOWER_PRIORITY or self.queues[tenant].first(self._could_start(tenant)) is candidate:
             return
-        self._ask_for(one for one in self._first_that_wait(tenant) if comes_before(one, candidate, limits))
+        before = [one for one in self._first_that_wait(tenant) if comes_before(one, candidate, limits)]
+        self._ask_for(before, keeps=True)
 
     def _first_that_wait(self, tenant: str) -> list[Candidate]:
         """Return those of its first few that still wait, as they were when that was first asked in this cycle."""
@@ -203,15 +204,18 @@ class _Cycle:
     def _could_start(self, tenant: str) -> Callable[[Line], bool]:
         return lambda line: could_start(line, tenant, self.members[tenant].limits, self.room, self.users[tenant])
 
-    def _ask_for(self, candidates: Iterable[Candidate]) -> None:
-        """Claim room for *candidates* of one tenant, in their order, up to one that nobody may pass."""
+    def _ask_for(self, candidates: Iterable[Candidate], *, keeps: bool = False) -> None:
+        """Claim room for *candidates* of one tenant, in their order, up to one that nobody may pass.
+
+        What others leave anyway is claimed too where it *keeps* somebody from what would have to come back at once.
+        """
         for candidate in candidates:
-            if candidate.entry.uid in self.claims or self._claim(candidate):
+            if candidate.entry.uid in self.claims or self._claim(candidate, keeps=keeps):
                 continue
             if self._is_not_passed(candidate):
                 break
 
-    def _claim(self, candidate: Candidate, before: Claim | None = None) -> bool:
+    def _claim(self, candidate: Candidate, before: Claim | None = None, *, keeps: bool = False) -> bool:
         """Claim room for *candidate* if it may start but for the room, and others can be asked to give way."""
         tenant, entry, limits = candidate.tenant, candidate.entry, self.members[candidate.tenant].limits
         if (
@@ -233,7 +237,7 @@ class _Cycle:
         self._future = self._future or future_of(self.snapshot, self.room, self.now)
         if before is None and self.room.fits(tenant, demand) and self._future.room.fits(tenant, demand):
             return False  # it only waits for its turn
-        claim = self._future.claim(candidate, limits, before)
+        claim = self._future.claim(candidate, limits, before, keeps=keeps)
         if claim:
             self.claims[entry.uid] = claim
             self._promised[tenant, candidate.user] += 1

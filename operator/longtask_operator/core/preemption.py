@@ -82,7 +82,9 @@ class Future:
                 else:
                     self._staying[tenant][uid] = Victim(tenant=tenant, entry=entry, run=run)
 
-    def claim(self, candidate: Candidate, limits: Limits, before: Claim | None = None) -> Claim | None:
+    def claim(
+        self, candidate: Candidate, limits: Limits, before: Claim | None = None, *, keeps: bool = False
+    ) -> Claim | None:
         """Return the claim that lets *candidate* start, and count it; None where nobody can be asked to give way.
 
         It follows *before*: who was to give way already is asked first, and whoever is not needed any more is spared.
@@ -97,7 +99,7 @@ class Future:
             victims = self._needed(candidate, pool, reclaims)
             if not victims:
                 return None
-        elif not reclaims and not before:  # what others leave is for whoever's turn it is then
+        elif not (reclaims or before or keeps):  # what others leave is for whoever's turn it is then
             return None
         return self._counted(candidate, victims, before)
 

@@ -418,6 +418,21 @@ class TestLowerPriority:
         assert newcomer in cohort.held["a"]
         assert (cohort.cycle(), cohort.claims) == ([], ())
 
+    def test_a_small_one_does_not_start_in_what_it_would_have_to_give_back_at_once(self) -> None:
+        """The other needs that and what an attempt leaves that is about to end: nobody gives way to it yet."""
+        cohort = Cohort(a=limits(None, cpu=2000, preemption=LOWER_PRIORITY))
+        ending = cohort.holds("a", size=replace(SMALLEST, cpu=1000), priority=9, leaving=True)
+        cohort.holds("a", size=replace(SMALLEST, cpu=750), priority=9)
+        first = cohort.waits("a", size=replace(SMALLEST, cpu=1250), priority=1)
+        small = cohort.waits("a")
+        assert cohort.cycle() == []
+        assert [(claim.uid, claim.victims) for claim in cohort.claims] == [(first, ())]
+        assert cohort.why("a", small).reason is QueueReason.RESERVED
+        cohort.ends(ending)
+        assert cohort.cycle() == ["a"]
+        assert first in cohort.held["a"]
+        assert (cohort.cycle(), cohort.claims) == ([], ())
+
     def test_room_is_made_on_for_who_would_give_way_to_a_newcomer_that_could_not_have_it(self) -> None:
         cohort = Cohort(a=limits(None, cpu=4000, preemption=LOWER_PRIORITY))
         cohort.holds("a", size=replace(SMALLEST, cpu=3000), priority=9)
