@@ -169,6 +169,8 @@ def installed(control_plane: ControlPlane, team: str) -> Iterator[ControlPlane]:
         ("get", "leases.coordination.k8s.io/node-1", "kube-node-lease", "yes"),
         ("list", "leases.coordination.k8s.io", "kube-node-lease", "no"),
         ("create", "configmaps", "team", "no"),
+        ("delete", "configmaps", "team", "no"),
+        ("delete", "configmaps", NAMESPACE, "yes"),
     ],
 )
 def test_what_the_operator_may_do(

@@ -91,6 +91,7 @@ class SimApi:
             wanted = request.body["preconditions"]["uid"]
             if before["metadata"]["uid"] != wanted:
                 raise Conflict(409, "Conflict", "uid differs")
+            self._check_version(before, {"metadata": request.body["preconditions"]})
             self.delete(before, plural, request.body.get("gracePeriodSeconds", 30))
             return {}
         if request.method == "PUT":

@@ -221,10 +221,13 @@ class SimKube:
     async def json_patch(self, path: str, operations: list[Json]) -> Json:
         return await self._send("PATCH", path, operations)
 
-    async def delete(self, path: str, *, uid: str, propagation: str = "Background", grace: int | None = None) -> None:
+    async def delete(
+        self, path: str, *, uid: str, version: str = "", propagation: str = "Background", grace: int | None = None
+    ) -> None:
         options = {} if grace is None else {"gracePeriodSeconds": grace}
+        preconditions = {"uid": uid, **({"resourceVersion": version} if version else {})}
         try:
-            await self._send("DELETE", path, {"preconditions": {"uid": uid}, **options})
+            await self._send("DELETE", path, {"preconditions": preconditions, **options})
         except NotFound:
             return
 
@@ -366,7 +369,7 @@ class SimOperator:
         book.on_alarm = queue.add
         book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
         nothing: Any = _NoReports()
-        return Leader(controller, self.ledgers, self.wiring, nothing, nothing, workers=2)
+        return Leader(controller, self.ledgers, self.wiring, nothing, [nothing], workers=2)
 
     @property
     def requests(self) -> list[Pending]:

@@ -24,6 +24,7 @@ from longtask_operator.core.quota import Limits
 from longtask_operator.engines.admission_loop import AdmissionLoop
 from longtask_operator.engines.context import Clock, new_caches
 from longtask_operator.engines.editions import Editions
+from longtask_operator.engines.housekeeping import Housekeeping
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.quotas import Quotas
 from longtask_operator.engines.wiring import take_quota_event
@@ -53,6 +54,9 @@ class Rival:
         self.admission = self.loop.within(lambda: AdmissionLoop(self.ledgers, METRICS, lambda key: None, self.quotas))
         self.editions = wire(self)
         self.quotas.listeners.append(self.admission.limits_changed)
+        parts = (self.context, self.ledgers, self.admission, self.quotas)
+        self.housekeeping = Housekeeping(*parts, memories=(), idle_seconds=0)
+        self.tidying: list[asyncio.Task[None]] = []
         self.notice: Callable[[str, str, Json], None] = lambda plural, kind, body: (
             self.inbox.append((kind, body)) if plural == "tenantquotas" else None
         )
@@ -88,6 +92,11 @@ class Rival:
         self.loop.within(lambda: self.admission.withdraw(uid, tenant))
         self.loop.within(lambda: self.admission.release(tenant, uid, 1))
 
+    def tidy(self) -> None:
+        """Begin to delete the ledgers in which nothing stands."""
+        self.tidying.append(self.loop.create_task(self.housekeeping.tidy()))
+        self.loop.settle()
+
     @property
     def sent(self) -> list[Pending]:
         return self.kube.pending
@@ -99,7 +108,8 @@ class Rival:
 
     def stop(self, api: SimApi) -> None:
         api.watchers.remove(self.notice)
-        self.task.cancel()
+        for task in (self.task, *self.tidying):
+            task.cancel()
         self.loop.settle()
         for pending in self.kube.pending:
             pending.reply.cancel()
@@ -132,6 +142,7 @@ class Judge:
     newest: dict[str, int] = field(default_factory=dict)  #: by tenant: place in its order that a ledger ever went by
     promised: dict[str, int] = field(default_factory=dict)  #: the same of those that an operator said to stand
     admissions: int = 0
+    stood: set[str] = field(default_factory=set)  #: lines that ever did: a move by a late rival may bring one back
     per_user: dict[tuple[str, str], int] = field(default_factory=dict)  #: tenant, edition -> attempts of one person
     counted: set[str] = field(default_factory=set)  #: lines of persons that came while their tenant had such a limit
 
@@ -158,14 +169,16 @@ class Judge:
     def written(self, plural: str, kind: str, body: Json) -> None:
         if plural != "configmaps":
             return
-        name, data = body["metadata"]["name"], body["data"]
-        before, after = self.lines.get(name, {}), lines_of(name, data)
-        standing = {line for every in self.lines.values() for lines in every.values() for line in lines}
+        name, data = body["metadata"]["name"], body["data"] if kind != "DELETED" else {}
+        if kind == "DELETED" and any(self.lines[name].values()):
+            raise Broken(f"{name} is deleted, in which {self.lines[name]} stand")
+        after = lines_of(name, data)
         self.lines[name] = after
         listing = [line.split() for line in data.get("quota.editions", "").splitlines()]
         self._list(name, {fields[0]: fields[1:] for fields in listing})
         for tenant, lines in after.items():
-            if new := lines - before.get(tenant, set()) - standing:
+            if new := lines - self.stood:
+                self.stood |= new
                 self.admissions += len(new)
                 self._judge(name, tenant)
                 self._judge_persons(name, tenant, new)
@@ -369,6 +382,17 @@ class RivalStory(RuleBasedStateMachine):
     def lose(self, which: int) -> None:
         self.ground.step(self.ground.rivals[which], "lost")
 
+    @rule(tenant=tenant)
+    def depart(self, tenant: str) -> None:
+        for uid in [uid for uid, of in self.ground.tasks.items() if of == tenant]:
+            self.ground.end(uid)
+        self.ground.no_quota(tenant)
+
+    @rule(which=which)
+    def tidy(self, which: int) -> None:
+        self.ground.run(self.ground.rivals[which], seconds=1)
+        self.ground.rivals[which].tidy()
+
     @rule(which=which)
     def crash(self, which: int) -> None:
         self.ground.restart(self.ground.rivals[which])
@@ -406,6 +430,7 @@ class RivalStory(RuleBasedStateMachine):
         ground.run(seconds=60)
         for rival in ground.rivals:
             assert rival.task.done() is False
+            assert all(task.done() and not task.exception() for task in rival.tidying)
         for tenant in TENANTS:
             body = ground.api.objects.get(("tenantquotas", "", tenant))
             nominal = body["spec"]["concurrency"]["nominal"] if body else DEFAULT

@@ -230,17 +230,19 @@ class Kube:
             "PATCH", path, body=operations, content_type=_JSON_PATCH, params={"fieldManager": FIELD_MANAGER}
         )
 
-    async def delete(self, path: str, *, uid: str, propagation: str = "Background", grace: int | None = None) -> None:
+    async def delete(
+        self, path: str, *, uid: str, version: str = "", propagation: str = "Background", grace: int | None = None
+    ) -> None:
         """Delete the object of that *uid*, with *grace* seconds if given; an object already gone is success.
 
         Raises:
-            Conflict: if another object has the name now.
+            Conflict: if another object has the name now, or it is not at *version*, where that is given.
         """
         options: Json = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": propagation,
-            "preconditions": {"uid": uid},
+            "preconditions": {"uid": uid, **({"resourceVersion": version} if version else {})},
         }
         if grace is not None:
             options["gracePeriodSeconds"] = grace

@@ -86,6 +86,15 @@ class Metrics:
         """Take note of whether a tenant has a TenantQuota: such tenants have a label of their own before others."""
         self._series.labels.set_quota(tenant, has_one)
 
+    def tenants(self) -> list[str]:
+        """Return the tenants that have a label of their own."""
+        return self._series.labels.tenants()
+
+    def forget(self, tenant: str) -> None:
+        """Drop the series of a tenant that is gone; others may have its label."""
+        self._series.labels.forget(tenant)
+        self._known_budgets.pop(tenant, None)
+
     def exposition(self) -> bytes:
         """Return all series in the text format."""
         return generate_latest(self.registry)

@@ -18,7 +18,7 @@ class TenantLabels:
     """Gives out at most *most* label values; *moved* is told tenant, old and new value when a known one changes.
 
     Values go to whoever comes, while there are any. After that a tenant with a TenantQuota takes the newest of those
-    without one.
+    without one. Who is forgotten leaves its value to the next who comes, which may have been counted as others.
     """
 
     def __init__(self, most: int, moved: Moved) -> None:
@@ -32,7 +32,18 @@ class TenantLabels:
             return OTHER
         if tenant not in self._named and len(self._named) < self._most:
             self._named[tenant] = None
+            self._moved(tenant, OTHER, tenant)
         return tenant if tenant in self._named else OTHER
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have a value of their own."""
+        return list(self._named)
+
+    def forget(self, tenant: str) -> None:
+        """Let others have the value of *tenant*, which is gone."""
+        if tenant in self._named:
+            del self._named[tenant]
+            self._moved(tenant, tenant, OTHER)
 
     def set_quota(self, tenant: str, has_one: bool) -> None:
         """Take note of whether *tenant* has a TenantQuota; without one it keeps its value until another needs it."""
@@ -70,6 +81,10 @@ class TenantSeries:
         if step and tenant:
             tally = self._tallies.setdefault(tenant, Tally())
             tally[gauge, rest] += step
+            if not tally[gauge, rest]:
+                del tally[gauge, rest]
+            if not tally:  # tenants may come and go by the thousand
+                del self._tallies[tenant]
 
     def _moved(self, tenant: str, before: str, after: str) -> None:
         """Take what is counted of *tenant* along; what its counters had counted so far ends with its value."""

@@ -18,7 +18,7 @@ from longtask_operator.adapters.errors import AlreadyExists, ApiError, Conflict,
 from longtask_operator.adapters.metrics import Metrics
 from longtask_operator.api.reasons import QueueReason
 from longtask_operator.api.status import Queue
-from longtask_operator.core.admission import NO_PLAN, Plan, plan_admissions
+from longtask_operator.core.admission import plan_admissions
 from longtask_operator.core.duplicates import one_of_each_key
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants as Entries
@@ -29,8 +29,8 @@ from longtask_operator.core.quota import NEVER
 from longtask_operator.core.snapshot import Snapshot
 from longtask_operator.core.why_waiting import Scene, why_waiting
 from longtask_operator.engines.admitted import Admitted
-from longtask_operator.engines.ledger_moves import settled
-from longtask_operator.engines.ledger_work import Kept, Raise, Work
+from longtask_operator.engines.ledger_moves import astray, settled
+from longtask_operator.engines.ledger_work import Kept, Past, Raise, Work
 from longtask_operator.engines.ledgers import Ledgers
 from longtask_operator.engines.pacing import EARLY_SECONDS, ByteBudget
 from longtask_operator.engines.raises import granted
@@ -65,7 +65,7 @@ class AdmissionLoop:
         self.claims = self._snapshots.claims
         self._snapshots.persons.coming = lambda uid: one.user if (one := self._in_flight.get(uid)) else None
         ledgers.riders += [self._snapshots.shares, self._snapshots.persons, self.claims]
-        self._plans: dict[str, Plan] = {}  #: the last one of each ledger
+        self._past: dict[str, Past] = defaultdict(Past)  #: by ledger
         self._work: dict[str, Work] = defaultdict(Work)  #: by ledger
         self._writing = Work()  #: what the write under way takes along
         self._room = WaitingRoom(metrics, on_change, self._explainer)
@@ -73,10 +73,8 @@ class AdmissionLoop:
         self._dirty: dict[str, None] = {}  #: ledgers to look at, in order
         self._soon: set[str] = set()  #: ledgers to look at in a moment, for releases
         self._in_flight: dict[str, Candidate | None] = {}
-        self._full: set[str] = set()  #: ledgers that hold as many entries as they may
-        self._rests: dict[str, float] = {}  #: by ledger: loop time before which it is not written
         self.attempts = Admitted()
-        self._wake = asyncio.Event()
+        self._wake, self.cycles = asyncio.Event(), asyncio.Lock()  #: held during each cycle
         self._budget = ByteBudget(BYTES_PER_SECOND, seconds=BYTES_AT_ONCE_SECONDS)
 
     def home(self, tenant: str) -> str:
@@ -152,12 +150,12 @@ class AdmissionLoop:
     def limits_changed(self, tenant: str) -> None:
         """Decide anew on everybody whom the limits of *tenant* concern: all of its cohort, if it has one."""
         home = self.home(tenant)
-        astray = [name for name in self._ledgers.names() if tenant in self._ledgers.ledger(name).tenants]
+        elsewhere = [name for name in self._ledgers.names() if tenant in self._ledgers.ledger(name).tenants]
         for other in self._room.tenants():
             ours = self.home(other)  # of whatever cohort: it may have been the one that the tenant has left
-            if (ours in (home, *astray) or cohort_of(ours)) and self._room.look_at_all(other):
+            if (ours in (home, *elsewhere) or cohort_of(ours)) and self._room.look_at_all(other):
                 self.look_at(ours)
-        if any(name != home for name in astray):
+        if any(name != home for name in elsewhere):
             self.look_at(home)
         for name in self.claims.names():
             self.look_at(name)
@@ -185,7 +183,7 @@ class AdmissionLoop:
         return self._room.depth(tenant), self._room.oldest(tenant)
 
     def tenants(self) -> list[str]:
-        """Return the tenants of which something waits or waited."""
+        """Return the tenants of which something waits or is being admitted."""
         return self._room.tenants()
 
     def is_needed(self, name: str) -> bool:
@@ -193,24 +191,30 @@ class AdmissionLoop:
         moving = any(self.home(tenant) == name for tenant in self._ledgers.tenants())
         return moving or any(self._room.depth(tenant) for tenant in self._members(name))
 
+    def is_idle(self, name: str) -> bool:
+        """Return whether nothing is to be done for ledger *name*."""
+        return self._work.get(name, Work()) == Work() and name not in self._dirty
+
+    def forget(self, name: str) -> None:
+        """Forget ledger *name*, which is gone."""
+        for known in (self._past, self._work):
+            known.pop(name, None)
+        self._snapshots.forget(name)
+
     async def run(self) -> None:
         """Admit for ever; never raises on faults of the API server."""
         clock = asyncio.get_running_loop().time
         self._budget = ByteBudget(BYTES_PER_SECOND, seconds=BYTES_AT_ONCE_SECONDS, clock=clock)
-        self._find_strays()
+        for _, home in astray(self._ledgers, self.home):
+            self.look_at(home)
         self._ledgers.appeared.append(self._look_at_late_line)
         while True:
             await self._wake.wait()
             self._wake.clear()
             dirty, self._dirty = list(self._dirty), {}
             for name in dirty:
-                await self._cycle(name)
-
-    def _find_strays(self) -> None:
-        """Look at tenants whose entries stand in another ledger than their own: a move was cut short, or is due."""
-        for name in self._ledgers.names():
-            for home in {self.home(tenant) for tenant in self._ledgers.ledger(name).tenants} - {name}:
-                self.look_at(home)
+                async with self.cycles:
+                    await self._cycle(name)
 
     def _look_at_late_line(self, uid: str) -> None:
         """Look at a task of which another wrote a line: it may ask for none any more, and nothing else would tell."""
@@ -238,7 +242,7 @@ class AdmissionLoop:
 
     async def _cycle(self, name: str) -> None:
         """Plan and write once for one ledger; on a fault read it again and come back."""
-        rest = self._rests.get(name, 0.0) - asyncio.get_running_loop().time()
+        rest = self._past[name].rests_until - asyncio.get_running_loop().time()
         if (wait := max(self._budget.wait(), rest)) > EARLY_SECONDS:
             asyncio.get_running_loop().call_later(wait, self.look_at, name)
             return
@@ -284,8 +288,8 @@ class AdmissionLoop:
         for tenant in self._members(name) if told else ():
             self._room.tell(tenant)
         self.claims.tell(name, self.stands_in_queue)
-        for other in self._ledgers.names():  # those whom this ledger has taken in may leave the other one
-            if other != name and any(self.home(tenant) == name for tenant in self._ledgers.ledger(other).tenants):
+        for other, home in astray(self._ledgers, self.home):  # those whom this ledger has taken in may leave the other
+            if home == name:
                 self.look_at(other)
 
     def _before_admission(self, name: str, work: Work) -> Entries:
@@ -305,21 +309,19 @@ class AdmissionLoop:
             limits = snapshot.members[tenant].limits
             queue.set_max_priority(limits.max_priority)
             queue.tell_persons_apart(limits.per_user is not None)
-        before = self._plans.get(name, NO_PLAN).holder
+        before = self._past[name].plan.holder
         plan = plan_admissions(queues, snapshot, now=self._tenants.now(), holder=before.entry.uid if before else "")
         self._note_whether_full(name, snapshot)
         if plan.admitted and len(plan.admitted) >= snapshot.max_entries - snapshot.count:
             self.look_at(name)  # persons may need less room than was kept for them
-        self._plans[name] = plan
+        self._past[name].plan = plan
         self.claims.plan(name, plan.claims)
         return list(plan.admitted)
 
     def _note_whether_full(self, name: str, snapshot: Snapshot) -> None:
         """Log once that a ledger takes no more; whom that holds back is told like anybody who waits."""
-        if snapshot.count < snapshot.max_entries:
-            self._full.discard(name)
-        elif name not in self._full:
-            self._full.add(name)
+        was_full, self._past[name].is_full = self._past[name].is_full, snapshot.count >= snapshot.max_entries
+        if self._past[name].is_full and not was_full:
             log.warning("a ledger is full; nobody is admitted until attempts end", ledger=name, entries=snapshot.count)
 
     def _one_of_each_key(self, name: str, entries: Entries, admitted: list[Candidate]) -> list[Candidate]:
@@ -331,7 +333,7 @@ class AdmissionLoop:
         kept, blocked = one_of_each_key(admitted, self.rivals, holds)
         for candidate in blocked:
             self._in_flight.pop(candidate.entry.uid, None)
-            self._room.leave(candidate.entry.uid)
+            self._room.dismiss(candidate)
             self._on_change(candidate.key)
             self.look_at(name)
         return kept
@@ -342,16 +344,7 @@ class AdmissionLoop:
         for tenant in self._members(name):
             self._room.tell(tenant)
         asyncio.get_running_loop().call_later(_REPAIR_SECONDS, self.look_at, name)
-        await self._reload(name)
-
-    async def _reload(self, name: str) -> bool:
-        """Read the ledger again; return whether that succeeded."""
-        try:
-            await self._ledgers.reload(name)
-        except ApiError as error:
-            log.warning("the ledger was not read; trying again", ledger=name, error=str(error))
-            return False
-        return True
+        await self._ledgers.reload(name)
 
     async def _recover(self, name: str, work: Work, admitted: list[Candidate], error: ApiError) -> None:
         """Put all back and read the ledger until it is known: the write may have been executed, or another was."""
@@ -363,14 +356,16 @@ class AdmissionLoop:
             self._metrics.ledger_conflicted()
             log.info("the ledger was written by another; reading it again", ledger=name)
         elif isinstance(error, Invalid):
-            self._rests[name] = asyncio.get_running_loop().time() + _REPAIR_SECONDS
+            self._past[name].rests_until = asyncio.get_running_loop().time() + _REPAIR_SECONDS
             log.error("the API server does not store a ledger; its tenants' tasks wait", ledger=name, error=str(error))
         else:
             log.warning("the ledger was not written; trying again", ledger=name, error=str(error))
             await asyncio.sleep(_RETRY_DELAY)
-        while not await self._reload(name):  # noqa: ASYNC110 - the API server changes it
+        while not await self._ledgers.reload(name):  # noqa: ASYNC110 - the API server changes it
             await asyncio.sleep(_RETRY_DELAY)
         for candidate in admitted:
+            if not self.stands_in_queue(candidate.entry.uid):
+                self._room.dismiss(candidate)
             self._on_change(candidate.key)  # also of tasks that went meanwhile: they may stand in the ledger now
         if isinstance(error, Invalid):
             self._ledgers.ledger(name).broken = f"cannot be stored: {error.message}"
@@ -383,7 +378,7 @@ class AdmissionLoop:
         waiting, name = self._room.of(tenant), self.home(tenant)
         ledger = self._ledgers.ledger(name)
         snapshot = self._snapshots.of(name, ledger.tenants, [tenant])
-        scene = Scene(waiting.queue, snapshot, self._tenants.now(), self._plans.get(name, NO_PLAN))
+        scene = Scene(waiting.queue, snapshot, self._tenants.now(), self._past[name].plan)
 
         def explain(candidate: Candidate) -> HeldBack:
             position = waiting.position(candidate.entry.uid)

@@ -72,8 +72,9 @@ class Claims:
 
     def tell(self, name: str, waits: Callable[[str], bool]) -> None:
         """Let those give way whom the claims of ledger *name* say, where the task *waits*; call it after a cycle."""
-        before = self._told.get(name, {})
-        self._told[name] = told = {claim.uid: claim for claim in self.of(name) if waits(claim.uid)}
+        before, told = self._told.pop(name, {}), {claim.uid: claim for claim in self.of(name) if waits(claim.uid)}
+        if told:
+            self._told[name] = told
         for uid, claim in told.items():
             known = before[uid].victims if uid in before else ()
             named = [victim for victim, attempt in claim.victims if (victim, attempt) not in known]
@@ -87,7 +88,11 @@ class Claims:
     def take_in(self, name: str, text: str) -> None:
         """Take note of the claims that ledger *name* carries; of those that others made the tasks are looked at."""
         ours = {claim.uid for claim in (*self.of(name), *self._planned.pop(name, ()))}
-        self._standing[name] = claims = parse_claims(text)
+        claims = parse_claims(text)
+        if claims:
+            self._standing[name] = claims
+        else:
+            self._standing.pop(name, None)
         self._spare(name, claims)
         foreign = {claim.uid for claim in claims} - ours
         standing = {claim.uid for every in self._standing.values() for claim in every}
@@ -97,9 +102,11 @@ class Claims:
 
     def _spare(self, name: str, claims: Iterable[Claim]) -> None:
         """Let nobody give way any more whom *claims* do not name."""
-        told = self._told.get(name, {})
-        self._told[name] = {
+        told = self._told.pop(name, {})
+        left = {
             claim.uid: replace(claim, victims=tuple(one for one in claim.victims if one in told[claim.uid].victims))
             for claim in claims
             if claim.uid in told
         }
+        if left:
+            self._told[name] = left

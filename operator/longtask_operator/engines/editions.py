@@ -60,7 +60,11 @@ class Editions:
         """Take note of what ledger *name* carries."""
         self._planned.pop(name, None)
         before, listing = self._standing.get(name, {}), parse_listing(text)
-        self._standing[name] = listing
+        if listing:
+            self._standing[name] = listing
+        else:
+            for known in (self._standing, self._confirmed):
+                known.pop(name, None)
         self._stay(before.keys() | listing.keys())
         for tenant in before.keys() - listing.keys():  # its new home may have waited for that
             self.look_at(self.quotas.ledger_of(tenant))

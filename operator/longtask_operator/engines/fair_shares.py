@@ -36,7 +36,10 @@ class FairShares:
 
     def take_in(self, name: str, text: str) -> None:
         """Take note of what ledger *name* carries."""
-        self._known[name] = parse_decayed(text)
+        if text:
+            self._known[name] = parse_decayed(text)
+        else:
+            self._known.pop(name, None)
 
     def uses(self, name: str, tenants: Tenants) -> Mapping[str, Use]:
         """Return the decayed usage of the tenants of ledger *name* now; *tenants* is what it holds."""

@@ -27,6 +27,7 @@ from longtask_operator.engines.departures import Departures
 from longtask_operator.engines.editions import Editions
 from longtask_operator.engines.evictions import Evictions
 from longtask_operator.engines.gather import Gatherer
+from longtask_operator.engines.housekeeping import Housekeeping
 from longtask_operator.engines.input_sizes import InputSizes
 from longtask_operator.engines.keys import Keys
 from longtask_operator.engines.late_lines import LateLines
@@ -63,11 +64,11 @@ class Leader:
         ledgers: Ledgers,
         wiring: Wiring,
         reporting: Reporting,
-        quota_status: QuotaStatus,
+        besides: Sequence[QuotaStatus | Housekeeping],
         *,
         workers: int,
     ) -> None:
-        self._quota_status = quota_status
+        self._besides = besides
         self._controller, self._ledgers, self._wiring = controller, ledgers, wiring
         self._reporting, self._workers = reporting, workers
         self.leads = False
@@ -85,7 +86,7 @@ class Leader:
             asyncio.create_task(parts.admission.run(), name="admission"),
             asyncio.create_task(parts.events.run(), name="events"),
             asyncio.create_task(self._reporting.lead(), name="reporting"),
-            asyncio.create_task(self._quota_status.run(), name="quota status"),
+            *(asyncio.create_task(engine.run(), name=type(engine).__name__) for engine in self._besides),
         ]
         working = asyncio.create_task(self._controller.run(self._workers, stop), name="controller")
         try:
@@ -126,17 +127,15 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     editions = Editions(context, ledgers, quotas, admission.look_at, admission.is_needed)
     admission.admits = editions.admits
     ledgers.riders.append(editions)
-    listeners = (editions, admission, evictions, bystanders)
-    quotas.listeners += [one.limits_changed for one in listeners]
+    quotas.listeners += [one.limits_changed for one in (editions, admission, evictions, bystanders)]
     quotas.runs.on_change = admission.run_changed
     spendings = Spendings(ledgers, quotas.budgets, quotas.ledger_of, quotas.now, quotas.is_unreadable)
     ledgers.riders.append(spendings)
     quotas.uses = spendings.uses
     quotas.listeners.append(spendings.limits_changed)
     reporting = Reporting(context, settings, CachedPods(context, ledgers), book, sight)
-    resizer = Resizer(context, admission, events)
+    resizer, nodes = Resizer(context, admission, events), NodeLeases(context.kube, context.clock.now)
     bundle, refused = reporting.certificate.ca_bundle, RefusedPods(context)
-    nodes = NodeLeases(context.kube, context.clock.now)
     confirm = (evictions.confirm, sight.still_hears, nodes)
     applier = Applier(context, admission, bundle, book.heard, resizer, refused, *confirm)
     departures = Departures(context, ledgers, applier, admission)
@@ -172,7 +171,9 @@ def build_leader(context: Context, settings: Settings, events: EventPoster) -> L
     book.on_report, book.on_checkpoint = controller.report_came, controller.checkpoint_came
     sight.on_recovery = wiring.enqueue_running
     quota_status = QuotaStatus(context, ledgers, admission, quotas, editions.stands)
-    return Leader(controller, ledgers, wiring, reporting, quota_status, workers=settings.workers)
+    memories = (context.metrics, parts.gatherer.paces, quotas)
+    besides = (quota_status, Housekeeping(context, ledgers, admission, quotas, memories))
+    return Leader(controller, ledgers, wiring, reporting, besides, workers=settings.workers)
 
 
 def _default_limits(settings: Settings) -> Limits:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from longtask_operator.core.ledger import LedgerEntry
 from longtask_operator.core.ledger_layout import Tenants, changed, still_to_come, taken_over
 from longtask_operator.engines.ledger_work import Work
 from longtask_operator.engines.ledgers import Ledgers
+
+
+def astray(ledgers: Ledgers, home: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Yield ledger and home of tenants whose entries stand elsewhere than at *home*: they are moving, or are to."""
+    for name in ledgers.names():
+        for tenant in ledgers.ledger(name).tenants:
+            if (its := home(tenant)) != name:
+                yield name, its
 
 
 def settled(name: str, work: Work, ledgers: Ledgers, home: Callable[[str], str], works: Mapping[str, Work]) -> Tenants:

@@ -1,4 +1,4 @@
-"""What one ledger is to be changed by, admissions aside, until the next write takes it along."""
+"""What one ledger is to be changed by, admissions aside, until the next write takes it along; and what was before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from longtask_operator.core.admission import NO_PLAN, Plan
 from longtask_operator.core.ledger import LedgerEntry
+
+
+@dataclass(slots=True)
+class Past:
+    """What is remembered of one ledger from cycle to cycle."""
+
+    plan: Plan = NO_PLAN
+    rests_until: float = 0.0  #: loop time before which it is not written
+    is_full: bool = False  #: whether it holds as many entries as it may
 
 
 @dataclass(slots=True)

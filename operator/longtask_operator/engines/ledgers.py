@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from longtask_operator.adapters.errors import Conflict, NotFound
+from longtask_operator.adapters.errors import ApiError, Conflict, NotFound
 from longtask_operator.adapters.kube import Json, Kube, resource_path
 from longtask_operator.api.names import LABEL_MANAGED_BY, MANAGED_BY
 from longtask_operator.core.ledger import Entries, LedgerEntry, entries_beside
@@ -30,6 +30,7 @@ class Ledger:
 
     name: str
     version: str = ""  #: resourceVersion; empty while the object does not exist
+    uid: str = ""
     content: Content = field(default_factory=Content)
     broken: str = ""
     unread: bool = False  #: whether what stands in it is not known
@@ -174,8 +175,21 @@ class Ledgers:
             answer = await self._kube.replace(f"{self._collection}/{name}", body)
         else:
             answer = await self._kube.create(self._collection, body)
+        ledger.uid = answer["metadata"]["uid"]
         self._set(ledger, answer["metadata"]["resourceVersion"], content, data)
         return True
+
+    async def delete(self, name: str) -> None:
+        """Delete ledger *name* as it was read, and forget it; who leads too and knows it makes it anew if need be.
+
+        Raises:
+            Conflict: if somebody else wrote it; the ledger has not been read again. ApiError otherwise.
+        """
+        ledger = self.ledger(name)
+        if ledger.version:
+            await self._kube.delete(f"{self._collection}/{name}", uid=ledger.uid, version=ledger.version)
+        self._set(ledger, "", Content(), {})
+        del self._ledgers[name]
 
     async def carried(self, name: str, key: str) -> str:
         """Return what a rider of that *key* has in ledger *name* as the API server has it now. Raises ApiError."""
@@ -189,13 +203,17 @@ class Ledgers:
         """Write ledger *name* no more before it was read again: somebody else did."""
         self._outdated.add(name)
 
-    async def reload(self, name: str) -> None:
-        """Read ledger *name* again. Raises ApiError."""
+    async def reload(self, name: str) -> bool:
+        """Read ledger *name* again; return whether that succeeded."""
         ledger = self.ledger(name)
         try:
             self._take_in(ledger, await self._kube.get(f"{self._collection}/{name}"))
         except NotFound:
             self._set(ledger, "", Content(), {})
+        except ApiError as error:
+            log.warning("the ledger was not read; trying again", ledger=name, error=str(error))
+            return False
+        return True
 
     async def refresh(self) -> None:
         """Read all ledgers again; what nobody has written since stays as it is. Raises ApiError."""
@@ -223,6 +241,7 @@ class Ledgers:
                 ledger=ledger.name,
                 error=str(error),
             )
+        ledger.uid = body["metadata"]["uid"]
         self._set(ledger, body["metadata"]["resourceVersion"], content, data)
         ledger.broken, ledger.unread = broken, bool(broken)
 

@@ -39,6 +39,14 @@ class Paces:
         seconds = ((self._now() - since) if since else (ended - began)).total_seconds()
         self._seconds.setdefault(tenant, deque(maxlen=MOST_SAMPLES)).append(max(0.0, seconds))
 
+    def tenants(self) -> list[str]:
+        """Return the tenants of which something is known."""
+        return list(self._seconds)
+
+    def forget(self, tenant: str) -> None:
+        """Forget how long the attempts of *tenant* took."""
+        self._seconds.pop(tenant, None)
+
     def read(self, records: Iterable[TaskRecord]) -> None:
         """Take note of the last attempts of the tasks of each tenant that have finished last."""
         for record in reversed(_newest_of_each(record for record in records if record.phase in TERMINAL)):

@@ -82,6 +82,8 @@ class Persons:
             persons = {}
         gone = self._standing.get(name, {}).keys() - persons.keys()
         self._texts[name], self._standing[name] = text, persons
+        if not text:
+            del self._texts[name], self._standing[name]
         self._known |= persons
         for uid in gone:
             elsewhere = next((other[uid] for other in self._standing.values() if uid in other), "")

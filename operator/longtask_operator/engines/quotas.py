@@ -60,6 +60,14 @@ class Quotas:
             known = self._terms[tenant] = terms_of(tenant, limits, room)
         return known
 
+    def tenants(self) -> list[str]:
+        """Return the tenants whose terms were asked for since a TenantQuota changed."""
+        return list(self._terms)
+
+    def forget(self, tenant: str) -> None:
+        """Forget the terms of a tenant that is gone."""
+        self._terms.pop(tenant, None)
+
     def is_unreadable(self, tenant: str) -> bool:
         """Return whether the TenantQuota of *tenant* cannot be read as it is."""
         return bool(self._limits.get(tenant, self._default).unreadable)

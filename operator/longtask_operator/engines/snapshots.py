@@ -93,6 +93,11 @@ class Snapshots:
             is_known=lambda uid: self.claims.is_unheard(uid) and bool(self._tenants.key(uid)),
         )
 
+    def forget(self, name: str) -> None:
+        """Forget what stood in ledger *name*, which is gone."""
+        for known in [known for known in self._usages if known[0] == name]:
+            del self._usages[known]
+
     def _max_entries(self, name: str, held: Held, limits: Iterable[Limits]) -> int:
         most = self._most(name)
         has_persons = any(own.per_user is not None for own in limits)

@@ -62,7 +62,6 @@ class Spendings:
     def take_in(self, name: str, text: str) -> None:
         """Take note of what ledger *name* carries; of a tenant that moved, the newest word counts."""
         before, carried = self._carried.get(name, {}), dict[str, int]()
-        self._carried[name] = carried
         for block in ("\n" + text).split(f"\n{_TENANT}")[1:]:
             tenant, _, rest = block.partition("\n")
             try:
@@ -76,6 +75,10 @@ class Spendings:
             known = self._known.get(tenant)
             if known is None or known.as_of <= spending.as_of:
                 self._known[tenant] = spending
+        if carried:
+            self._carried[name] = carried
+        else:
+            self._carried.pop(name, None)
         for tenant in before.keys() - carried.keys():
             self.limits_changed(tenant)
 

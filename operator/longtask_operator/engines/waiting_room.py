@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -43,6 +42,11 @@ class Waiting:
     rank_after: float = -1e9  #: loop time
     moved: bool = False  #: since the last refresh
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits and nothing is known of anybody, not even of who is being admitted."""
+        return not (len(self.queue) or self.unheard or self.positions or self.told)
+
     def position(self, uid: str) -> int:
         """Return the task's place in the queue as last computed; a newcomer is the last when it is first told."""
         position = self.positions.get(uid) or self.told.get(uid) or len(self.queue)
@@ -66,7 +70,7 @@ class WaitingRoom:
 
     def __init__(self, metrics: Metrics, on_change: Callable[[str], None], explainer: Callable[[str], Explain]) -> None:
         self._metrics, self._on_change, self._explainer = metrics, on_change, explainer
-        self._by_tenant: dict[str, Waiting] = defaultdict(Waiting)
+        self._by_tenant: dict[str, Waiting] = {}
         self._where: dict[str, str] = {}  #: uid -> tenant in whose queue it waits
         self._said: dict[str, HeldBack] = {}  #: by uid, as last told
         self._refresh_timer: asyncio.TimerHandle | None = None
@@ -74,10 +78,10 @@ class WaitingRoom:
 
     def of(self, tenant: str) -> Waiting:
         """Return who of *tenant* waits."""
-        return self._by_tenant[tenant]
+        return self._by_tenant.get(tenant) or Waiting()
 
     def tenants(self) -> list[str]:
-        """Return the tenants of which something waits or waited."""
+        """Return the tenants of which something waits or is being admitted."""
         return list(self._by_tenant)
 
     def depth(self, tenant: str) -> int:
@@ -113,9 +117,10 @@ class WaitingRoom:
 
     def enter(self, candidate: Candidate) -> None:
         """Let *candidate* wait; it takes the place of another of the same task, and may get another place by that."""
-        uid, waiting = candidate.entry.uid, self._by_tenant[candidate.tenant]
+        uid, waiting = candidate.entry.uid, self.of(candidate.tenant)
         told = waiting.told.get(uid)
         self.leave(uid)
+        self._by_tenant[candidate.tenant] = waiting
         is_last = waiting.queue.put(candidate)
         waiting.unheard[uid] = None
         self._where[uid] = candidate.tenant
@@ -133,6 +138,7 @@ class WaitingRoom:
             waiting.queue.remove(uid)
             self.moved(tenant)
             waiting.forget(uid)
+            self._forget_if_empty(tenant)
 
     def look_at(self, uid: str) -> None:
         """Have a task looked at that waits although it has an entry: that may be of an attempt that is over."""
@@ -144,14 +150,21 @@ class WaitingRoom:
         self._where.pop(candidate.entry.uid, None)
         self._by_tenant[candidate.tenant].unheard.pop(candidate.entry.uid, None)
 
+    def dismiss(self, candidate: Candidate) -> None:
+        """Let a task that a plan took out of its queue not come back."""
+        self.leave(candidate.entry.uid)
+        self.of(candidate.tenant).forget(candidate.entry.uid)
+        self._forget_if_empty(candidate.tenant)
+
     def admitted(self, candidate: Candidate) -> None:
         """Tell a task that it is admitted."""
-        uid, waiting = candidate.entry.uid, self._by_tenant[candidate.tenant]
+        uid = candidate.entry.uid
         self._said.pop(uid, None)
-        waiting.forget(uid)
+        self.of(candidate.tenant).forget(uid)
         self._metrics.admitted(candidate.tenant)
         self._on_change(candidate.key)
         self.moved(candidate.tenant)
+        self._forget_if_empty(candidate.tenant)
 
     def forget_reason(self, uid: str) -> None:
         """Forget what a task was told."""
@@ -169,7 +182,7 @@ class WaitingRoom:
 
     def tell(self, tenant: str) -> None:
         """Tell those whom a cycle has just looked at for the first time, or whose reason is another one now."""
-        waiting = self._by_tenant[tenant]
+        waiting = self.of(tenant)
         unheard, waiting.unheard = waiting.unheard, {}
         if not unheard:
             return
@@ -185,10 +198,15 @@ class WaitingRoom:
 
     def moved(self, tenant: str) -> None:
         """Look at places and reasons of *tenant* again, but not soon: an idle queue sets no timer."""
-        waiting = self._by_tenant[tenant]
-        if len(waiting.queue) and not waiting.moved:
+        waiting = self._by_tenant.get(tenant)
+        if waiting and len(waiting.queue) and not waiting.moved:
             waiting.moved = True
             self._refresh_later()
+
+    def _forget_if_empty(self, tenant: str) -> None:
+        """Forget a tenant of which nothing waits: they may come and go by the thousand."""
+        if (waiting := self._by_tenant.get(tenant)) and waiting.is_empty:
+            del self._by_tenant[tenant]
 
     def _refresh_later(self) -> None:
         if self._refresh_timer is None:
@@ -225,7 +243,7 @@ class WaitingRoom:
         """
         budget = REFRESH_WRITES
         for tenant, waiting in list(self._by_tenant.items()):
-            if not waiting.moved:
+            if not waiting.moved or self._by_tenant.get(tenant) is not waiting:
                 continue
             if budget == 0:
                 self._refresh_later()
@@ -262,4 +280,4 @@ class WaitingRoom:
             self._metrics.held_back(candidate.tenant, why.reason)
         self._said[uid] = why
         if why.position:
-            self._by_tenant[candidate.tenant].told[uid] = why.position
+            self.of(candidate.tenant).told[uid] = why.position

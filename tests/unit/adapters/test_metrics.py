@@ -85,3 +85,49 @@ def test_nothing_of_its_own_is_left_of_who_lost_its_label(metrics: Metrics) -> N
     metrics.set_quota("b", True)
     metrics.budgets("b", {"month": 0.7})
     assert sample(metrics, "budget_used_ratio", tenant="b", budget="month") == 0.7
+
+
+class TestForgotten:
+    """A tenant that is gone leaves its label to others."""
+
+    def test_nothing_of_its_own_is_left(self, metrics: Metrics) -> None:
+        count(metrics, "a")
+        metrics.admitted("a")
+        metrics.queued("a", 1, 1.0)
+        metrics.quota("a", "concurrency", 1, 5)
+        metrics.budgets("a", {"month": 0.5})
+        count(metrics, "a", step=-1)
+        metrics.forget("a")
+        assert metrics.tenants() == []
+        assert b'tenant="a"' not in metrics.exposition()
+
+    def test_the_next_who_comes_gets_its_label(self, metrics: Metrics) -> None:
+        for name in ("a", "b", "c"):
+            metrics.tenant(name)
+        metrics.forget("a")
+        assert [metrics.tenant(name) for name in ("c", "a", "b")] == ["c", OTHER, "b"]
+
+    def test_what_was_counted_of_the_next_one_as_other_is_its_own_now(self, metrics: Metrics) -> None:
+        for name in ("a", "b", "c", "c", "d"):
+            count(metrics, name)
+        metrics.forget("a")
+        count(metrics, "c")
+        gauges = {name: sample(metrics, "tasks", tenant=name, phase="Running") for name in ("b", "c", OTHER)}
+        assert gauges == {"b": 1, "c": 3, OTHER: 2}  # of a, which is still there, and of d
+        for _ in range(3):
+            count(metrics, "c", step=-1)
+        assert sample(metrics, "tasks", tenant="c", phase="Running") == 0
+
+    def test_one_without_a_label_can_be_forgotten_too(self, metrics: Metrics) -> None:
+        for name in ("a", "b", "c"):
+            count(metrics, name)
+        metrics.forget("c")
+        assert [metrics.tenant(name) for name in ("a", "b", "c")] == ["a", "b", OTHER]
+
+
+def test_of_thousands_that_come_and_go_only_labels_are_remembered(metrics: Metrics) -> None:
+    for number in range(1_000):
+        count(metrics, f"t{number}", stuck=True)
+        count(metrics, f"t{number}", step=-1, stuck=True)
+    assert metrics._series._tallies == {}
+    assert metrics.tenants() == ["t0", "t1"]

@@ -245,7 +245,7 @@ def test_two_that_know_different_homes_of_a_tenant_agree_on_one(ground: Ground) 
 
 def test_a_ledger_of_an_older_version_is_gone_by_once_its_tenants_have_joined(ground: Ground) -> None:
     body = {"metadata": {"name": f"{LONE_LEDGER}x", "labels": LABELS}, "data": {"attempts": "u9 1 1 250 512\n"}}
-    ground.judge.lines["by an older version"] = {"x": {"u9 1"}}
+    ground.judge.stood.add("u9 1")
     ground.api.new("configmaps", HOME, body)
     ground.quota("x", 2)
     ground.rivals[0].hear()

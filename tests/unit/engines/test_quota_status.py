@@ -48,7 +48,7 @@ def test_what_stands_in_a_ledger_that_cannot_be_read_is_not_shown_as_nothing() -
     admission: Any = SimpleNamespace(queued=lambda tenant: (depth, None), tenants=lambda: ["team-a"])
 
     def shown(attempts: str) -> list[float | None]:
-        body = {"metadata": {"resourceVersion": "1"}, "data": {"attempts": attempts}}
+        body = {"metadata": {"uid": "u", "resourceVersion": "1"}, "data": {"attempts": attempts}}
         ledgers._take_in(ledgers.ledger(ledger_name("team-a")), body)
         asyncio.run(QuotaStatus(context, ledgers, admission, quotas).mirror())
         labels = {"tenant": "team-a"}

@@ -327,3 +327,38 @@ class TestOtherLimits:
         bench.leave("u00000")
         bench.refresh()
         assert bench.told[0] == "ns/u00001"
+
+
+class TestTenantsThatGo:
+    def test_one_of_which_nobody_waits_is_forgotten(self) -> None:
+        bench = Bench(3)
+        for number in range(3):
+            assert bench.room.tenants() == [TENANT]
+            bench.loop.within(lambda number=number: bench.room.leave(f"u{number:05d}"))
+        assert bench.room.tenants() == []
+        bench.close()
+
+    def test_one_whose_last_task_is_being_admitted_is_not(self) -> None:
+        bench = Bench(1)
+        candidate = bench.candidate(0)
+        bench.room.of(TENANT).queue.remove(candidate.entry.uid)
+        bench.room.take_out(candidate)
+        assert bench.room.tenants() == [TENANT]
+        bench.loop.within(lambda: bench.room.admitted(candidate))
+        assert bench.room.tenants() == []
+        bench.close()
+
+    def test_one_whose_last_task_is_dismissed_is(self) -> None:
+        bench = Bench(1)
+        candidate = bench.candidate(0)
+        bench.room.of(TENANT).queue.remove(candidate.entry.uid)
+        bench.room.take_out(candidate)
+        bench.loop.within(lambda: bench.room.dismiss(candidate))
+        assert bench.room.tenants() == []
+        bench.close()
+
+    def test_a_task_that_is_put_anew_keeps_its_place(self) -> None:
+        bench = Bench(1)
+        bench.enter(bench.candidate(0, priority=1))
+        assert (bench.room.tenants(), bench.room.of(TENANT).told) == ([TENANT], {"u00000": 1})
+        bench.close()
