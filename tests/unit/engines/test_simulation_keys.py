@@ -20,6 +20,12 @@ KEYED: list[dict[str, Any]] = [
     KEY | {"priority": 3},
     KEY | {"args": ["other"]},
     KEY | {"retry": {"limits": {"application": 1}, "backoff": {"initialSeconds": 1}}},
+    KEY | {"ttlSecondsAfterFinished": 0},
+    KEY | {"suspend": True},
+    KEY | {"queueName": "gpu-queue"},
+    KEY | {"queueName": "gpu-queue"},
+    KEY | {"deadlineSeconds": 40},
+    KEY | {"resources": {"cpu": "3"}},
 ]
 
 
@@ -41,6 +47,13 @@ class KeyStory(Story):
     def deleted(self, number: int) -> None:
         """A task is deleted, whatever it does."""
         self.mischief("delete task", number)
+
+    @rule(number=index, spec=st.sampled_from(KEYED))
+    def anew(self, number: int, spec: dict[str, Any]) -> None:
+        """A task is deleted and another one of its name created at once, if nothing holds up the first."""
+        if task := self.pick(self.tasks(), number):
+            self.api.delete(task, "longtasks")
+            self.twin(task["metadata"]["name"], spec)
 
 
 TestKeyStory = KeyStory.TestCase
