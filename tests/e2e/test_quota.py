@@ -176,5 +176,5 @@ def test_a_cancelled_wait_gives_its_place_to_the_next(new_stage: NewStage) -> No
 
 def test_a_quota_that_cannot_be_read_is_refused(new_stage: NewStage) -> None:
     stage = new_stage("refused")
-    with pytest.raises(RefusedError, match="for example 500m, 8 or 32Gi"):
+    with pytest.raises(RefusedError, match="'lots' is not a quantity; write for example 500m"):
         stage.set_quota(cpu={"nominal": "lots"})
