@@ -59,7 +59,7 @@ class AdmissionLoop:
         self._tenants: Tenants = tenants or NoLimits()
         self.rivals: Callable[[str], Iterable[str]] = lambda uid: ()  #: who shares the idempotency key of a task
         #: Told of tasks about to be admitted; returns once it is known who shares the keys of these. Raises ApiError.
-        self.learn_rivals: Callable[[Iterable[str]], Awaitable[object]] = _always
+        self.learn_rivals: Callable[[Iterable[str]], Awaitable[None]] = _nothing
         self.admits: Callable[[str], Awaitable[bool]] = _always  #: whether the quotas let a ledger admit now
         self._snapshots = Snapshots(self._tenants, self._look_at_task, ledgers.most)
         self.claims = self._snapshots.claims
@@ -89,7 +89,8 @@ class AdmissionLoop:
         self._room.enter(candidate)
         self.claims.heard(uid)
         for name in {self.home(candidate.tenant), *self._ledgers.standing(uid)}:
-            self._work[name].released.discard((uid, candidate.entry.attempt))
+            if work := self._work.get(name):
+                work.released.discard((uid, candidate.entry.attempt))
         self.look_at(self.home(candidate.tenant))
 
     def withdraw(self, uid: str, tenant: str) -> None:
@@ -193,7 +194,7 @@ class AdmissionLoop:
 
     def is_idle(self, name: str) -> bool:
         """Return whether nothing is to be done for ledger *name*."""
-        return self._work.get(name, Work()) == Work() and name not in self._dirty
+        return name not in self._work and name not in self._dirty
 
     def forget(self, name: str) -> None:
         """Forget ledger *name*, which is gone."""
@@ -251,7 +252,7 @@ class AdmissionLoop:
         if ledger.broken:
             await self._await_repair(name, work)
             return
-        if not admits:  # who wants more waits as well
+        if work.raises and not admits:  # who wants more waits as well
             self._work[name].raises, work.raises = work.raises, {}
         before = self._before_admission(name, work)
         planned = self._plan(name, before) if admits else []
@@ -390,5 +391,9 @@ class AdmissionLoop:
         return explain
 
 
-async def _always(_: object) -> bool:
+async def _always(_: str) -> bool:
     return True
+
+
+async def _nothing(_: Iterable[str]) -> None:
+    return

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from longtask_operator.core.ledger_layout import Tenants
 from longtask_operator.core.preemption import Claim, format_claims, parse_claims
+from longtask_operator.engines.ledgers import remember
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Claims:
     wake: Callable[[str], None]
     key: str = "preemption.claims"
     urgent: bool = True
+    lasts: bool = True
     _planned: dict[str, tuple[Claim, ...]] = field(default_factory=dict)
     _standing: dict[str, tuple[Claim, ...]] = field(default_factory=dict)
     _unheard: set[str] = field(default_factory=set)  #: whose claims others made, until it is heard of them
@@ -36,7 +38,7 @@ class Claims:
 
     def names(self) -> list[str]:
         """Return the names of the ledgers in which there are claims."""
-        return [name for name, claims in self._standing.items() if claims]
+        return list(self._standing)
 
     def is_unheard(self, uid: str) -> bool:
         """Whether another process made a claim for a task of which this one knows nothing yet."""
@@ -72,9 +74,8 @@ class Claims:
 
     def tell(self, name: str, waits: Callable[[str], bool]) -> None:
         """Let those give way whom the claims of ledger *name* say, where the task *waits*; call it after a cycle."""
-        before, told = self._told.pop(name, {}), {claim.uid: claim for claim in self.of(name) if waits(claim.uid)}
-        if told:
-            self._told[name] = told
+        before, told = self._told.get(name, {}), {claim.uid: claim for claim in self.of(name) if waits(claim.uid)}
+        remember(self._told, name, told)
         for uid, claim in told.items():
             known = before[uid].victims if uid in before else ()
             named = [victim for victim, attempt in claim.victims if (victim, attempt) not in known]
@@ -89,10 +90,7 @@ class Claims:
         """Take note of the claims that ledger *name* carries; of those that others made the tasks are looked at."""
         ours = {claim.uid for claim in (*self.of(name), *self._planned.pop(name, ()))}
         claims = parse_claims(text)
-        if claims:
-            self._standing[name] = claims
-        else:
-            self._standing.pop(name, None)
+        remember(self._standing, name, claims)
         self._spare(name, claims)
         foreign = {claim.uid for claim in claims} - ours
         standing = {claim.uid for every in self._standing.values() for claim in every}
@@ -102,11 +100,10 @@ class Claims:
 
     def _spare(self, name: str, claims: Iterable[Claim]) -> None:
         """Let nobody give way any more whom *claims* do not name."""
-        told = self._told.pop(name, {})
+        told = self._told.get(name, {})
         left = {
             claim.uid: replace(claim, victims=tuple(one for one in claim.victims if one in told[claim.uid].victims))
             for claim in claims
             if claim.uid in told
         }
-        if left:
-            self._told[name] = left
+        remember(self._told, name, left)

@@ -26,7 +26,7 @@ from longtask_operator.core.editions import (
 )
 from longtask_operator.core.ledger_layout import Tenants, cohort_of, lone_tenant_of
 from longtask_operator.engines.context import Context
-from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.ledgers import Ledgers, remember
 from longtask_operator.engines.quotas import Quotas
 
 _RETRY_DELAY = 0.5
@@ -44,6 +44,7 @@ class Editions:
     is_needed: Callable[[str], bool]
     key: str = "quota.editions"
     urgent: bool = True
+    lasts: bool = False
     _planned: dict[str, Listing] = field(default_factory=dict)
     _standing: dict[str, dict[str, Listed]] = field(default_factory=dict)
     _confirmed: dict[str, str] = field(
@@ -60,11 +61,9 @@ class Editions:
         """Take note of what ledger *name* carries."""
         self._planned.pop(name, None)
         before, listing = self._standing.get(name, {}), parse_listing(text)
-        if listing:
-            self._standing[name] = listing
-        else:
-            for known in (self._standing, self._confirmed):
-                known.pop(name, None)
+        remember(self._standing, name, listing)
+        if not listing:
+            self._confirmed.pop(name, None)
         self._stay(before.keys() | listing.keys())
         for tenant in before.keys() - listing.keys():  # its new home may have waited for that
             self.look_at(self.quotas.ledger_of(tenant))

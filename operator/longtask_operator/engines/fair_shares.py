@@ -14,6 +14,7 @@ from longtask_operator.core.ledger import Entries
 from longtask_operator.core.ledger_layout import Tenants, cohort_of
 from longtask_operator.core.quota import Amounts
 from longtask_operator.core.room import vector_of
+from longtask_operator.engines.ledgers import remember
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class FairShares:
     usage: Callable[[str, str, Entries], Amounts]
     key: str = "usage.decayed"
     urgent: bool = False
+    lasts: bool = False
     _known: dict[str, Decayed] = field(default_factory=dict)
 
     def text(self, name: str, before: Tenants, after: Tenants) -> str:
@@ -36,10 +38,7 @@ class FairShares:
 
     def take_in(self, name: str, text: str) -> None:
         """Take note of what ledger *name* carries."""
-        if text:
-            self._known[name] = parse_decayed(text)
-        else:
-            self._known.pop(name, None)
+        remember(self._known, name, parse_decayed(text) if text else None)
 
     def uses(self, name: str, tenants: Tenants) -> Mapping[str, Use]:
         """Return the decayed usage of the tenants of ledger *name* now; *tenants* is what it holds."""

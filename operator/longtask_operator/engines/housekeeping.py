@@ -26,8 +26,6 @@ INTERVAL_SECONDS = 60.0
 IDLE_SECONDS = 600.0
 #: Ledgers deleted in a row: a thousand at once would hold up admission.
 MOST_AT_ONCE = 100
-#: What a ledger may carry and be deleted: it says nothing of tenants without a TenantQuota.
-_WITHOUT_QUOTA = frozenset({"quota.editions", "usage.decayed"})
 log = structlog.get_logger("longtask.housekeeping")
 
 
@@ -76,10 +74,8 @@ class Housekeeping:
 
     def _is_idle(self, name: str, busy: Collection[str]) -> bool:
         """Return whether nothing stands in ledger *name*, nor is to, and no TenantQuota is of its tenants."""
-        ledger, cohort, tenant = self.ledgers.ledger(name), cohort_of(name), lone_tenant_of(name)
-        if ledger.broken or ledger.tenants or tenant in busy or not self.admission.is_idle(name):
-            return False
-        if any(text for key, text in ledger.content.further.items() if key not in _WITHOUT_QUOTA):
+        cohort, tenant = cohort_of(name), lone_tenant_of(name)
+        if tenant in busy or not (self.ledgers.is_empty(name) and self.admission.is_idle(name)):
             return False
         return not self.quotas.of_cohort(cohort) if cohort else self.context.caches.quotas.get("", tenant) is None
 

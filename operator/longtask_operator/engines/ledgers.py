@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -21,6 +21,7 @@ from longtask_operator.core.quota import NO_AMOUNTS, Amounts, usage_of
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
 COMPONENT = "ledger"
+V = TypeVar("V")
 log = structlog.get_logger("longtask.ledger")
 
 
@@ -50,6 +51,7 @@ class Rider(Protocol):
 
     key: str  #: data key; with a dot in it
     urgent: bool  #: whether a change of its text alone is worth a write
+    lasts: bool  #: whether its text must be kept where nothing stands and no TenantQuota has a part in the ledger
 
     def text(self, name: str, before: Tenants, after: Tenants) -> str:
         """Return what ledger *name* is to carry once its entries change from *before* to *after*."""
@@ -58,6 +60,14 @@ class Rider(Protocol):
     def take_in(self, name: str, text: str) -> None:
         """Take note that ledger *name* carries *text* now; empty if it carries nothing."""
         ...
+
+
+def remember(known: dict[str, V], name: str, value: V | None) -> None:
+    """Note what ledger *name* carries; of those that carry nothing nothing is known, as there may be thousands."""
+    if value:
+        known[name] = value
+    else:
+        known.pop(name, None)
 
 
 class Ledgers:
@@ -139,6 +149,12 @@ class Ledgers:
         """Return in a sentence why nobody knows what stands in ledger *name*, or an empty string."""
         ledger = self._ledgers.get(name)
         return f"the ledger {name} {ledger.broken}" if ledger and ledger.unread else ""
+
+    def is_empty(self, name: str) -> bool:
+        """Return whether nothing stands in ledger *name*, and it carries nothing that must last, as far as is known."""
+        ledger, brief = self.ledger(name), {rider.key for rider in self.riders if not rider.lasts}
+        carries = any(text for key, text in ledger.content.further.items() if key not in brief)
+        return not (ledger.broken or ledger.tenants or carries)
 
     def most(self, name: str) -> int:
         """Return how many entries ledger *name* may hold beside what it carries along."""

@@ -15,6 +15,7 @@ from longtask_operator.core.ledger import LedgerEntry, room_for_persons
 from longtask_operator.core.ledger_layout import Tenants
 from longtask_operator.core.persons import format_persons, parse_persons
 from longtask_operator.core.quota import Limits
+from longtask_operator.engines.ledgers import remember
 
 log = structlog.get_logger("longtask.quotas")
 
@@ -38,6 +39,7 @@ class Persons:
     coming: Callable[[str], str | None] = lambda uid: None  #: of who is being admitted; None for others
     key: str = "quota.persons"
     urgent: bool = False
+    lasts: bool = True
     _texts: dict[str, str] = field(default_factory=dict)
     _standing: dict[str, dict[str, str]] = field(default_factory=dict)  #: by ledger and uid
     _known: dict[str, str] = field(default_factory=dict)  #: by uid, of all ledgers
@@ -81,9 +83,8 @@ class Persons:
             log.error("the persons of a ledger cannot be read; its tasks say them", ledger=name, error=str(error))
             persons = {}
         gone = self._standing.get(name, {}).keys() - persons.keys()
-        self._texts[name], self._standing[name] = text, persons
-        if not text:
-            del self._texts[name], self._standing[name]
+        remember(self._texts, name, text)
+        remember(self._standing, name, persons)
         self._known |= persons
         for uid in gone:
             elsewhere = next((other[uid] for other in self._standing.values() if uid in other), "")

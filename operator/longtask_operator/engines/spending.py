@@ -23,7 +23,7 @@ from longtask_operator.core.budgets import (
     uses_of,
 )
 from longtask_operator.core.ledger_layout import Tenants
-from longtask_operator.engines.ledgers import Ledgers
+from longtask_operator.engines.ledgers import Ledgers, remember
 
 _TENANT = "tenant "
 log = structlog.get_logger("longtask.spending")
@@ -41,6 +41,7 @@ class Spendings:
     is_unreadable: Callable[[str], bool] = lambda tenant: False
     key: str = "budgets.spent"
     urgent: bool = False
+    lasts: bool = True
     _known: dict[str, Spending] = field(default_factory=dict)
     _carried: dict[str, dict[str, int]] = field(default_factory=dict)  #: ledger -> tenant -> time of what it carries
 
@@ -75,10 +76,7 @@ class Spendings:
             known = self._known.get(tenant)
             if known is None or known.as_of <= spending.as_of:
                 self._known[tenant] = spending
-        if carried:
-            self._carried[name] = carried
-        else:
-            self._carried.pop(name, None)
+        remember(self._carried, name, carried)
         for tenant in before.keys() - carried.keys():
             self.limits_changed(tenant)
 

@@ -981,7 +981,7 @@ def test_who_waits_for_a_ledger_that_cannot_be_written_is_told_in_time(bench: Be
 class Counting:
     """A rider that counts the entries there were."""
 
-    key, urgent = "count.test", False
+    key, urgent, lasts = "count.test", False, True
 
     def __init__(self) -> None:
         self.stands: dict[str, str] = {}
