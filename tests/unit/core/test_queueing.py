@@ -122,6 +122,19 @@ def test_small_moves_in_a_long_queue_are_not_told(before: int | None, now: int, 
     assert moved_noticeably(before, now) is noticeable
 
 
+def left_over(puts: list[tuple[int, int, int, Size]], leave: set[int]) -> tuple[TenantQueue, dict[str, Candidate]]:
+    """Return a queue after *puts*, of number, priority, seconds and size, and those that then wait in it by uid."""
+    queue, newest = TenantQueue(), {}
+    for number, priority, seconds, size in puts:
+        candidate = waiting(f"u{number}", priority=priority, seconds=seconds, size=size)
+        queue.put(candidate)
+        newest[candidate.entry.uid] = candidate
+    for number in leave:
+        queue.remove(f"u{number}")
+        newest.pop(f"u{number}", None)
+    return queue, newest
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 9), st.integers(-3, 3), st.integers(0, 9000), st.sampled_from([SMALLEST, LARGER])),
@@ -132,14 +145,7 @@ def test_small_moves_in_a_long_queue_are_not_told(before: int | None, now: int, 
 def test_a_queue_gives_everybody_out_once_in_the_order_of_their_places(
     puts: list[tuple[int, int, int, Size]], leave: set[int]
 ) -> None:
-    queue, newest = TenantQueue(), {}
-    for number, priority, seconds, size in puts:
-        candidate = waiting(f"u{number}", priority=priority, seconds=seconds, size=size)
-        queue.put(candidate)
-        newest[candidate.entry.uid] = candidate
-    for number in leave:
-        queue.remove(f"u{number}")
-        newest.pop(f"u{number}", None)
+    queue, newest = left_over(puts, leave)
     expected = sorted(newest, key=lambda uid: place_of(newest[uid]))
     assert list(queue.positions()) == expected
     assert drained(queue) == expected
@@ -157,14 +163,7 @@ def test_a_queue_gives_everybody_out_once_in_the_order_of_their_places(
 def test_the_first_few_are_the_first_in_order(
     puts: list[tuple[int, int, int, Size]], leave: set[int], number: int, only_small: bool
 ) -> None:
-    queue, newest = TenantQueue(), {}
-    for one, priority, seconds, size in puts:
-        candidate = waiting(f"u{one}", priority=priority, seconds=seconds, size=size)
-        queue.put(candidate)
-        newest[candidate.entry.uid] = candidate
-    for one in leave:
-        queue.remove(f"u{one}")
-        newest.pop(f"u{one}", None)
+    queue, newest = left_over(puts, leave)
     wanted = [one for one in newest.values() if not only_small or one.entry.size == SMALLEST]
     few = queue.first_few(number, lambda line: not only_small or line.size == SMALLEST)
     assert few == sorted(wanted, key=place_of)[:number]

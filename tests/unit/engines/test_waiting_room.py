@@ -329,36 +329,43 @@ class TestOtherLimits:
         assert bench.told[0] == "ns/u00001"
 
 
+@pytest.fixture
+def lone() -> Iterator[Bench]:
+    """A room in which one task waits."""
+    bench = Bench(1)
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+@pytest.fixture
+def taken_out(lone: Bench) -> Candidate:
+    """The only task of a room, which a plan has taken out of its queue."""
+    candidate = lone.candidate(0)
+    lone.room.of(TENANT).queue.remove(candidate.entry.uid)
+    lone.room.take_out(candidate)
+    return candidate
+
+
 class TestTenantsThatGo:
-    def test_one_of_which_nobody_waits_is_forgotten(self) -> None:
-        bench = Bench(3)
+    def test_one_of_which_nobody_waits_is_forgotten(self, lone: Bench) -> None:
+        for number in (1, 2):
+            lone.enter(lone.candidate(number))
         for number in range(3):
-            assert bench.room.tenants() == [TENANT]
-            bench.loop.within(lambda number=number: bench.room.leave(f"u{number:05d}"))
-        assert bench.room.tenants() == []
-        bench.close()
+            assert lone.room.tenants() == [TENANT]
+            lone.leave(f"u{number:05d}")
+        assert lone.room.tenants() == []
 
-    def test_one_whose_last_task_is_being_admitted_is_not(self) -> None:
-        bench = Bench(1)
-        candidate = bench.candidate(0)
-        bench.room.of(TENANT).queue.remove(candidate.entry.uid)
-        bench.room.take_out(candidate)
-        assert bench.room.tenants() == [TENANT]
-        bench.loop.within(lambda: bench.room.admitted(candidate))
-        assert bench.room.tenants() == []
-        bench.close()
+    def test_one_whose_last_task_is_being_admitted_is_not(self, lone: Bench, taken_out: Candidate) -> None:
+        assert lone.room.tenants() == [TENANT]
+        lone.loop.within(lambda: lone.room.admitted(taken_out))
+        assert lone.room.tenants() == []
 
-    def test_one_whose_last_task_is_dismissed_is(self) -> None:
-        bench = Bench(1)
-        candidate = bench.candidate(0)
-        bench.room.of(TENANT).queue.remove(candidate.entry.uid)
-        bench.room.take_out(candidate)
-        bench.loop.within(lambda: bench.room.dismiss(candidate))
-        assert bench.room.tenants() == []
-        bench.close()
+    def test_one_whose_last_task_is_dismissed_is(self, lone: Bench, taken_out: Candidate) -> None:
+        lone.loop.within(lambda: lone.room.dismiss(taken_out))
+        assert lone.room.tenants() == []
 
-    def test_a_task_that_is_put_anew_keeps_its_place(self) -> None:
-        bench = Bench(1)
-        bench.enter(bench.candidate(0, priority=1))
-        assert (bench.room.tenants(), bench.room.of(TENANT).told) == ([TENANT], {"u00000": 1})
-        bench.close()
+    def test_a_task_that_is_put_anew_keeps_its_place(self, lone: Bench) -> None:
+        lone.enter(lone.candidate(0, priority=1))
+        assert (lone.room.tenants(), lone.room.of(TENANT).told) == ([TENANT], {"u00000": 1})
