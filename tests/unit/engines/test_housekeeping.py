@@ -183,6 +183,34 @@ class TestTwoLeaders:
             tidy(ground)
         assert rival.ledgers.names() == []
 
+    @pytest.mark.parametrize("executed", [False, True])
+    def test_who_leads_after_a_crash_in_the_midst_admits(self, ground: Ground, executed: bool) -> None:
+        come_and_go(ground)
+        ground.rivals[0].tidy()
+        if executed:
+            ground.step(ground.rivals[0])
+        next_one = ground.restart(ground.rivals[0])
+        ground.run()
+        assert ledgers(ground) == ([] if executed else [LEDGER])
+        uid = ground.come("x", next_one)
+        ground.run()
+        assert ground.held("x") == {uid}
+        ground.end(uid)
+        ground.run()
+        tidy(ground)
+        assert ledgers(ground) == []
+
+    def test_a_deletion_that_arrives_after_the_next_leader_has_written_does_nothing(self, ground: Ground) -> None:
+        come_and_go(ground)
+        ground.rivals[0].tidy()
+        (deletion,) = ground.rivals[0].requests
+        next_one = ground.restart(ground.rivals[0])
+        ground.run()
+        uid = ground.come("x", next_one)
+        ground.run()
+        deletion.execute(ground.api)
+        assert ground.held("x") == {uid}
+
     def test_who_comes_during_the_deletion_is_admitted(self, ground: Ground) -> None:
         come_and_go(ground)
         ground.rivals[0].tidy()
