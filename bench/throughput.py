@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from bench.demands import LEAST
@@ -27,8 +27,6 @@ from longtask_operator.adapters.kube import Json, Kube
 
 #: Tasks a round, rounds with the operator, rounds without one.
 SIZES = {"small": (150, 1, 1), "full": (1_000, 3, 2)}
-_WITHOUT = ("bare", "least")
-_WITH = ("bare", "same_pod", "tasks")
 
 
 class _Kind(NamedTuple):
@@ -39,6 +37,8 @@ class _Kind(NamedTuple):
 
 _BARE = _Kind(load.jobs_path, load.job, load.job_done)
 _TASKS = _Kind(load.tasks_path, load.task, load.task_done)
+_WITHOUT = {"bare": _BARE, "least": _TASKS}
+_WITH = ("bare", "same_pod", "tasks")
 
 
 def run(results: Results) -> None:
@@ -50,7 +50,7 @@ def run(results: Results) -> None:
         asyncio.run(_measure(stage, results, count, rounds))
 
 
-def _namespaces(kinds: Sequence[str], rounds: int) -> list[str]:
+def _namespaces(kinds: Iterable[str], rounds: int) -> list[str]:
     return [_namespace(kind, number) for kind in kinds for number in range(rounds)]
 
 
@@ -62,9 +62,9 @@ async def _measure_least(stage: Scene, results: Results, count: int, rounds: int
     found: list[Json] = []
     async with stage.kube() as kube:
         async with least(stage):
-            await _warm_up(kube, {"bare": _BARE, "least": _TASKS}, count)
+            await _warm_up(kube, _WITHOUT, count)
         for number in range(rounds):
-            found.append(await _round(kube, stage, {"bare": _BARE, "least": _TASKS}, number, count))
+            found.append(await _round(kube, stage, _WITHOUT, number, count))
             print(found[-1], file=sys.stderr)
     results.detail("without_operator", found)
     results.figure(f"ratio{LEAST}", _median_ratio(found, "per_s", "least", "bare"))
@@ -78,8 +78,8 @@ async def _measure(stage: Scene, results: Results, count: int, rounds: int) -> N
         items = (await kube.get(load.jobs_path(NAMESPACE), limit=str(count)))["items"]
         sample = next(item for item in items if load.task_of_child(item))
         same_pod = _Kind(load.jobs_path, lambda name: load.like(sample, name), load.job_done)
+        kinds = dict(zip(_WITH, (_BARE, same_pod, _TASKS), strict=True))
         for number in range(rounds):
-            kinds = {"bare": _BARE, "same_pod": same_pod, "tasks": _TASKS}
             found.append(await _round(kube, stage, kinds, number, count))
             print(found[-1], file=sys.stderr)
             results.detail("rounds", found)
