@@ -1,7 +1,8 @@
 """Which attempt is the current one, and what is known of it.
 
 The number of the current attempt is the highest that status, ledger, Jobs or pods name.
-It is open until its end stands in the status.
+It is open until its end stands in the status. One of an earlier run that the status never showed is none of this run's:
+an operator that led at the same time began it when that run had ended for this one.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class CurrentAttempt:
     """The newest attempt; *number* is 0 before the first."""
 
     number: int
+    run: int  #: of the task
     newest_known: int  #: number of the newest attempt that the status counts
     recorded: Attempt | None  #: what the status says of it
     entry: LedgerEntry | None
@@ -76,7 +78,12 @@ class CurrentAttempt:
         """Whether its end is not recorded yet, nor was it given up before anything of it was seen."""
         if self.recorded:
             return self.recorded.completion_time is None
-        return self.number > self.newest_known
+        return self.number > self.newest_known and not self.is_from_before
+
+    @property
+    def is_from_before(self) -> bool:
+        """Whether its Job is of an earlier run, and it is not counted yet."""
+        return self.number > self.newest_known and self.job is not None and self.job.run < self.run
 
     @property
     def stop(self) -> Cause | None:
@@ -95,6 +102,7 @@ def current_attempt(seen: Observed) -> CurrentAttempt:
     recorded = find_attempt(status, number)
     return CurrentAttempt(
         number=number,
+        run=status.run or 1,
         newest_known=status.attempt or 0,
         recorded=recorded,
         entry=seen.entry if seen.entry and seen.entry.attempt == number else None,

@@ -63,6 +63,8 @@ def reconcile(seen: Observed, policy: Policy) -> Decision:
         begun = _begun(seen, status, policy)
         return replace(begun, notices=(*notices, *begun.notices))
     attempt = current_attempt(seen)
+    if attempt.is_from_before:  # counted before anything of it goes: what remains is no attempt that is yet to begin
+        return Decision(status=_counted(status, attempt), notices=notices, again_at=seen.now)
     if status.duplicate_of and not is_true(status, ConditionType.FINISHED) and not judge(seen.rivals):
         status = status.model_copy(update={"duplicate_of": None})
     decision = None
@@ -90,6 +92,11 @@ def _begun(seen: Observed, status: LongTaskStatus, policy: Policy) -> Decision:
     return Decision(status=told_as(status, found.status), notices=found.notices, again_at=seen.now)
 
 
+def _counted(status: LongTaskStatus, attempt: CurrentAttempt) -> LongTaskStatus:
+    """Return *status* with the number of *attempt*, which is never used again."""
+    return status.model_copy(update={"attempt": attempt.number})
+
+
 def _made_sure(seen: Observed, attempt: CurrentAttempt, decision: Decision) -> Decision:
     """Return *decision*; what takes entry or number from an open *attempt* that began nothing asks whether it did."""
     entry, status, candidate = attempt.entry, decision.status, decision.candidate
@@ -113,8 +120,8 @@ def _warned(seen: Observed, attempt: CurrentAttempt, decision: Decision) -> Deci
 def _next_step(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, policy: Policy) -> Decision:
     """Decide what follows when no attempt is open."""
     leftovers = leftovers_of(seen)
-    # A Job may still be on its way to an attempt that the run ends before: its number is never used again.
-    given_up = status.model_copy(update={"attempt": attempt.number})
+    # A Job may still be on its way to an attempt that the run ends before.
+    given_up = _counted(status, attempt)
     if is_true(status, ConditionType.FINISHED):
         return _settled(seen, given_up, leftovers)
     spec, generation, now = seen.task.spec, seen.task.metadata.generation, seen.now

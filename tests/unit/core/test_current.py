@@ -38,6 +38,19 @@ def test_the_newest_attempt_is_the_highest_that_anything_names(
     assert (attempt.number, attempt.is_open) == (number, is_open)
 
 
+@pytest.mark.parametrize(
+    ("counted", "job_run", "is_open", "is_from_before"),
+    [(1, 1, False, True), (1, 2, True, False), (2, 1, False, False)],
+    ids=["of-an-earlier-run", "of-this-run", "of-an-earlier-run-and-counted"],
+)
+def test_an_attempt_of_an_earlier_run_that_was_never_shown_is_not_open(
+    counted: int, job_run: int, is_open: bool, is_from_before: bool
+) -> None:
+    task = a_longtask(status={"run": 2, "attempt": counted})
+    attempt = current_attempt(seen(task, jobs=(a_job(attempt=2, run=job_run),), entry=an_entry(attempt=2)))
+    assert (attempt.number, attempt.is_open, attempt.is_from_before) == (2, is_open, is_from_before)
+
+
 def test_what_belongs_to_other_attempts_is_not_its_own() -> None:
     attempt = current_attempt(
         seen(a_longtask(status=OPEN), entry=an_entry(attempt=2), jobs=(a_job(attempt=1),), pods=(a_pod(attempt=2),))

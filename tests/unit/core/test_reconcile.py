@@ -330,6 +330,17 @@ class TestRuns:
         assert (written(decision).last_redrive, written(decision).phase) == ("2", "Backoff")
         assert [notice.reason for notice in decision.notices] == ["RedriveIgnored"]
 
+    def test_an_attempt_that_another_operator_began_for_the_run_before_is_counted_then_let_go(self) -> None:
+        run = {**BEGUN, "run": 2, "attempt": 1}
+        there = {"entry": an_entry(attempt=2), "jobs": (a_job(attempt=2, run=1),)}
+        for pods in ((), (a_running_pod(attempt=2),), (an_ended_pod(0, attempt=2),)):
+            decision = decide({}, run, pods=pods, **there)
+            assert (written(decision).attempt, written(decision).attempts, words(decision)) == (2, None, "")
+        decision = decide({}, {**run, "attempt": 2}, pods=(a_running_pod(attempt=2),), **there)
+        assert words(decision) == "ReleasePod StopJob"
+        decision = decide({}, {**run, "attempt": 2}, entry=an_entry(attempt=2))
+        assert words(decision) == "ReleaseEntry"
+
 
 class TestDeleted:
     def test_a_task_that_is_being_deleted_is_let_go_of_and_not_written(self) -> None:

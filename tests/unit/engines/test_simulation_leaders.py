@@ -1,15 +1,11 @@
 """Two operators that lead at once for as long as it takes, against a model of the cluster.
 
 Where they know a ledger of different age they may show a task to and fro until one of them has to write the ledger.
-That ends by itself, within seconds: so each answer takes some time here. Redrives are left out, a known weakness: where
-one of them ended a run without knowing of the attempt that the other had just admitted, that may count for the new run.
+That ends by itself, within seconds: so each answer takes some time here.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from longtask_operator.engines.wiring import TOGETHER_SECONDS
@@ -17,7 +13,7 @@ from tests.support.sim_api import Broken
 from tests.support.sim_cohorts import CohortStory
 from tests.support.sim_operator import SimOperator
 from tests.support.sim_preemption import PreemptStory
-from tests.support.sim_story import EDITS, MOST_ROUNDS, Story, index, story_settings
+from tests.support.sim_story import MOST_ROUNDS, Story, story_settings
 from tests.unit.engines.test_simulation_keys import KeyStory
 
 ANSWER_SECONDS = 0.01
@@ -30,14 +26,6 @@ class Leaders(Story):
     def another_leads(self) -> None:
         """A second one takes the lead, and the first one goes on."""
         self.start_operator()
-
-    @rule(number=index, edit=st.sampled_from([edit for edit in EDITS if "redrive" not in edit]))
-    def edit(self, number: int, edit: dict[str, Any]) -> None:
-        if task := self.pick(self.tasks(), number):
-            self.world.edit(task, **edit)
-
-    def redrive(self, number: int, value: int, image: bool) -> None:
-        """No rule here."""
 
     def start_operator(self) -> None:
         if len(self.operators) < 2:
