@@ -114,6 +114,11 @@ class Yields:
             )
         if self.to.is_leaving:
             return f"LongTask {self.to.name} with the same idempotencyKey is deleted, and its attempt may still live"
+        if self.to.claim and self.to.claim.suspended and not self.to.is_finished:
+            return (
+                f"LongTask {self.to.name} has the same idempotencyKey, comes first and is suspended; "
+                "resume that one, or delete it and this one runs"
+            )
         return f"LongTask {self.to.name} has the same idempotencyKey and comes first; its outcome will be taken over"
 
 

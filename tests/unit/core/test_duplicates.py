@@ -168,6 +168,17 @@ def test_another_spec_is_a_conflict_and_takes_nothing_over() -> None:
     assert yields.outcome is None
 
 
+def test_who_waits_for_a_suspended_task_is_told_what_to_do() -> None:
+    first, running = a_claimant("1", suspended=True), a_claimant("1", suspended=True, lives=True, begun=True)
+    for other in (first, running):
+        yields = a_judgement(a_claimant("2"), other)
+        assert yields
+        assert "task-1 has the same idempotencyKey, comes first and is suspended; resume that one" in yields.message
+    done = a_judgement(a_claimant("2"), a_claimant("1", suspended=True, finished_at=wire(5)))
+    assert done
+    assert done.message.endswith("comes first; its outcome will be taken over")
+
+
 def test_an_outcome_is_taken_over_whole_and_says_where_it_comes_from() -> None:
     yields = a_judgement(a_claimant("2"), a_claimant("1", finished_at=wire(5)), outcome=OUTCOME)
     assert yields
