@@ -46,6 +46,7 @@ def _bars(bars: Mapping[str, str]) -> Draw:
             places = [index + (number - (len(bars) - 1) / 2) * width for index in range(len(series[key]))]
             axes.bar(places, series[key], width=0.9 * width, color=_COLOURS[number], label=label)
         axes.set(xlabel="round", ylabel="finished a second", xticks=range(len(series[next(iter(bars))])))
+        axes.margins(y=0.3)  # room for the legend
         axes.legend(fontsize=8)
 
     return paint
