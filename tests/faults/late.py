@@ -24,8 +24,8 @@ from tests.support.auditor import Auditor, Expected
 from tests.support.auditor_editions import COHORT, LONE, EditionAuditor
 from tests.support.auditor_history import current_revision, read_history
 
-#: What the quota of each tenant says at first.
-FIRST: Json = {"concurrency": {"nominal": 2}}
+#: What the quota of each tenant says at first: room for a, c, and b, which the late one may still know as living.
+FIRST: Json = {"concurrency": {"nominal": 3}}
 _SCENARIO = Scenario(name="late", story=lambda play: play.finished())
 #: Seconds without a write in which whoever was stopped has caught up.
 REST = 1.0
@@ -117,7 +117,7 @@ async def _tell(rivals: Arena, tenants: Mapping[str, Late]) -> None:
         edit = {"spec": tenants[play.namespace].edit(play.namespace)}
         quota = await ground.api.request("PATCH", f"{GROUP}/tenantquotas/{play.namespace}", edit)
         await play.await_(lambda: "the ledger goes by the changed quota", partial(is_gone_by, ground, quota))
-    # The prompt one, which slept through all of b, may bring its entry back; with that there is no room for c anyhow.
+    # The prompt one, which slept through all of b, may bring its entry back.
     await quiet(lambda: ground.proxy.last_write, REST, REST_SECONDS)
     for play in plays:
         await play.await_(lambda: "no entry but that of a", partial(_has_one_entry, ground, play.namespace))
