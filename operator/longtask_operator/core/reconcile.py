@@ -128,7 +128,7 @@ def _next_step(seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, 
     deadline = record.deadline_of(status, spec)
     if spec.cancel or (deadline and now >= deadline):
         status = ended_apart(status, judge(seen.rivals), generation=generation, now=now)
-        given_up = status.model_copy(update={"attempt": attempt.number})
+        given_up = _counted(status, attempt)
     if spec.cancel:
         return _ended(record.finish(given_up, lifecycle.cancelled(status), generation=generation, now=now), leftovers)
     if deadline and now >= deadline:
@@ -208,7 +208,7 @@ def _give_up(
     seen: Observed, attempt: CurrentAttempt, status: LongTaskStatus, waiting: Decision, why: str, policy: Policy
 ) -> Decision:
     """Give up an attempt that was admitted and has begun nothing; its number is never used again."""
-    given_up = status.model_copy(update={"attempt": attempt.number})
+    given_up = _counted(status, attempt)
     decision = _waits(seen, given_up, waiting, policy, QueueReason.BEHIND_OTHERS, why)
     return replace(decision, first=(confirm_evicted(seen, attempt),) if seen.evicted else ())
 
@@ -224,7 +224,7 @@ def _yield(
     """Wait for the outcome of the task that has the same idempotency key, or take it over."""
     if taken := take_over(status, yields):
         status, situation = taken
-        status = status.model_copy(update={"attempt": attempt.number})
+        status = _counted(status, attempt)
         status = record.finish(status, situation, generation=seen.task.metadata.generation, now=seen.now)
         return replace(waiting, status=status, again_at=seen.now)
     status = status.model_copy(update={"duplicate_of": None if yields.conflicts else named(yields.to)})
