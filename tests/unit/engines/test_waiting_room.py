@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -89,11 +90,8 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    bench = Bench(1_000)
-    try:
+    with closing(Bench(1_000)) as bench:
         yield bench
-    finally:
-        bench.close()
 
 
 def test_a_long_queue_is_looked_at_in_several_turns_of_the_loop(bench: Bench) -> None:
@@ -332,11 +330,8 @@ class TestOtherLimits:
 @pytest.fixture
 def lone() -> Iterator[Bench]:
     """A room in which one task waits."""
-    bench = Bench(1)
-    try:
+    with closing(Bench(1)) as bench:
         yield bench
-    finally:
-        bench.close()
 
 
 @pytest.fixture
